@@ -1,0 +1,1 @@
+"""Drivers for hypervisors, all behind one narrow waist: :mod:`harness.backends.protocol`."""

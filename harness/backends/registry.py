@@ -1,0 +1,77 @@
+"""Finding backends: ours and third parties' alike are entry points of the group ``interop.backends``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from harness.backends.model import Ownership
+from harness.backends.protocol import Hypervisor, Ledger
+from harness.core import UsageError
+from harness.core.config import StrictModel, nearest
+from harness.image.model import Image
+
+GROUP = "interop.backends"
+
+
+class HostSettings(StrictModel):
+    """Base of the settings a backend reads from its host's section of a lab file."""
+
+    @property
+    def embedded(self) -> bool:
+        """True where the hypervisor lives inside this process: such hosts share ``this-machine`` as capacity domain,
+        and their warm slots are cache that survives runs.
+        """
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a backend gets besides its settings.
+
+    Args:
+        host: the lab's name of the host.
+        owner: marks everything created on it.
+        ledger: told of everything before it is created.
+        scratch: a folder of this host and controller that survives runs; the backend may keep caches there.
+        image: the run's image, if there is one yet: its kernel serves to probe acceleration.
+    """
+
+    host: str
+    owner: Ownership
+    ledger: Ledger
+    scratch: Path
+    image: Image | None = None
+
+
+class Backend(Protocol):
+    """What an entry point of the group ``interop.backends`` loads: usually the backend's package itself."""
+
+    Settings: type[HostSettings]
+
+    def connect(self, settings: Any, context: Context) -> Hypervisor:
+        """Open the host. Raises :class:`~harness.core.LabError` when it refuses or cannot be reached."""
+
+
+def names() -> list[str]:
+    """The installed backends, sorted."""
+    return sorted({point.name for point in entry_points(group=GROUP)})
+
+
+def find(name: str) -> Backend:
+    """The backend called ``name``.
+
+    Raises:
+        UsageError: none is installed under that name, or its own requirements are missing.
+    """
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            try:
+                return cast("Backend", point.load())
+            except ImportError as error:
+                raise UsageError(
+                    f"the backend {name!r} cannot be loaded: {error}", hint=f"pip install 'interop-harness[{name}]'"
+                ) from error
+    raise UsageError(f"no backend is called {name!r}{nearest(name, names())}")

@@ -1,0 +1,56 @@
+"""The ``interop`` command. Each room's commands live in a module of their own and load when they are called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from harness import __version__
+from harness.core import InteropError
+
+# command -> (module below harness.cli, one line of help); the line stands here so that `interop --help` imports little.
+COMMANDS = {
+    "doctor": ("doctor", "Look at this machine and say what is missing for which backend."),
+    "image": ("image", "Build, list, show, convert, verify, check and prune guest images."),
+    "lab": ("lab", "Check lab files, print their schema, prove a host."),
+    "guest": ("guest", "List, enter, extend and release kept guests."),
+    "reap": ("reap", "Remove what dead runs left behind on the lab's hosts."),
+    "report": ("report", "Render the results of a run as pages."),
+}
+
+
+class _LazyGroup(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"harness.cli.{COMMANDS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="interop")
+def interop() -> None:
+    """One Linux image, every hypervisor, one verdict.
+
+    Tests run with `pytest`; this command looks after what surrounds them.
+    """
+
+
+def main(argv: list[str] | None = None) -> Any:
+    """Entry point: turns :class:`~harness.core.InteropError` into one clear message and exit status 1."""
+    try:
+        return interop.main(args=argv, prog_name="interop", standalone_mode=True)
+    except InteropError as error:
+        click.echo(f"interop: {error}", err=True)
+        sys.exit(1)

@@ -1,0 +1,87 @@
+"""The one module that waits. Every wait names what it waits for, and a time-out says what was last seen."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Self, TypeVar
+
+from harness.core.errors import LabError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A condition's way to say *not yet*; ``seen`` ends up in the time-out's message."""
+
+    seen: str
+
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """A point in monotonic time that is passed down, so that nested waits share one budget."""
+
+    at: float
+    clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+
+    @classmethod
+    def after(cls, span: timedelta | float, clock: Callable[[], float] = time.monotonic) -> Self:
+        """The moment ``span`` (a timedelta, or seconds) from now."""
+        seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
+        return cls(clock() + seconds, clock)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds left, never negative: fit for any library's time-out argument."""
+        return max(0.0, self.at - self.clock())
+
+    @property
+    def expired(self) -> bool:
+        """True once no time is left."""
+        return self.clock() >= self.at
+
+    def sooner(self, span: timedelta | float) -> Deadline:
+        """The earlier of this deadline and ``span`` from now: a bound for one step of a longer job."""
+        other = Deadline.after(span, self.clock)
+        return other if other.at < self.at else self
+
+
+def pause(span: timedelta | float) -> None:
+    """Do nothing for ``span``. For measured intervals only; to wait for something use :func:`wait_for`."""
+    time.sleep(span.total_seconds() if isinstance(span, timedelta) else span)
+
+
+def wait_for(
+    what: str,
+    condition: Callable[[], T | Pending],
+    deadline: Deadline,
+    *,
+    every: timedelta | float = 0.1,
+    fault: Callable[[str], BaseException] = LabError,
+) -> T:
+    """Call ``condition`` until it returns something that is not :class:`Pending`, and return that.
+
+    The condition runs at least once, even when the deadline has already passed.
+
+    Args:
+        what: what is waited for, as it should read after "waited for".
+        condition: returns its result, or ``Pending("what was seen instead")``.
+        deadline: when to give up.
+        every: pause between two tries; seconds or a timedelta.
+        fault: makes the error of a time-out from its message; its class says whose fault it is.
+
+    Raises:
+        BaseException: whatever ``fault`` makes, naming the wait, its length and what was last seen.
+    """
+    step = every.total_seconds() if isinstance(every, timedelta) else every
+    began = deadline.clock()
+    while True:
+        result = condition()
+        if not isinstance(result, Pending):
+            return result
+        if deadline.expired:
+            raise fault(f"waited {deadline.clock() - began:.1f} s for {what}; last seen: {result.seen}")
+        pause(min(step, deadline.seconds))
