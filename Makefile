@@ -1,0 +1,166 @@
+# Two commands matter: `make run` and `make test`. Both set up whatever they need first, and quickly the second time.
+# Nothing but this file installs packages or uses sudo.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# --- what is installed: the one place that says so -------------------------------------------------------------------
+
+# The controller itself: Python, and a compiler with headers for the libvirt binding (it comes as source only).
+PACKAGES := ca-certificates python3-venv python3-dev gcc pkg-config libvirt-dev openssh-client
+# The local lab: libvirt's QEMU driver runs inside the test process, no daemon is started.
+PACKAGES += libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils seabios ovmf
+# Building an image without root or loop devices: tree, file systems, partition table, boot loaders.
+PACKAGES += mmdebstrap gpg uidmap e2fsprogs dosfstools mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
+# Rendering the report. An existing Node.js is never replaced, whatever it came from.
+PACKAGES += $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
+# Only `make test`: the page test opens the report in a browser.
+TEST_PACKAGES := $(if $(shell command -v chromium || command -v google-chrome),,chromium)
+
+PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
+	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_NO_INPUT := 1
+
+# --- for everybody ---------------------------------------------------------------------------------------------------
+
+.PHONY: help
+help: ## Say what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
+
+.PHONY: setup
+setup: packages venv node ## Install everything that is missing: Debian packages, .venv, the report's renderer
+
+.PHONY: run
+run: setup ## Boot a Linux guest on this machine, check it, and render the report
+	@echo "run: the smoke checks on the local lab (LAB=$(or $(LAB),local)); the first run builds the guest image"
+	@status=0; $(PYTEST) -m smoke $(if $(LAB),--lab "$(LAB)") $(PYTEST_ARGS) || status=$$?; \
+	$(BIN)/interop report || { rendered=$$?; [ $$status -ne 0 ] || status=$$rendered; }; \
+	exit $$status
+
+.PHONY: test
+test: setup test-packages lint unit contract end-to-end ## Everything: style, types, walls, unit, contract and end-to-end tests
+
+.PHONY: bench
+bench: setup ## Measure what the harness promises, as ratios (about 20 minutes without KVM)
+	@$(BIN)/python -m benchmarks $(BENCH_ARGS)
+
+# --- parts of `make test` --------------------------------------------------------------------------------------------
+
+.PHONY: lint
+lint: venv ## Style, formatting, types and walls
+	@echo "lint: ruff check, ruff format, mypy --strict, import contracts"
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+.PHONY: unit
+unit: venv ## Tests that need no guest
+	@echo "unit: tests that need no guest"
+	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+
+.PHONY: contract
+contract: setup ## Every backend against its protocol, with real guests
+	@echo "contract: every backend against the protocol, with real guests"
+	@$(PYTEST) tests/contract $(PYTEST_ARGS)
+
+.PHONY: end-to-end
+end-to-end: setup test-packages ## Whole runs of the plugin, planted defects, the report in a browser
+	@echo "end-to-end: whole runs of the plugin, planted defects, the report in a browser"
+	@$(PYTEST) tests/end_to_end $(PYTEST_ARGS)
+
+# --- for maintainers -------------------------------------------------------------------------------------------------
+
+.PHONY: docs
+docs: venv ## Regenerate the generated pages below docs/ and run every command the documentation shows
+	@$(PYTEST) tests/unit/test_docs.py $(PYTEST_ARGS)
+
+UV := build/uv/bin/uv
+.PHONY: lock
+lock: ## Pin every dependency anew, with hashes (Python and npm)
+	@echo "lock: fetching uv into build/uv, resolving, writing requirements.txt"
+	@[ -x $(UV) ] || { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
+	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
+		--no-emit-index-url --no-annotate --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.txt
+	@if [ -f package.json ]; then npm install --package-lock-only --no-audit --no-fund; fi
+
+.PHONY: clean
+clean: ## Remove what was built here (not the image cache: see `interop image prune`)
+	rm -rf .venv node_modules build dist reports/out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# --- set-up: each step looks first, acts only when something is missing, and says so --------------------------------
+
+define install_packages
+missing=(); \
+if command -v dpkg-query >/dev/null && command -v apt-get >/dev/null; then \
+	have=" $$(dpkg-query -W -f='$${db:Status-Abbrev}$${Package} ' 2>/dev/null | sed 's/[ih]i  */ /g') "; \
+	for name in $(1); do [[ "$$have" == *" $$name "* ]] || missing+=("$$name"); done; \
+elif [ -n "$$(echo $(1))" ]; then \
+	echo "setup: no apt-get here, so nothing is installed; this is what Debian calls it:"; \
+	echo "setup:   $(strip $(1))"; \
+	echo "setup: install what your distribution has of it; \`interop doctor\` says what is still missing"; \
+fi; \
+if [ $${#missing[@]} -gt 0 ]; then \
+	as_root=(env DEBIAN_FRONTEND=noninteractive); \
+	if [ "$$(id -u)" != 0 ]; then \
+		as_root=(sudo --preserve-env=http_proxy,https_proxy,no_proxy,HTTP_PROXY,HTTPS_PROXY,NO_PROXY env DEBIAN_FRONTEND=noninteractive); \
+	fi; \
+	if [ "$$(id -u)" != 0 ] && ! command -v sudo >/dev/null; then \
+		echo "setup: not root and no sudo; going on without: $${missing[*]}" >&2; \
+	else \
+		echo "setup: installing Debian packages: $${missing[*]}"; \
+		install=("$${as_root[@]}" apt-get install --yes --quiet=2 --no-install-recommends -o DPkg::Lock::Timeout=300 "$${missing[@]}"); \
+		apt-cache show "$${missing[@]}" >/dev/null 2>&1 || "$${as_root[@]}" apt-get update --quiet=2; \
+		"$${install[@]}" </dev/null >build/apt.log 2>&1 || { \
+			echo "setup: the package lists look old; refreshing them and trying again"; \
+			"$${as_root[@]}" apt-get update --quiet=2; \
+			"$${install[@]}" </dev/null >build/apt.log 2>&1 || { tail -n 20 build/apt.log >&2; exit 1; }; \
+		}; \
+	fi; \
+fi
+endef
+
+.PHONY: packages
+packages:
+	@mkdir -p build
+	@$(call install_packages,$(PACKAGES))
+
+.PHONY: test-packages
+test-packages:
+	@mkdir -p build
+	@$(call install_packages,$(TEST_PACKAGES))
+
+# Stamps hold what an installation was made from. A checkout that was moved gets a new .venv: scripts hold its old path.
+.PHONY: venv
+venv: packages
+	@[ -n "$(PYTHON)" ] || { echo "setup: Python 3.11 or newer is needed and was not found" >&2; exit 1; }
+	@want="$$({ pwd; "$(PYTHON)" -VV; cat requirements.txt pyproject.toml; } | sha256sum)"; \
+	if [ "$$($(BIN)/python -VV 2>/dev/null)" != "$$("$(PYTHON)" -VV)" ] || ! grep -qF " $$PWD/.venv" .venv/pyvenv.cfg; then \
+		echo "setup: making .venv with $$("$(PYTHON)" -V)"; \
+		"$(PYTHON)" -m venv --clear .venv; \
+	fi; \
+	if [ "$$(cat .venv/.made-from 2>/dev/null)" != "$$want" ]; then \
+		echo "setup: installing the locked dependencies into .venv"; \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt; \
+		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
+		echo "$$want" >.venv/.made-from; \
+	fi
+
+.PHONY: node
+node: packages
+	@if [ ! -f package-lock.json ]; then exit 0; fi; \
+	if ! command -v npm >/dev/null; then \
+		echo "setup: no npm, so no report page; the checks run without it" >&2; exit 0; \
+	fi; \
+	want="$$({ node --version; cat package.json package-lock.json; } | sha256sum)"; \
+	if [ "$$(cat node_modules/.made-from 2>/dev/null)" != "$$want" ]; then \
+		echo "setup: installing the report's renderer into node_modules"; \
+		npm ci --no-audit --no-fund --loglevel=error; \
+		echo "$$want" >node_modules/.made-from; \
+	fi
