@@ -1,0 +1,167 @@
+"""What hypervisors must show is data: rules by host, the particular over the general, and clear words when it lacks."""
+
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from harness.backends.model import Firmware, HostFacts
+from harness.core import GiB, LabError, Size, UsageError
+from harness.lab.expectations import Expectations, Limit, within
+
+FILE = """
+rules:
+  - shows: {virt: [kvm], drivers: [virtio_net, virtio_blk], line: []}
+    sizes: {X01.rounds: 10, X01.watch: 1.5 min, X01.data: 1 GiB}
+    limits:
+      X01.boot: {at_most: 120, unit: s, source: us}
+      X01.share: {at_least: 0.9, unit: '%', calibrated: false, source: us}
+    unsupported: {X02: has no such thing}
+  - when: {accelerated: tcg}
+    shows: {virt: [qemu]}
+    limits: {X01.boot: {at_most: 300, unit: s, source: emulation}}
+    unsupported: {X03: emulated}
+  - when: {accelerated: tcg, firmware: uefi}
+    shows: {virt: [qemu, efi]}
+  - when: {version: '>=9,<10', build: '>=9.0.2'}
+    unsupported: {X02: null}
+  - when: {kernel: '>=6.12'}
+    sizes: {X01.rounds: 20}
+"""
+
+
+def facts(accelerated: str = "kvm", version: str = "8.2.0", build: str = "8.2.0") -> HostFacts:
+    return HostFacts("QEMU/libvirt", version, build, accelerated, 2, GiB, 8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "kvm.yaml").write_text(FILE)
+    return tmp_path
+
+
+@pytest.fixture
+def ours(folder: Path) -> Expectations:
+    return Expectations.for_host("kvm", facts(), Firmware.BIOS, folder=folder)
+
+
+def test_a_general_rule_holds_for_every_host(ours: Expectations) -> None:
+    assert (ours.word("virt"), ours.words("drivers"), ours.words("line")) == ("kvm", ("virtio_net", "virtio_blk"), ())
+    assert ours.count("X01.rounds") == 10
+    assert ours.duration("X01.watch") == timedelta(seconds=90)
+    assert ours.size("X01.data") == Size(1 << 30)
+    assert ours.unsupported("X02") == "has no such thing"
+    assert ours.unsupported("X03") is None
+
+
+def test_a_later_rule_that_fits_replaces_just_its_keys(folder: Path) -> None:
+    emulated = Expectations.for_host("kvm", facts("tcg"), Firmware.BIOS, folder=folder)
+    assert emulated.word("virt") == "qemu"
+    assert emulated.limit("X01.boot").at_most == 300
+    assert emulated.words("drivers") == ("virtio_net", "virtio_blk")
+    assert {"X02", "X03"} == set(emulated.reasons)
+
+
+def test_everything_a_rule_names_must_agree(folder: Path) -> None:
+    assert Expectations.for_host("kvm", facts("tcg"), Firmware.UEFI, folder=folder).words("virt") == ("qemu", "efi")
+    assert Expectations.for_host("kvm", facts("kvm"), Firmware.UEFI, folder=folder).words("virt") == ("kvm",)
+
+
+@pytest.mark.parametrize(
+    ("version", "build", "reason"), [("9.1", "9.0.2", None), ("9.1", "9.0.1", "has no such thing")]
+)
+def test_null_takes_a_reason_back(folder: Path, version: str, build: str, reason: str | None) -> None:
+    found = Expectations.for_host("kvm", facts("kvm", version, build), Firmware.BIOS, folder=folder)
+    assert found.unsupported("X02") == reason
+
+
+@pytest.mark.parametrize(("kernel", "rounds"), [(None, 10), ("6.1.0-18-amd64", 10), ("6.12.3", 20)])
+def test_a_rule_for_kernels_fits_only_a_known_kernel(folder: Path, kernel: str | None, rounds: int) -> None:
+    found = Expectations.for_host("kvm", facts(), Firmware.BIOS, kernel=kernel, folder=folder)
+    assert found.count("X01.rounds") == rounds
+
+
+@pytest.mark.parametrize(
+    ("read", "message"),
+    [
+        (
+            lambda e: e.words("vrit"),
+            r"kvm\.yaml: shows\.vrit is not set for QEMU/libvirt 8\.2\.0 .*did you mean 'virt'",
+        ),
+        (lambda e: e.limit("X09.boot"), r"limits\.X09\.boot is not set"),
+        (lambda e: e.word("drivers"), r"shows\.drivers: one word is needed .*, 2 are there"),
+        (lambda e: e.deadline("X01.share"), r"limits\.X01\.share: a deadline needs `at_most` in `unit: s`"),
+        (lambda e: e.count("X01.watch"), r"sizes\.X01\.watch: '1\.5 min' is not a whole number"),
+        (lambda e: e.duration("X01.rounds"), r"sizes\.X01\.rounds: 10 is not a duration"),
+        (lambda e: e.size("X01.watch"), r"sizes\.X01\.watch: .* is not a size"),
+    ],
+)
+def test_what_is_not_there_is_the_labs_fault_and_named(ours: Expectations, read: object, message: str) -> None:
+    with pytest.raises(LabError, match=message):
+        read(ours)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    ("limit", "allowed", "refused"),
+    [
+        (Limit(at_least=0.9, unit="s", source="us"), (0.9, 5.0), (0.89,)),
+        (Limit(at_most=0, unit="packets", source="us"), (0, -1), (1,)),
+        (Limit(at_least=-8, at_most=8, unit="%", source="us"), (-8, 0, 8), (-8.1, 8.1)),
+    ],
+)
+def test_a_limit_keeps_its_bounds(limit: Limit, allowed: tuple[float, ...], refused: tuple[float, ...]) -> None:
+    assert all(limit.allows(value) for value in allowed)
+    assert not any(limit.allows(value) for value in refused)
+
+
+def test_a_limit_says_who_says_so_and_whether_a_host_confirmed_it() -> None:
+    limit = Limit(at_least=0.9, unit="s", calibrated=False, source="own choice")
+    assert str(limit) == "at least 0.9 s (own choice; not calibrated yet)"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("rules:\n  - when: {acceleration: tcg}\n", r"kvm\.yaml:2:12 .*unknown key; did you mean 'accelerated'"),
+        ("rules:\n  - when: {version: 9}\n", r"kvm\.yaml:2:\d+ rules\.0\.when\.version"),
+        ("rules:\n  - when: {version: new}\n", r"not a range of versions"),
+        ("rules:\n  - limits: {A: {unit: s, source: us}}\n", r"a limit needs at_least, at_most or both"),
+        ("rules:\n  - limits: {A: {at_least: 2, at_most: 1, unit: s, source: us}}\n", r"nothing lies between"),
+    ],
+)
+def test_a_file_with_a_mistake_is_refused_with_its_place(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "kvm.yaml").write_text(text)
+    with pytest.raises(UsageError, match=message):
+        Expectations.for_host("kvm", facts(), Firmware.BIOS, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("day", "known"), [(date(2027, 1, 1), True), (date(2027, 1, 2), False), (date(2030, 1, 1), False)]
+)
+def test_a_known_message_counts_again_once_it_expires(folder: Path, day: date, known: bool) -> None:
+    (folder / "kernel-messages.yaml").write_text(
+        "known:\n  - {pattern: 'unstable .* clock', reason: emulation, expires: 2027-01-02}\n"
+    )
+    noise = Expectations.for_host("kvm", facts(), Firmware.BIOS, folder=folder, today=day).noise
+    assert any(pattern.search("an unstable old clock") for pattern in noise) == known
+
+
+@pytest.mark.parametrize(
+    ("version", "wanted", "inside"),
+    [
+        ("6.1.0-18-amd64", ">=6.1", True),
+        ("6.1", "==6.1.0", True),
+        ("6.10", ">6.9", True),
+        ("10.0.17763.1", ">=10.0.14393,<10.0.20348", True),
+        ("10.0.20348", ">=10.0.14393,<10.0.20348", False),
+        ("unknown", ">=0", False),
+    ],
+)
+def test_versions_compare_as_numbers(version: str, wanted: str, inside: bool) -> None:
+    assert within(version, wanted) == inside
+
+
+def test_the_files_that_ship_can_be_read() -> None:
+    for accelerated in ("kvm", "tcg"):
+        for firmware in Firmware:
+            assert Expectations.for_host("kvm", facts(accelerated), firmware).words("virt")
