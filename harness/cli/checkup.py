@@ -1,0 +1,182 @@
+"""The single looks of ``interop doctor``. Each only reads: nothing is started, installed or changed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from harness.backends import registry
+from harness.core import GiB, InteropError, Size, paths
+from harness.qemu import firmware
+from harness.qemu.errors import QemuError
+
+NEEDED_MEMORY = Size(2 * GiB)
+NEEDED_DISK = Size(6 * GiB)
+"""An image tree while it is built, the image in three formats, and a few warm slots."""
+
+
+class State(StrEnum):
+    """How a finding is meant."""
+
+    OK = "ok"
+    NOTE = "note"
+    """It works, with a drawback that is named."""
+    MISSING = "missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing looked at: its name, its state, what was seen, and what to do where it is not well."""
+
+    name: str
+    state: State
+    seen: str
+    remedy: str | None = None
+
+
+def controller() -> Iterator[Finding]:
+    """Python, the backends that are installed, memory, and room in the cache."""
+    version = platform.python_version()
+    yield Finding("python", State.OK, f"{version} in {sys.prefix}")
+    for name in registry.names():
+        try:
+            registry.find(name)
+        except InteropError as error:
+            yield Finding(f"backend {name}", State.MISSING, error.message, error.hint)
+        else:
+            yield Finding(f"backend {name}", State.OK, "can be loaded")
+    yield _enough(
+        "memory", _available_memory(), NEEDED_MEMORY, "available", "close other programs, or use fewer guests"
+    )
+    try:
+        cache = paths.cache()
+        free = Size(shutil.disk_usage(cache).free)
+    except OSError as error:
+        yield Finding("cache", State.MISSING, str(error), "set INTEROP_CACHE to a folder that can be written")
+    else:
+        remedy = "`interop image prune`, or set INTEROP_CACHE to a folder on a larger disk"
+        yield _enough("cache", free, NEEDED_DISK, f"free in {cache}", remedy)
+
+
+def kvm() -> Iterator[Finding]:
+    """The libvirt binding, the QEMU driver that runs inside the process, QEMU, firmware, acceleration."""
+    yield _module("libvirt", "python binding", "pip install 'interop-harness[kvm]' (it compiles against libvirt-dev)")
+    drivers = [
+        path
+        for root in ("/usr/lib", "/usr/lib64")
+        for path in Path(root).glob("**/libvirt/connection-driver/libvirt_driver_qemu.so")
+    ]
+    if drivers:
+        yield Finding("embedded driver", State.OK, str(drivers[0]))
+    else:
+        remedy = _package("libvirt-daemon-driver-qemu")
+        yield Finding("embedded driver", State.MISSING, "libvirt has no QEMU driver here", remedy)
+    yield _tool("qemu-system-x86_64", "qemu-system-x86", "--version")
+    yield _tool("qemu-img", "qemu-utils", "--version")
+    yield _uefi_firmware()
+    yield _acceleration()
+
+
+def image() -> Iterator[Finding]:
+    """The tools that build an image without root and loop devices."""
+    yield _tool("mmdebstrap", "mmdebstrap", "--version")
+    for tool, package in (
+        ("mke2fs", "e2fsprogs"),
+        ("debugfs", "e2fsprogs"),
+        ("sgdisk", "gdisk"),
+        ("mkfs.vfat", "dosfstools"),
+        ("mcopy", "mtools"),
+        ("grub-mkimage", "grub-common"),
+    ):
+        yield _tool(tool, package)
+    for target, package in (("i386-pc", "grub-pc-bin"), ("x86_64-efi", "grub-efi-amd64-bin")):
+        folder = Path("/usr/lib/grub") / target
+        if folder.is_dir():
+            yield Finding(f"grub {target}", State.OK, str(folder))
+        else:
+            yield Finding(f"grub {target}", State.MISSING, f"{folder} does not exist", _package(package))
+
+
+def report() -> Iterator[Finding]:
+    """Node.js and the pinned Allure; without them results are kept and can be rendered elsewhere."""
+    yield _tool("node", "nodejs", "--version")
+    places = (Path.cwd(), Path(__file__).resolve().parents[2])
+    found = [place for place in places if (place / "node_modules" / "allure" / "cli.js").is_file()]
+    if found:
+        yield Finding("allure", State.OK, str(found[0] / "node_modules" / "allure"))
+    else:
+        yield Finding("allure", State.MISSING, "no node_modules/allure", "run `make setup` in the checkout")
+
+
+def tests() -> Iterator[Finding]:
+    """A browser for the page test."""
+    for name in ("chromium", "google-chrome"):
+        if shutil.which(name):
+            yield _tool(name, "chromium")
+            return
+    yield _tool("chromium", "chromium")
+
+
+def _available_memory() -> Size:
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return Size(int(found[1]) << 10 if found else 0)
+
+
+def _enough(name: str, have: Size, need: Size, where: str, remedy: str) -> Finding:
+    if have >= need:
+        return Finding(name, State.OK, f"{have} {where}")
+    return Finding(name, State.MISSING, f"only {have} {where}; {need} are needed", remedy)
+
+
+def _module(module: str, name: str, remedy: str) -> Finding:
+    spec = importlib.util.find_spec(module)
+    if spec is None:
+        return Finding(name, State.MISSING, f"the module {module} is not installed", remedy)
+    return Finding(name, State.OK, str(spec.origin))
+
+
+def _package(name: str) -> str:
+    return f"install the Debian package {name}, or run `make setup` in the checkout"
+
+
+def _tool(tool: str, package: str, *version: str) -> Finding:
+    found = shutil.which(tool) or shutil.which(tool, path="/usr/sbin:/sbin")
+    if not found:
+        return Finding(tool, State.MISSING, "not on PATH", _package(package))
+    if not version:
+        return Finding(tool, State.OK, found)
+    try:
+        done = subprocess.run([found, *version], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding(tool, State.MISSING, f"{found} does not run: {error}", _package(package))
+    first = done.stdout.decode("utf-8", "replace").splitlines()[:1]
+    return Finding(tool, State.OK, first[0].strip() if first else found)
+
+
+def _uefi_firmware() -> Finding:
+    try:
+        found = firmware.uefi()
+    except QemuError as error:
+        return Finding("UEFI firmware", State.MISSING, str(error), _package("ovmf"))
+    return Finding("UEFI firmware", State.OK, str(found.code))
+
+
+def _acceleration() -> Finding:
+    device = Path("/dev/kvm")
+    slow = "guests are emulated (TCG), which is some ten times slower"
+    if not device.exists():
+        return Finding("acceleration", State.NOTE, f"no {device}: {slow}", "switch virtualisation on in the firmware")
+    if not os.access(device, os.R_OK | os.W_OK):
+        remedy = "add your account to the group kvm and log in again"
+        return Finding("acceleration", State.NOTE, f"{device} is not yours to open: {slow}", remedy)
+    return Finding("acceleration", State.OK, f"{device} can be opened; the first guest proves whether it works")
