@@ -69,9 +69,12 @@ def find(name: str) -> Backend:
     for point in entry_points(group=GROUP):
         if point.name == name:
             try:
-                return cast("Backend", point.load())
+                backend = point.load()
             except ImportError as error:
                 raise UsageError(
                     f"the backend {name!r} cannot be loaded: {error}", hint=f"pip install 'interop-harness[{name}]'"
                 ) from error
+            if not (hasattr(backend, "Settings") and hasattr(backend, "connect")):
+                raise UsageError(f"the backend {name!r} ({point.value}) lacks Settings or connect")
+            return cast("Backend", backend)
     raise UsageError(f"no backend is called {name!r}{nearest(name, names())}")

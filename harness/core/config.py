@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,10 +14,14 @@ from typing import Any, TypeVar, get_args
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.comments import CommentedMap, CommentedSeq, TaggedScalar
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from harness.core.errors import UsageError
+
+_MAX_TEXT = 1 << 20
+_MAX_NODES = 100_000
 
 
 class StrictModel(BaseModel):
@@ -25,6 +31,17 @@ class StrictModel(BaseModel):
 
 
 M = TypeVar("M", bound=BaseModel)
+Steps = Sequence[str | int]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing wrong in a file: where (line and column from 1, dotted path) and what."""
+
+    line: int
+    column: int
+    path: str
+    text: str
 
 
 def read_yaml(path: Path) -> Any:
@@ -34,9 +51,18 @@ def read_yaml(path: Path) -> Any:
         UsageError: the file cannot be read, or is no YAML; with line and column.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: cannot be read: {error}") from error
+        with path.open("rb") as file:
+            raw = file.read(_MAX_TEXT + 1)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read: {error.strerror or error}") from error
+    if len(raw) > _MAX_TEXT:
+        raise UsageError(f"{path}: is larger than {_MAX_TEXT >> 20} MiB; that is no configuration file")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = raw[: error.start]
+        line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
+        raise UsageError(f"{path}:{line}:{column} is not UTF-8 text") from error
     return parse_yaml(text, str(path))
 
 
@@ -44,14 +70,19 @@ def parse_yaml(text: str, name: str) -> Any:
     """As :func:`read_yaml`, for text; ``name`` stands for the file in messages."""
     try:
         return YAML(typ="rt").load(StringIO(text))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
+    except DuplicateKeyError as error:
+        mark = error.problem_mark
         where = f"{name}:{mark.line + 1}:{mark.column + 1}" if mark else name
-        problem = (error.problem or error.context or "not valid YAML").strip()
-        line = text.splitlines()[mark.line] if mark and mark.line < len(text.splitlines()) else ""
-        if "\t" in line[: (mark.column + 1) if mark else 0]:
-            problem = "a tab cannot indent YAML; use spaces"
-        raise UsageError(f"{where} {problem}") from error
+        # The library's own text quotes both values, and a value may be something that must not be shown.
+        key = re.match(r'found duplicate (?:key|anchor) "?([^"]*)"?', error.problem or "")
+        raise UsageError(f"{where} {key[1] if key else 'a key'}: stands here twice") from error
+    except MarkedYAMLError as error:
+        raise UsageError(_syntax(error, text, name)) from error
+    except YAMLError as error:
+        raise UsageError(f"{_bad_character(text, name)} is not YAML: it holds a control character") from error
+    except (ValueError, RecursionError) as error:  # the library's own reading of odd scalars and endless nesting
+        reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+        raise UsageError(f"{name}:1:1 is not YAML: {reason}") from error
 
 
 def load(path: Path, model: type[M]) -> M:
@@ -69,90 +100,211 @@ def validate(tree: Any, model: type[M], name: str) -> M:
     Raises:
         UsageError: as :func:`load`.
     """
-    if tree is None:
-        raise UsageError(f"{name}:1:1 the file is empty")
+    value, found = check(tree, model)
+    if value is None:
+        raise complaint(name, found)
+    return value
+
+
+def check(tree: Any, model: type[M], at: Steps = ()) -> tuple[M | None, list[Problem]]:
+    """Check the part of ``tree`` that stands at ``at``; the value, or None and everything that is wrong with it."""
+    part = tree
+    for step in at:
+        part = _child(part, step)
+    if part is None:
+        return None, [problem(tree, at, "there is nothing here" if at else "the file is empty")]
+    try:
+        text = json.dumps(_plain(part, [_MAX_NODES]))
+    except (RecursionError, _TooLarge):
+        return None, [problem(tree, at, "aliases repeat themselves without end")]
+    except _Tagged as error:
+        return None, [problem(tree, at, f"the tag {error} means nothing here")]
     try:
         # JSON mode is as strict, yet reads the text forms that YAML has for enums, paths, durations and tuples.
-        return model.model_validate_json(json.dumps(_plain(tree)))
+        return model.model_validate_json(text), []
     except ValidationError as error:
-        lines = [_line(details, tree, model, name) for details in error.errors(include_url=False)]
-        raise UsageError("\n".join(lines)) from error
+        found = [_problem_of(details, tree, model, at) for details in error.errors(include_url=False)]
+        return None, sorted(dict.fromkeys(found))
 
 
-def position(tree: Any, path: Sequence[str | int]) -> tuple[int, int]:
-    """Line and column (from 1) of the deepest part of ``path`` that stands in the file."""
+def complaint(name: str, problems: Iterable[Problem]) -> UsageError:
+    """One line per problem in the file's order, ready to raise."""
+    lines = [f"{name}:{p.line}:{p.column} {p.path}: {p.text}" for p in sorted(problems)]
+    return UsageError("\n".join(lines))
+
+
+def problem(tree: Any, path: Steps, text: str) -> Problem:
+    """A problem with what stands at ``path``; for rules that no single field can check."""
+    line, column = position(tree, path)
+    return Problem(line, column, _dotted(path), text)
+
+
+def position(tree: Any, path: Steps) -> tuple[int, int]:
+    """Line and column (from 1) of the deepest part of ``path`` that stands in the file.
+
+    Scalars and lists are shown at their value, mappings at their key.
+    """
     line, column = 0, 0
     for step in path:
-        if isinstance(tree, CommentedMap) and step in tree:
-            line, column = tree.lc.value(step) if not isinstance(tree[step], CommentedMap) else tree.lc.key(step)
-        elif isinstance(tree, CommentedSeq) and isinstance(step, int) and step < len(tree):
-            line, column = tree.lc.item(step)
-        else:
+        below = _child(tree, step)
+        if below is _ABSENT:
             continue  # a union's or validator's own label, or a missing key: not in the file
-        tree = tree[step]
+        line, column = _place(tree, step, below) or (line, column)
+        tree = below
     return line + 1, column + 1
 
 
-def _plain(tree: Any) -> Any:
-    """Round-trip nodes as plain containers and scalars: strict models refuse subclasses such as ScalarInt."""
+class _TooLarge(Exception):
+    pass
+
+
+class _Tagged(Exception):
+    pass
+
+
+class _Absent:
+    pass
+
+
+_ABSENT = _Absent()
+
+
+def _child(tree: Any, step: str | int) -> Any:
     if isinstance(tree, dict):
-        return {str(key): _plain(value) for key, value in tree.items()}
+        if step in tree:
+            return tree[step]
+        return next((value for key, value in tree.items() if _key(key) == step), _ABSENT)
+    if isinstance(tree, list) and isinstance(step, int) and step < len(tree):
+        return tree[step]
+    return _ABSENT
+
+
+def _place(tree: Any, step: str | int, below: Any) -> tuple[int, int] | None:
+    if isinstance(tree, CommentedMap):
+        key = step if step in tree else next(key for key in tree if _key(key) == step)
+        spots = (tree.lc.data or {}).get(key)  # absent for keys that came in through a merge (<<)
+        if not spots:
+            return None
+        return (spots[0], spots[1]) if below is None or isinstance(below, dict) else (spots[2], spots[3])
+    if isinstance(tree, CommentedSeq) and isinstance(step, int):
+        line, column = tree.lc.item(step)
+        return line, column
+    return None
+
+
+def _key_place(tree: Any, path: Steps) -> tuple[int, int] | None:
+    for step in path[:-1]:
+        below = _child(tree, step)
+        tree = tree if below is _ABSENT else below
+    if isinstance(tree, CommentedMap):
+        spots = next((tree.lc.data[key] for key in tree if _key(key) == path[-1] and key in (tree.lc.data or {})), None)
+        if spots:
+            return spots[0] + 1, spots[1] + 1
+    return None
+
+
+def _key(key: Any) -> str:
+    return str(_plain(key, [1])) if not isinstance(key, bool) else str(key).lower()
+
+
+def _plain(tree: Any, budget: list[int]) -> Any:
+    """Round-trip nodes as plain containers and scalars: strict models refuse subclasses such as ScalarInt."""
+    budget[0] -= 1
+    if budget[0] < 0:
+        raise _TooLarge
+    if isinstance(tree, TaggedScalar):
+        raise _Tagged(str(tree.tag.value))
+    if isinstance(tree, dict):
+        return {_key(key): _plain(value, budget) for key, value in tree.items()}
     if isinstance(tree, list):
-        return [_plain(item) for item in tree]
+        return [_plain(item, budget) for item in tree]
     for kind in (bool, int, float, str):
         if isinstance(tree, kind):
             return kind(tree)
     return None if tree is None else str(tree)
 
 
-def _line(details: ErrorDetails, tree: Any, model: type[BaseModel], name: str) -> str:
-    path = [step for step in details["loc"] if not (isinstance(step, str) and step.startswith("function-"))]
+def _syntax(error: MarkedYAMLError, text: str, name: str) -> str:
+    mark = error.problem_mark or error.context_mark
+    what = (error.problem or error.context or "not valid YAML").strip().splitlines()[0]
+    if mark is None:
+        return f"{name}: {what}"
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if "\t" in line[: mark.column + 1]:
+        return f"{name}:{mark.line + 1}:{line.index(chr(9)) + 1} a tab cannot indent YAML; use spaces"
+    return f"{name}:{mark.line + 1}:{mark.column + 1} {what}"
+
+
+def _bad_character(text: str, name: str) -> str:
+    found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
+    before = text[: found.start()] if found else ""
+    return f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def _problem_of(details: ErrorDetails, tree: Any, model: type[BaseModel], at: Steps) -> Problem:
+    path, below = list(at), tree
+    for step in at:
+        below = _child(below, step)
+    for step in details["loc"]:
+        found = _child(below, step)
+        if found is not _ABSENT:
+            path.append(step)
+            below = found
+        elif details["type"] == "missing" and step == details["loc"][-1]:
+            path.append(step)
     line, column = position(tree, path)
-    if details["type"] == "extra_forbidden":
-        line, column = _key_position(tree, path) or (line, column)
-    dotted = ".".join(str(step) for step in path) or "(top level)"
-    return f"{name}:{line}:{column} {dotted}: {_problem(details, model)}"
+    if details["type"] == "extra_forbidden" or details["loc"][-1:] == ("[key]",):
+        line, column = _key_place(tree, path) or (line, column)
+    return Problem(line, column, _dotted(path), _what(details, model, path[len(at) :]))
 
 
-def _key_position(tree: Any, path: Sequence[str | int]) -> tuple[int, int] | None:
-    for step in path[:-1]:
-        if isinstance(tree, (CommentedMap, CommentedSeq)):
-            try:
-                tree = tree[step]
-            except (KeyError, IndexError, TypeError):
-                continue
-    if isinstance(tree, CommentedMap) and path[-1] in tree:
-        line, column = tree.lc.key(path[-1])
-        return line + 1, column + 1
-    return None
+def _dotted(path: Steps) -> str:
+    return ".".join(str(step) for step in path) or "(top level)"
 
 
-def _problem(details: ErrorDetails, model: type[BaseModel]) -> str:
-    if details["type"] == "extra_forbidden":
-        word = str(details["loc"][-1])
-        known = _fields_at(model, details["loc"][:-1])
-        return f"unknown key{nearest(word, known)}"
-    message = details["msg"].removeprefix("Value error, ")
-    if details["type"] == "missing":
-        return "this key is required"
-    if details["type"] in ("enum", "literal_error") and isinstance(details["input"], str):
-        words = [
-            word.strip("' ") for word in str(details.get("ctx", {}).get("expected", "")).replace(" or ", ",").split(",")
-        ]
-        return f"{details['input']!r} is not one of {', '.join(words)}{nearest(details['input'], words)}"
-    shown = repr(details["input"])
-    return f"{message} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
+_KINDS = {
+    "string_type": "must be text",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "dict_type": "must be a mapping (key: value)",
+    "model_type": "must be a mapping (key: value)",
+    "model_attributes_type": "must be a mapping (key: value)",
+}
 
 
-def nearest(word: str, known: Sequence[str]) -> str:
+_PLAIN = {"missing": "this key is required", "secret": "", "value_error": ""}  # our own validators say what they saw
+
+
+def _what(details: ErrorDetails, model: type[BaseModel], path: Steps) -> str:
+    kind, given = details["type"], details["input"]
+    message = details["msg"].removeprefix("Value error, ").replace("Input should be", "must be")
+    if kind == "extra_forbidden":
+        return f"unknown key{nearest(str(path[-1]), _fields_at(model, path[:-1]))}"
+    if kind in _PLAIN:
+        return _PLAIN[kind] or message
+    if kind in ("enum", "literal_error") and isinstance(given, str):
+        words = re.findall(r"'([^']*)'", str(details.get("ctx", {}).get("expected", "")))
+        return f"{given!r} is not one of {', '.join(words)}{nearest(given, words, list_known=False)}"
+    if given is None:
+        return "has no value"
+    shown = repr(given)
+    return f"{_KINDS.get(kind, message)} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
+
+
+def nearest(word: str, known: Iterable[str], *, list_known: bool = True) -> str:
     """``; did you mean 'uri'?`` or, with nothing near, the known words; empty when there are none."""
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    words = sorted(known)
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.6)
     if close:
         return f"; did you mean {close[0]!r}?"
-    return f"; known: {', '.join(sorted(known))}" if known else ""
+    return f"; known: {', '.join(words)}" if words and list_known else ""
 
 
-def _fields_at(model: type[BaseModel], path: Sequence[str | int]) -> list[str]:
+def _fields_at(model: type[BaseModel], path: Steps) -> list[str]:
     """The field names of the model that stands at ``path``, looking through containers, unions and tags."""
     candidates: list[type[BaseModel]] = [model]
     for step in path:

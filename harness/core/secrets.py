@@ -1,0 +1,118 @@
+"""Secrets by reference: a file names where a secret is, never the secret itself."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+
+from harness.core.errors import LabError
+
+FORMS = "env:NAME, file:PATH or keyring:SERVICE/USER"
+_REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+)$"
+_LIMIT = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """Where a secret is kept. Printing or serialising one shows the place; only :meth:`reveal` fetches the value.
+
+    Args:
+        reference: ``env:NAME``, ``file:PATH`` or ``keyring:SERVICE/USER``.
+
+    Raises:
+        ValueError: it is no reference; the message never repeats the text, which may be the secret itself.
+    """
+
+    reference: str
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(_REFERENCE, self.reference):
+            raise ValueError(f"a secret is named, never written here: use {FORMS}")
+
+    def reveal(self) -> str:
+        """Fetch the value now. A file's final line break is not part of it.
+
+        Raises:
+            LabError: the variable, file or keyring entry is not there, or empty.
+        """
+        scheme, _, place = self.reference.partition(":")
+        value = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[scheme](place)
+        if not value:
+            raise LabError(f"the secret {self.reference} is empty", operation="secret")
+        return value
+
+    def __str__(self) -> str:
+        return self.reference
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Strict models read a reference, and write it back as such."""
+        return core_schema.no_info_plain_validator_function(
+            _validated, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        """A string of one of the three forms."""
+        return {"type": "string", "pattern": _REFERENCE, "title": "secret", "examples": ["env:LAB_PASSWORD"]}
+
+
+def _validated(value: Any) -> Secret:
+    if isinstance(value, Secret):
+        return value
+    try:
+        return Secret(value if isinstance(value, str) else "")
+    except ValueError as error:
+        raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from None
+
+
+def _from_environment(name: str) -> str:
+    if name not in os.environ:
+        raise LabError(
+            f"the environment variable {name} is not set", operation="secret", hint=f"export {name} before the run"
+        )
+    return os.environ[name]
+
+
+def _from_file(place: str) -> str:
+    path = Path(place).expanduser()
+    try:
+        with path.open("rb") as file:
+            raw = file.read(_LIMIT + 1)
+        text = raw.decode("utf-8")
+    except OSError as error:
+        raise LabError(f"the secret file {path} cannot be read: {error.strerror}", operation="secret") from error
+    except UnicodeDecodeError:
+        raise LabError(f"the secret file {path} is not UTF-8 text", operation="secret") from None
+    if len(raw) > _LIMIT:
+        raise LabError(f"the secret file {path} is larger than {_LIMIT} bytes", operation="secret")
+    return text.removesuffix("\n").removesuffix("\r")
+
+
+def _from_keyring(place: str) -> str:
+    service, _, user = place.partition("/")
+    try:
+        import keyring  # noqa: PLC0415 - an extra: only labs that name a keyring need it
+        import keyring.errors  # noqa: PLC0415
+    except ImportError as error:
+        raise LabError(
+            "the keyring library is not installed", operation="secret", hint="pip install 'interop-harness[keyring]'"
+        ) from error
+    try:
+        value = keyring.get_password(service, user)
+    except keyring.errors.KeyringError as error:
+        raise LabError(f"the keyring refused {service}/{user}: {error}", operation="secret") from error
+    if value is None:
+        raise LabError(
+            f"the keyring has nothing under {service}/{user}",
+            operation="secret",
+            hint=f"keyring set {service} {user}",
+        )
+    return value

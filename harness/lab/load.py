@@ -1,0 +1,197 @@
+"""From a lab file to a :class:`~harness.lab.models.Lab`: fields first, then what no single field can check."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Union, cast
+
+from pydantic import Field, create_model
+
+from harness.backends import registry
+from harness.backends.registry import HostSettings
+from harness.core import UsageError, paths
+from harness.core.config import Problem, StrictModel, check, complaint, nearest, problem, read_yaml
+from harness.lab.fields import Name
+from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
+
+DEFAULT = "local"
+
+
+class _Frame(StrictModel):
+    """A lab: hosts, the networks between their guests, and how long things may last."""
+
+    hosts: dict[Name, dict[str, Any]] = Field(min_length=1)
+    networks: dict[Name, Network]
+    limits: Limits = Limits()
+
+
+def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
+    """Read a lab: a path, or a name that ``./configs/labs`` or the product's own ``configs/labs`` holds.
+
+    Raises:
+        UsageError: no such lab, or one line ``file:line:column dotted.path: problem`` for everything wrong in it.
+    """
+    path = find_lab(name_or_path)
+    return read_lab(read_yaml(path), path)
+
+
+def find_lab(name_or_path: str | Path) -> Path:
+    """The file of a lab.
+
+    Raises:
+        UsageError: there is none; suggests the nearest name.
+    """
+    text = str(name_or_path)
+    if "/" in text or text.endswith((".yaml", ".yml")):
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise UsageError(f"{text}: there is no such lab file")
+        return path
+    found = labs()
+    if text not in found:
+        raise UsageError(f"no lab is called {text!r}{nearest(text, found)}", hint="or give the path of a lab file")
+    return found[text]
+
+
+def labs() -> dict[str, Path]:
+    """The labs that can be named, those of the working directory before the product's own."""
+    folders = (paths.configs() / "labs", Path("configs/labs"))
+    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+
+
+def read_lab(tree: Any, path: Path) -> Lab:
+    """Check a tree of :func:`~harness.core.config.read_yaml`.
+
+    Raises:
+        UsageError: as :func:`load_lab`.
+    """
+    frame, problems = check(tree, _Frame)
+    hosts: dict[str, Host] = {}
+    for key, section in _mapping(tree, "hosts").items():
+        if isinstance(section, dict):
+            host, wrong = _host(tree, str(key), section.get("backend"), frame)
+            problems += wrong
+            if host:
+                hosts[host.name] = host
+    problems += _mixed_pools(tree, hosts)
+    if problems or frame is None:
+        raise complaint(str(path), problems)
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits)
+
+
+def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
+    """The section of a host of this backend: the keys of every host and the backend's own, side by side.
+
+    Raises:
+        UsageError: the backend's settings use a key that belongs to the lab.
+    """
+    taken = (set(HostFile.model_fields) | {"backend"}) & set(settings.model_fields)
+    if taken:
+        raise UsageError(f"the backend {backend!r} has settings named as a lab's own keys: {', '.join(sorted(taken))}")
+    key: Any = Annotated[Literal[backend], Field(description="The driver for this kind of hypervisor.")]
+    fields: dict[str, Any] = {"backend": (key, ...)}
+    doc = f"A host of the backend `{backend}`. {settings.__doc__ or ''}".strip()
+    return cast("type[HostFile]", create_model(f"{backend}_host", __base__=(HostFile, settings), __doc__=doc, **fields))
+
+
+def lab_model() -> type[StrictModel]:
+    """The whole lab file as one model, with every installed backend's settings: the source of the JSON Schema.
+
+    A backend that is installed but cannot be loaded is left out.
+
+    Raises:
+        UsageError: no backend can be loaded.
+    """
+    hosts = []
+    for name in registry.names():
+        try:
+            hosts.append(host_model(name, registry.find(name).Settings))
+        except UsageError:
+            continue
+    if not hosts:
+        raise UsageError("no backend is installed", hint="pip install 'interop-harness[kvm]'")
+    section: Any = Annotated[Union[tuple(hosts)], Field(discriminator="backend")] if len(hosts) > 1 else hosts[0]  # noqa: UP007
+    fields: dict[str, Any] = {
+        "hosts": (
+            Annotated[dict[Name, section], Field(min_length=1, description="The hypervisor hosts, by name.")],
+            ...,
+        ),
+        "networks": (Annotated[dict[Name, Network], Field(description="The networks, by name.")], ...),
+        "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
+    }
+    return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
+
+
+def _mapping(tree: Any, key: str) -> dict[Any, Any]:
+    part = tree.get(key) if isinstance(tree, dict) else None
+    return part if isinstance(part, dict) else {}
+
+
+def _host(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[Host | None, list[Problem]]:
+    at = ("hosts", name)
+    if not isinstance(backend, str):
+        text = "this key is required" if backend is None else "must be text"
+        return None, [problem(tree, (*at, "backend"), f"{text}{nearest('', registry.names())}")]
+    if backend not in registry.names():
+        text = f"no backend is called {backend!r}{nearest(backend, registry.names())}"
+        return None, [problem(tree, (*at, "backend"), text)]
+    try:
+        settings_type = registry.find(backend).Settings
+        model = host_model(backend, settings_type)
+    except UsageError as error:
+        return None, [problem(tree, (*at, "backend"), error.message)]
+    section, problems = check(tree, model, at)
+    try:
+        unreserved(name)
+    except ValueError as error:
+        problems.append(problem(tree, at, str(error)))
+    if section is None:
+        return None, problems
+    roles, wrong = _roles(tree, at, section)
+    problems += wrong
+    if problems or frame is None:
+        return None, problems
+    fields = {key: getattr(section, key) for key in settings_type.model_fields}
+    settings = settings_type.model_construct(section.model_fields_set & set(fields), **fields)
+    return Host(
+        name=name,
+        backend=backend,
+        pool=section.pool or name,
+        settings=settings,
+        capacity=section.capacity,
+        domain=section.domain or (THIS_MACHINE if settings.embedded else name),
+        management=roles["management"] or "",
+        peers=roles["peers"],
+        networks=frame.networks,
+        proxy=section.proxy,
+    ), []
+
+
+def _roles(tree: Any, at: tuple[str, str], section: HostFile) -> tuple[dict[str, str | None], list[Problem]]:
+    problems = []
+    networks = [str(name) for name in _mapping(tree, "networks")]
+    roles: dict[str, str | None] = {}
+    for role in ("management", "peers"):
+        named = getattr(section.networks, role)
+        if named and named not in networks:
+            text = f"no network is called {named!r}{nearest(named, networks)}"
+            problems.append(problem(tree, (*at, "networks", role), text))
+        roles[role] = named or (role if role in networks else None)
+    if roles["management"] is None:
+        text = f"needs a management network: name it here, or call one of the networks so{nearest('', networks)}"
+        problems.append(problem(tree, (*at, "networks"), text))
+    return roles, problems
+
+
+def _mixed_pools(tree: Any, hosts: dict[str, Host]) -> list[Problem]:
+    problems = []
+    first: dict[str, Host] = {}
+    for host in hosts.values():
+        other = first.setdefault(host.pool, host)
+        if other.backend != host.backend:
+            text = (
+                f"the pool {host.pool!r} holds {other.name!r} of the backend {other.backend!r}, "
+                f"and this host is of {host.backend!r}: they are not interchangeable"
+            )
+            problems.append(problem(tree, ("hosts", host.name, "pool"), text))
+    return problems
