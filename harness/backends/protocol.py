@@ -18,7 +18,8 @@ Rules for every verb:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Set
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -143,7 +144,7 @@ class Hypervisor(Protocol):
     def facts(self, deadline: Deadline) -> HostFacts:
         """Product, version, size: read once per connection, without a guest."""
 
-    def capabilities(self, shape: Shape) -> Set[Capability]:
+    def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
         """What this host can do with a machine of this shape; answers without a guest."""
 
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:

@@ -1,0 +1,90 @@
+"""What a test asks for, read from its markers: its check number, shape, capabilities and manners."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from typing import Any
+
+import pytest
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Firmware, Shape
+from harness.core import Size, UsageError
+from harness.core.config import nearest
+
+MARKERS = {
+    "check(number, part='')": "the check's number: C01, or a lab's own such as ACME-001; part tells tests apart that "
+    "share one",
+    "shape(**fields)": "the guest this test needs: vcpus, memory, firmware, max_vcpus, nics, data_disks ...",
+    "needs(*capabilities)": "Capability members the host must have; where one is absent the test is skipped, saying so",
+    "quiet": "the test measures: it holds its host's capacity domain alone",
+    "changes_guest": "the test leaves its guest changed: it gets a clean one, and so does the next test",
+    "untouched_clock": "the test looks at the clock: it gets a guest whose clock the harness never set",
+    "smoke": "part of the short selection that `make run` runs",
+    "slow": "takes minutes; meant for the night",
+}
+
+# A letter and two digits are ours; a lab's own checks carry its name in front (CONTRIBUTING.md).
+NUMBER = re.compile(r"[A-Z]\d{2}|[A-Z][A-Z0-9]+-\d{3,}")
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """Everything the plugin must know before it can run a test."""
+
+    check: str | None
+    part: str
+    shape: Shape
+    needs: tuple[Capability, ...]
+    quiet: bool
+    changes_guest: bool
+    untouched_clock: bool
+
+
+def of(item: pytest.Item) -> Demand:
+    """Read an item's markers.
+
+    Raises:
+        UsageError: a marker's arguments are not understood; names the test.
+    """
+    marker = item.get_closest_marker("check")
+    number = str(marker.args[0]) if marker and marker.args else None
+    if marker and not (number and NUMBER.fullmatch(number)):
+        raise UsageError(f"{item.nodeid}: check({number!r}) is not a check's number", hint="write C01 or ACME-001")
+    asked: dict[str, Any] = {}
+    for mark in reversed(list(item.iter_markers("shape"))):
+        asked |= mark.kwargs
+    needs = [need for mark in item.iter_markers("needs") for need in mark.args]
+    for need in needs:
+        if not isinstance(need, Capability):
+            raise UsageError(f"{item.nodeid}: needs({need!r}) is not a Capability")
+    return Demand(
+        check=number,
+        part=str(marker.kwargs.get("part", "")) if marker else "",
+        shape=shape(item.nodeid, **asked),
+        needs=tuple(dict.fromkeys(needs)),
+        quiet=item.get_closest_marker("quiet") is not None,
+        changes_guest=item.get_closest_marker("changes_guest") is not None,
+        untouched_clock=item.get_closest_marker("untouched_clock") is not None,
+    )
+
+
+def shape(where: str, /, **asked: Any) -> Shape:
+    """A shape from a test writer's words: sizes may be text (``"2 GiB"``), firmware may be ``"uefi"``.
+
+    Raises:
+        UsageError: an unknown field; suggests the nearest.
+    """
+    known = [field.name for field in fields(Shape)]
+    for name in asked:
+        if name not in known:
+            raise UsageError(f"{where}: a shape has no {name!r}{nearest(name, known)}")
+    for name in ("memory", "max_memory"):
+        if isinstance(asked.get(name), (str, int)):
+            asked[name] = Size.parse(asked[name])
+    if "firmware" in asked:
+        asked["firmware"] = Firmware(asked["firmware"])
+    if "data_disks" in asked:
+        asked["data_disks"] = tuple(Size.parse(size) for size in asked["data_disks"])
+    return Shape(**asked)

@@ -1,0 +1,111 @@
+"""What a failure takes with it: console, kernel log and journal since the test began, screenshot, host's description.
+
+Collecting evidence never fails a test and never takes long: what cannot be had is said in the attachment's place.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+
+from harness.backends.protocol import HostEvents, Screenshot
+from harness.core import Deadline, InteropError
+from harness.guest import Guest
+
+_PATIENCE = timedelta(seconds=20)
+_LIMIT = 1 << 20
+_MARGIN = 2.0
+_KERNEL_LOG = ("dmesg",)
+_JOURNAL = ("journalctl", "--no-pager", "--boot", "--lines=4000", "--output=short-monotonic")
+
+
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """One piece of evidence, as it came: whoever writes it out bounds and escapes it."""
+
+    name: str
+    media_type: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """A guest as it was when a test got it."""
+
+    guest: Guest
+    console_from: int
+    began: float
+
+    @classmethod
+    def of(cls, guest: Guest, clock: Callable[[], float] = time.monotonic) -> Loan:
+        """Remember where the guest's console stands now."""
+        return cls(guest, console_end(guest), clock())
+
+
+def console_end(guest: Guest) -> int:
+    """Length of the console's output so far, in bytes; 0 where the host keeps none."""
+    offset = 0
+    try:
+        while chunk := guest.machine.console().read(offset, _LIMIT):
+            offset += len(chunk)
+    except InteropError:
+        return offset
+    return offset
+
+
+def collect(loan: Loan) -> Iterator[Attachment]:
+    """Everything worth reading about a failed test's guest, the host's side first: it works when the guest does not."""
+    guest, machine = loan.guest, loan.guest.machine
+    elapsed = time.monotonic() - loan.began
+    label = guest.identity.name
+    deadline = Deadline.after(_PATIENCE)
+    yield _text(f"{label}: host's description", lambda: machine.view(deadline).raw.encode())
+    yield _text(f"{label}: serial console", lambda: _console(guest, loan.console_from))
+    if isinstance(machine, HostEvents):
+        events = machine
+        yield _text(
+            f"{label}: host events",
+            lambda: "\n".join(f"{e.at.isoformat()} {e.kind}: {e.message}" for e in events.events(deadline)).encode(),
+        )
+    if isinstance(machine, Screenshot):
+        try:
+            yield Attachment(f"{label}: screenshot", "image/png", machine.screenshot(deadline))
+        except InteropError as error:
+            yield Attachment(f"{label}: screenshot", "text/plain", f"not available: {error}".encode())
+    # The guest's own monotonic stamps, so that a test that moved the wall clock still shows the right lines.
+    for title, argv in (("kernel log", _KERNEL_LOG), ("journal", _JOURNAL)):
+        yield _text(f"{label}: {title}", lambda argv=argv: _since(guest, argv, elapsed))  # type: ignore[misc]
+
+
+def _since(guest: Guest, argv: tuple[str, ...], elapsed: float) -> bytes:
+    uptime = float(guest.run(["cat", "/proc/uptime"], timeout=_PATIENCE).text.split()[0])
+    lines = guest.run(argv, timeout=_PATIENCE, check=False).stdout.splitlines(keepends=True)
+    return b"".join(later(lines, uptime - elapsed - _MARGIN))
+
+
+def later(lines: list[bytes], since: float) -> Iterator[bytes]:
+    """The lines stamped ``[seconds]`` at or after ``since``; a line without a stamp goes with the one before it."""
+    wanted = False
+    for line in lines:
+        stamp = re.match(rb"\[ *(\d+\.\d+)\]", line)
+        if stamp:
+            wanted = float(stamp[1]) >= since
+        if wanted:
+            yield line
+
+
+def _console(guest: Guest, offset: int) -> bytes:
+    output = b""
+    while len(output) < _LIMIT and (chunk := guest.machine.console().read(offset + len(output), _LIMIT)):
+        output += chunk
+    return output
+
+
+def _text(name: str, read: Callable[[], bytes]) -> Attachment:
+    try:
+        return Attachment(name, "text/plain", read())
+    except InteropError as error:
+        return Attachment(name, "text/plain", f"not available: {error}".encode())

@@ -1,0 +1,196 @@
+"""pytest's hooks, each a few lines: what happens when. The work is done by the modules beside this one."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+
+from harness.plugin import demand, multiply, options, order, outcomes
+from harness.plugin.recorder import Recorder
+from harness.plugin.state import GROUPS, KEY, State
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare the options."""
+    options.add(parser)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers."""
+    for name, text in demand.MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {text}")
+    config.stash[KEY] = State(config)
+    config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Multiply tests that ask for our ``host``."""
+    if multiply.HOST in metafunc.fixturenames and multiply.is_ours(metafunc.definition):
+        state = metafunc.config.stash[KEY]
+        multiply.parametrize(metafunc, state.lab, each_host=state.options.each_host)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Note what the test asks for, and mark it with its suite's name."""
+    state = item.config.stash[KEY]
+    place = state.place(item)
+    if place is not None:
+        state.places[item] = place
+        item.add_marker(multiply.marker(item.config, outcomes.suite_of(item)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put tests in the order that boots least."""
+    order.sort(items, config.stash[KEY].places)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Once it is known that a lab is involved: begin the run, have the image, start writing results."""
+    config = session.config
+    state = config.stash[KEY]
+    if config.option.collectonly or not any(item in state.places for item in session.items):
+        return
+    opened = state.open()
+    assert state.folder is not None
+    from harness.plugin.results import Results  # noqa: PLC0415  allure loads only where results are written
+
+    state.results = Results(config, state.folder, state.worker_name, opened.redactor)
+    if state.is_worker:
+        order.save_groups(state.folder.path / GROUPS, session.items, state.places)
+        return
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+        opened.prepare_image()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, what this host cannot do."""
+    state = item.config.stash[KEY]
+    place = state.places.get(item)
+    if place is None:
+        return
+    column = state.open().column(place.column)
+    state.running_on(item, column)
+    reason = column.expectations(place.demand.shape.firmware).unsupported(place.demand.check or "")
+    if reason:
+        pytest.skip(f"{column.host.name} cannot show this: {reason}")
+    able = column.host.hypervisor.capabilities(place.demand.shape)
+    for need in place.demand.needs:
+        if need not in able:
+            pytest.skip(f"{column.host.name} cannot: {need.value} ({need.name})")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that measures holds its capacity domain alone while it does."""
+    state = item.config.stash[KEY]
+    place = state.places.get(item)
+    if place is None or not place.demand.quiet or state.session is None:
+        return (yield)
+    with state.session.quiet(place.column):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Take guests back after the test's own teardown, whatever came of it."""
+    try:
+        return (yield)
+    finally:
+        state = item.config.stash[KEY]
+        lender = state.lender(item)
+        if lender is not None and state.session is not None:
+            failed = state.running is not None and state.running.failed
+            state.session.finish(lender, state.demand(item), item.nodeid, failed=failed)
+
+
+def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
+    """Run one test; when the lab was at fault, once more on a fresh guest."""
+    state = item.config.stash[KEY]
+    place = state.places.get(item)
+    if place is None:
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    reports: list[pytest.TestReport] = []
+    for attempt in (1, 2):
+        if state.results is not None:
+            state.results.begin(state.identity(item))
+        state.running = outcomes.Record.of(item, place.demand, place.column, attempt=attempt)
+        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        if state.running.status != "lab" or state.open().is_down(place.column):
+            break
+    for report in reports:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    state.running = None
+    if state.results is not None:
+        state.results.end()
+    return True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Take note of each phase, and of a failure's evidence while the guest is still there."""
+    report = yield
+    state = item.config.stash[KEY]
+    record, lender = state.running, state.lender(item)
+    if record is None or item not in state.places:
+        return report
+    first_failure = report.failed and not record.failed
+    record.note(report, call)
+    if first_failure and state.session is not None:
+        record.repeat = state.session.repeat_command(item.nodeid, record.host)
+        report.sections.append(("repeat exactly this check with", record.repeat))
+        if state.results is not None and call.excinfo is not None:
+            state.results.blame(call.excinfo.value)
+        if state.results is not None and lender is not None and report.when != "teardown":
+            from harness.plugin import evidence  # noqa: PLC0415
+
+            for loan in lender.loans:
+                state.results.attach(evidence.collect(loan))
+    if report.when == "teardown":
+        report.user_properties.append((outcomes.KEY, record.plain()))
+    return report
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Xdist: workers join the controller's run."""
+    state = node.config.stash[KEY]
+    shared = state.share()
+    if shared:
+        node.workerinput["interop"] = shared
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Xdist: whole groups of tests go to one worker, unless the user asked for another distribution."""
+    state = config.stash[KEY]
+    if state.folder is None or config.getvalue("dist") != "load":
+        return None
+    return order.scheduler(config, log, state.folder.path / GROUPS)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the run; what could not be given back is left to the reaper and said."""
+    state = session.config.stash[KEY]
+    if state.results is not None and state.session is not None and state.session.columns:
+        state.results.describe(
+            state.run.id, state.lab, state.session.image, state.options.release, state.session.columns
+        )
+    problem = state.close()
+    if problem is not None:
+        state.say(f"closing: {problem}")
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Say which lab is the default; nothing is loaded yet."""
+    return f"interop: lab {config.getoption('--lab')}, image {config.getoption('--image')}"

@@ -1,0 +1,94 @@
+"""The plugin's command line: what a user may choose about a run."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from harness.core import UsageError
+
+_SPAN = {"m": "minutes", "h": "hours", "d": "days"}
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options of one run, typed."""
+
+    lab: str
+    image: str
+    release: str | None
+    report_dir: Path
+    each_host: bool
+    keep: timedelta | None
+    """How long a failed test's guest is kept; None: not at all."""
+
+
+def add(parser: pytest.Parser) -> None:
+    """Declare the options; every help text says what happens without it."""
+    group = parser.getgroup("interop", "interop: one Linux image on every hypervisor of a lab")
+    group.addoption(
+        "--lab",
+        default="local",
+        metavar="NAME|FILE",
+        help="lab to run in: a name below configs/labs/ or a file (default: local, this machine alone)",
+    )
+    group.addoption(
+        "--image",
+        default="debian12",
+        metavar="NAME|DIGEST|FILE",
+        help="guest image: a recipe below configs/images/, a stored image's digest, or a recipe file "
+        "(default: debian12; built once, then cached)",
+    )
+    group.addoption(
+        "--release",
+        default=None,
+        metavar="NAME",
+        help="integration services' release to install first (default: what the image carries)",
+    )
+    group.addoption(
+        "--report-dir",
+        default=None,
+        metavar="DIR",
+        help="where runs are kept; each gets a folder of its own with results/ (default: reports/out)",
+    )
+    group.addoption(
+        "--each-host",
+        action="store_true",
+        help="run every test on each host of the lab (default: once per pool, on any free member)",
+    )
+    group.addoption(
+        "--keep",
+        default=None,
+        metavar="failed[:24h]",
+        help="keep the guest of a failed test for that long; see `interop guest list` (default: kept are none)",
+    )
+
+
+def read(config: pytest.Config) -> Options:
+    """The options as typed values.
+
+    Raises:
+        UsageError: ``--keep`` is not of the form ``failed[:24h]``.
+    """
+    directory = config.getoption("--report-dir")
+    return Options(
+        lab=config.getoption("--lab"),
+        image=config.getoption("--image"),
+        release=config.getoption("--release"),
+        report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
+        each_host=config.getoption("--each-host"),
+        keep=_keep(config.getoption("--keep")),
+    )
+
+
+def _keep(text: str | None) -> timedelta | None:
+    if text is None:
+        return None
+    found = re.fullmatch(r"failed(?::(\d+)([mhd]))?", text)
+    if not found:
+        raise UsageError(f"--keep {text}: not understood", hint="write --keep failed or --keep failed:24h (m, h, d)")
+    return timedelta(**{_SPAN[found[2]]: int(found[1])}) if found[1] else timedelta(hours=24)

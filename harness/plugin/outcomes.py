@@ -1,0 +1,82 @@
+"""What each test came to, carried from workers to the terminal in its reports, and the summary made of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import pytest
+
+from harness.core import GuestError, LabError
+from harness.plugin.demand import Demand
+
+KEY = "interop"
+
+
+@dataclass(slots=True)
+class Record:
+    """One test's story so far; goes into ``report.user_properties`` as plain data, so that xdist can carry it."""
+
+    check: str | None
+    suite: str
+    title: str
+    pool: str
+    host: str = ""
+    status: str = ""
+    duration: float = 0.0
+    reason: str = ""
+    repeat: str = ""
+    attempt: int = 1
+
+    @classmethod
+    def of(cls, item: pytest.Item, demand: Demand, pool: str, attempt: int) -> Record:
+        """The record of a test about to run."""
+        return cls(demand.check, suite_of(item), title_of(item), pool, attempt=attempt)
+
+    @property
+    def failed(self) -> bool:
+        """True when any phase failed, whoever's fault it was."""
+        return self.status in ("failed", "lab", "guest")
+
+    def note(self, report: pytest.TestReport, call: pytest.CallInfo[Any]) -> None:
+        """Take in one phase: the worst one gives the status, all of them the duration."""
+        self.duration += report.duration
+        if report.skipped and not self.failed:
+            self.status, self.reason = "skipped", _skip_reason(report)
+        elif report.failed and not self.failed:
+            error = call.excinfo.value if call.excinfo else None
+            self.status = (
+                "lab" if isinstance(error, LabError) else "guest" if isinstance(error, GuestError) else "failed"
+            )
+            self.reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        elif report.passed and report.when == "call" and not self.status:
+            self.status = "passed"
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON-able data."""
+        return asdict(self)
+
+
+def title_of(item: pytest.Item) -> str:
+    """What the test asserts: its own name is a sentence."""
+    name: str = getattr(item, "originalname", item.name)
+    return name.removeprefix("test_").replace("_", " ")
+
+
+def suite_of(item: pytest.Item) -> str:
+    """The suite a test belongs to: the folder it lies in."""
+    return item.path.parent.name
+
+
+def read(report: pytest.TestReport) -> Record | None:
+    """The record a report carries, if it is one of ours."""
+    for key, value in report.user_properties:
+        if key == KEY and isinstance(value, dict):
+            return Record(**value)
+    return None
+
+
+def _skip_reason(report: pytest.TestReport) -> str:
+    longrepr = report.longrepr
+    text = longrepr[2] if isinstance(longrepr, tuple) else str(longrepr)
+    return text.removeprefix("Skipped: ")

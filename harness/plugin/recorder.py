@@ -1,0 +1,49 @@
+"""Collects what every test came to, in the main process and in xdist's controller alike, and says it in the end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.plugin import multiply, outcomes
+from harness.plugin.state import State
+
+
+class Recorder:
+    """Hooks that pytest calls without a config, so they need an object that knows the run."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        """Take the record out of a finished test's report."""
+        record = outcomes.read(report)
+        if record is not None:
+            self._state.records[report.nodeid] = record
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
+        """Xdist: a worker that dies still leaves a result for its test."""
+        if self._state.folder is not None:
+            from harness.plugin import results  # noqa: PLC0415  allure loads only where results are written
+
+            worker: str = report.node.gateway.id  # type: ignore[attr-defined]  xdist puts it there
+            self._state.records[crashitem] = results.crashed(
+                self._state.folder, worker, crashitem, str(report.longrepr)
+            )
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+        """A table that fits a screen, or one helpful line where nothing ran."""
+        if self._state.records:
+            from harness.plugin import closing  # noqa: PLC0415
+
+            closing.summarize(self._state, terminalreporter)
+            return
+        if config.option.markexpr and not terminalreporter.stats.get("passed"):
+            try:
+                line = multiply.explain_empty(config.option.markexpr, self._state.lab)
+            except pytest.UsageError:
+                return
+            if line:
+                terminalreporter.write_line(line, yellow=True)

@@ -1,0 +1,126 @@
+"""Results of the run on disk: identities stamped on, secrets masked, evidence attached, crashed workers' tests kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import metadata
+
+import pytest
+from allure_commons import plugin_manager
+from allure_pytest.listener import AllureListener
+
+from harness.backends.model import HostFacts
+from harness.image.model import Image
+from harness.lab import Lab
+from harness.plugin.evidence import Attachment
+from harness.plugin.outcomes import Record
+from harness.plugin.session import Column
+from harness.report import attachments, environment, results
+from harness.report.identity import Identity, Stamper
+from harness.report.layout import RunFolder
+from harness.report.redact import Redactor
+
+_LISTENER = "allure_listener"
+
+
+class Results:
+    """Everything this process writes about its tests.
+
+    Args:
+        config: pytest's.
+        folder: the run's folder.
+        worker: the xdist worker's name; ``main`` without workers.
+        redactor: knows the run's secrets.
+    """
+
+    def __init__(self, config: pytest.Config, folder: RunFolder, worker: str, redactor: Redactor) -> None:
+        self._folder = folder
+        self._redactor = redactor
+        self._running = results.Running(folder.results, worker)
+        self._stamper = Stamper()
+        if not config.pluginmanager.has_plugin(_LISTENER) and not config.pluginmanager.is_blocked("allure_pytest"):
+            # allure-pytest decides when pytest is configured; only now is it known that a lab is involved at all.
+            listener = AllureListener(config)
+            config.pluginmanager.register(listener, _LISTENER)
+            _register(config, listener)
+        writer = results.ResultsWriter(folder.results, redactor)
+        config.add_cleanup(writer.install())
+        _register(config, self._stamper)
+
+    def begin(self, identity: Identity | None) -> None:
+        """A test begins, or its host is known now; None: a stranger's."""
+        self._stamper.begin(identity)
+        if identity is not None:
+            self._running.begin(identity)
+
+    def end(self) -> None:
+        """The test's result is written."""
+        self._running.end()
+
+    def blame(self, error: BaseException) -> None:
+        """The running test failed with this."""
+        self._stamper.blame(error)
+
+    def attach(self, evidence: Iterable[Attachment]) -> None:
+        """Add evidence to the running test's result; bounded, decoded and escaped on the way."""
+        for piece in evidence:
+            if piece.media_type == "image/png":
+                attachments.attach_png(piece.name, piece.body)
+            elif piece.media_type == "application/xml":
+                attachments.attach_xml(piece.name, piece.body)
+            else:
+                attachments.attach_text(piece.name, piece.body)
+
+    def describe(self, run: str, lab: Lab, image: Image, release: str | None, columns: Iterable[Column]) -> None:
+        """Write what ran where: the report's environment, categories and executor."""
+        record = environment.RunRecord(
+            run=run,
+            lab=lab.name,
+            harness=metadata.version("interop-harness"),
+            image=image.name,
+            digest=image.digest,
+            build=image.build_id or "",
+            kernel=image.labels.get("kernel", ""),
+            release=release or "",
+            hosts=tuple(_host(column, image) for column in columns),
+        )
+        environment.write(self._folder.results, record, self._redactor)
+
+
+def crashed(folder: RunFolder, worker: str, nodeid: str, message: str) -> Record:
+    """The result and the record of a test whose worker died in the middle of it."""
+    identity = results.write_crashed_worker(folder.results, worker, message)
+    if identity is None:
+        return Record(None, "", nodeid, "", status="failed", reason=message)
+    return Record(
+        identity.check, identity.suite, identity.title, identity.pool, identity.host, status="failed", reason=message
+    )
+
+
+def _host(column: Column, image: Image) -> environment.HostRecord:
+    facts: HostFacts = column.host.facts
+    services = {name: version for name, version in image.labels.items() if name in _SERVICES}
+    return environment.HostRecord(
+        name=column.host.name,
+        pool=column.host.pool,
+        backend=column.host.backend,
+        product=facts.product,
+        version=facts.version if facts.build in ("", facts.version) else f"{facts.version} ({facts.build})",
+        accel=facts.accelerated,
+        twin=facts.twin,
+        details=facts.details,
+        services=services,
+    )
+
+
+_SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons")
+
+
+def _register(config: pytest.Config, plugin: object) -> None:
+    plugin_manager.register(plugin)
+
+    def forget() -> None:
+        if plugin_manager.is_registered(plugin):
+            plugin_manager.unregister(plugin)
+
+    config.add_cleanup(forget)

@@ -1,0 +1,177 @@
+"""One run of pytest against a lab: what is opened when the first test asks for a host, and closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from datetime import timedelta
+
+from harness.backends.model import Firmware, HostFacts
+from harness.backends.protocol import Hypervisor
+from harness.core import Deadline, InteropError, LabError
+from harness.image import resolve
+from harness.image.model import Image
+from harness.lab import Host, Lab, Run, connect
+from harness.lab.expectations import Expectations
+from harness.lab.slots import Slots
+from harness.plugin.demand import Demand
+from harness.plugin.lender import Lender
+from harness.plugin.options import Options
+
+_CONNECT = timedelta(minutes=2)
+_QUIET = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class HostUnderTest:
+    """The ``host`` fixture: one host of the lab, as a test sees it.
+
+    Args:
+        name: the host's name in the lab.
+        pool: the pool it ran for.
+        backend: ``kvm``, ``hyperv``, ``vsphere``.
+        hypervisor: the driver.
+        facts: product, version, acceleration, size.
+        expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
+    """
+
+    name: str
+    pool: str
+    backend: str
+    hypervisor: Hypervisor
+    facts: HostFacts
+    expect: Expectations
+
+    def __str__(self) -> str:
+        return self.name
+
+    __repr__ = __str__
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One opened host and the guests on it."""
+
+    host: HostUnderTest
+    settings: Host
+    lender: Lender
+
+    def expectations(self, firmware: Firmware) -> Expectations:
+        """What this host must show a guest of this firmware."""
+        return Expectations.for_host(self.settings.backend, self.host.facts, firmware)
+
+
+class Session:
+    """Opens hosts when first asked for; the first failure of a host sticks, so 300 tests don't each wait for it."""
+
+    def __init__(
+        self,
+        lab: Lab,
+        run: Run,
+        options: Options,
+        *,
+        worker: int,
+        progress: Callable[[str], None],
+    ) -> None:
+        self.lab = lab
+        self.run = run
+        self._options = options
+        self._image: Image | None = None
+        self._worker = worker
+        self._progress = progress
+        self._columns: dict[str, Column | InteropError] = {}
+
+    @property
+    def image(self) -> Image:
+        """The run's one image; built on first use."""
+        if self._image is None:
+            self._image = resolve(self._options.image)
+        return self._image
+
+    def prepare_image(self) -> None:
+        """Build the image now, while a progress bar can be seen; a failure shows again at the first test."""
+        try:
+            _ = self.image
+        except InteropError as error:
+            self._progress(f"image {self._options.image}: {error}")
+
+    @property
+    def columns(self) -> list[Column]:
+        """The hosts opened so far."""
+        return [column for column in self._columns.values() if isinstance(column, Column)]
+
+    def column(self, name: str) -> Column:
+        """The opened host for a pool's (or, with ``--each-host``, a host's) name.
+
+        Raises:
+            LabError: it cannot be opened; the same error again for every later test.
+        """
+        if name not in self._columns:
+            try:
+                self._columns[name] = self._open(name)
+            except InteropError as error:
+                self._columns[name] = error
+        column = self._columns[name]
+        if isinstance(column, InteropError):
+            raise column
+        return column
+
+    def opened(self, name: str) -> Column | None:
+        """The column, if it is open; opens nothing."""
+        column = self._columns.get(name)
+        return column if isinstance(column, Column) else None
+
+    def is_down(self, name: str) -> bool:
+        """True when opening this host failed: trying again cannot help."""
+        return isinstance(self._columns.get(name), InteropError)
+
+    def column_of(self, host: HostUnderTest) -> Column:
+        """The column a host under test belongs to."""
+        return next(column for column in self.columns if column.host is host)
+
+    def quiet(self, name: str) -> AbstractContextManager[object]:
+        """Hold the capacity domain of this column alone."""
+        return self.run.leases.quiet(self.column(name).settings.domain, Deadline.after(_QUIET))
+
+    def finish(self, lender: Lender, demand: Demand | None, nodeid: str, *, failed: bool) -> None:
+        """Take the test's guests back; keep those of a failed one where the user asked for it."""
+        for guest in lender.finish(demand, failed=failed, keep=self._options.keep):
+            self._progress(f"kept {guest.name} of {nodeid}: `interop guest ssh {guest.name}`")
+
+    def repeat_command(self, nodeid: str, host: str) -> str:
+        """The command line that runs exactly this test again."""
+        return repeat_command(nodeid, lab=self._options.lab, image=self._image, host=host)
+
+    def close(self) -> None:
+        """Give guests back, drop connections, end the run. What fails is left to the reaper and reported first."""
+        problems: list[InteropError] = []
+        for column in self.columns:
+            for step in (column.lender.close, column.host.hypervisor.close):
+                try:
+                    step()
+                except InteropError as error:
+                    problems.append(error)
+        self._columns.clear()
+        if problems:
+            raise problems[0]
+
+    def _open(self, name: str) -> Column:
+        pools = self.lab.pools()
+        members = pools.get(name) or tuple(host for host in self.lab.hosts.values() if host.name == name)
+        problems: list[InteropError] = []
+        for turn in range(len(members)):
+            member = members[(turn + self._worker) % len(members)]
+            try:
+                return self._open_member(member, name)
+            except LabError as error:
+                problems.append(error)
+        raise problems[0]
+
+    def _open_member(self, member: Host, pool: str) -> Column:
+        self._progress(f"opening {member.name}")
+        hypervisor = connect(member, self.run, self.image)
+        facts = hypervisor.facts(Deadline.after(_CONNECT))
+        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
+        host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
+        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image)))

@@ -1,0 +1,197 @@
+"""What the plugin knows during one pytest process: options, lab, the run, and every test that asks for a host."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from harness.core import InteropError
+from harness.plugin import multiply, options, outcomes
+from harness.plugin.demand import Demand
+from harness.plugin.order import Place
+from harness.plugin.outcomes import Record
+
+if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these imports
+    from harness.lab import Lab, Run
+    from harness.plugin.lender import Lender
+    from harness.plugin.results import Results
+    from harness.plugin.session import Column, Session
+    from harness.report.identity import Identity
+    from harness.report.layout import RunFolder
+
+KEY: pytest.StashKey[State] = pytest.StashKey()
+GROUPS = "groups.json"
+
+
+@dataclass(slots=True)
+class State:
+    """One pytest process's view of the run."""
+
+    config: pytest.Config
+    places: dict[pytest.Item, Place] = field(default_factory=dict)
+    records: dict[str, Record] = field(default_factory=dict)
+    running: Record | None = None
+    session: Session | None = None
+    folder: RunFolder | None = None
+    """This run's folder; None until it is known that a lab is involved."""
+    results: Results | None = None
+    _options: options.Options | None = None
+    _lab: Lab | None = None
+    _run: Run | None = None
+
+    @property
+    def options(self) -> options.Options:
+        """The command line, typed."""
+        if self._options is None:
+            self._options = _usage(options.read, self.config)
+        return self._options
+
+    @property
+    def lab(self) -> Lab:
+        """The lab, loaded on first use.
+
+        Raises:
+            pytest.UsageError: the lab file is wrong; every problem on a line of its own.
+        """
+        if self._lab is None:
+            from harness.lab import load_lab  # noqa: PLC0415  see TYPE_CHECKING above
+
+            self._lab = _usage(load_lab, self.options.lab)
+        return self._lab
+
+    @property
+    def run(self) -> Run:
+        """The run: begun by the first process that needs it, joined by xdist workers."""
+        if self._run is None:
+            from harness.lab import Run  # noqa: PLC0415
+
+            shared = self.worker.get("interop")
+            self._run = Run.join(self.lab, **shared["run"]) if shared else Run.begin(self.lab)
+        return self._run
+
+    @property
+    def worker(self) -> dict[str, Any]:
+        """What xdist's controller told this worker; empty in the main process."""
+        return getattr(self.config, "workerinput", {})
+
+    @property
+    def is_worker(self) -> bool:
+        """True in a worker of xdist."""
+        return bool(self.worker)
+
+    @property
+    def worker_name(self) -> str:
+        """``gw0`` ... in a worker of xdist, else ``main``."""
+        return str(self.worker.get("workerid", "main"))
+
+    def identity(self, item: pytest.Item) -> Identity | None:
+        """Who the test's result is: check, parameters and pool; None for a stranger's."""
+        place = self.places.get(item)
+        if place is None:
+            return None
+        from harness.report.identity import Identity, text_of  # noqa: PLC0415
+
+        params = {name: value for name, value in item.callspec.params.items() if name != multiply.HOST}  # type: ignore[attr-defined]
+        return Identity(
+            check=place.demand.check,
+            title=outcomes.title_of(item),
+            suite=outcomes.suite_of(item),
+            pool=place.column,
+            part=place.demand.part,
+            parameters=tuple((name, text_of(value)) for name, value in sorted(params.items())),
+            thread=self.worker_name if self.is_worker else "",
+            test=getattr(item, "originalname", item.name),
+        )
+
+    def demand(self, item: pytest.Item) -> Demand | None:
+        """What the test asks for; None for a stranger's."""
+        place = self.places.get(item)
+        return place.demand if place else None
+
+    def running_on(self, item: pytest.Item, column: Column) -> None:
+        """The running test's host is known now."""
+        if self.running is not None:
+            self.running.host = column.host.name
+        identity = self.identity(item)
+        if self.results is not None and identity is not None:
+            host = column.host
+            self.results.begin(identity.on(host.name, backend=host.backend, twin=host.facts.twin))
+
+    def lender(self, item: pytest.Item) -> Lender | None:
+        """The lender of the test's column, if it was opened."""
+        place = self.places.get(item)
+        if place is None or self.session is None:
+            return None
+        opened = self.session.opened(place.column)
+        return opened.lender if opened else None
+
+    def open(self) -> Session:
+        """The session, begun on first use."""
+        if self.session is None:
+            from harness.plugin.session import Session  # noqa: PLC0415
+
+            self.folder = self._folder(self.run.id).make()
+            number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
+            self.session = Session(self.lab, self.run, self.options, worker=number, progress=self.say)
+        return self.session
+
+    def share(self) -> dict[str, Any] | None:
+        """What an xdist worker needs to join this run; None where the lab cannot be loaded (the worker will say so)."""
+        try:
+            run = self.run
+        except (pytest.UsageError, InteropError):
+            return None
+        # Workers make the folder once they meet a test with a host: a stranger's run leaves no trace.
+        self.folder = self._folder(run.id)
+        return {"run": run.share(), "folder": str(self.folder.path)}
+
+    def _folder(self, run: str) -> RunFolder:
+        from harness.report.layout import RunFolder  # noqa: PLC0415
+
+        shared = self.worker.get("interop")
+        return RunFolder(Path(shared["folder"]) if shared else self.options.report_dir / run)
+
+    def say(self, text: str) -> None:
+        """One line to the user past pytest's capture; long work says what it is doing."""
+        reporter = self.config.pluginmanager.get_plugin("terminalreporter")
+        capture = self.config.pluginmanager.get_plugin("capturemanager")
+        if reporter is None or self.is_worker:
+            return
+        with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"  {text}", cyan=True)
+
+    def close(self) -> InteropError | None:
+        """End session and run; the first thing that went wrong, if any."""
+        problem: InteropError | None = None
+        for part in (self.session, self._run):
+            try:
+                if part is not None:
+                    part.close()
+            except InteropError as error:
+                problem = problem or error
+        self.session = self._run = None
+        return problem
+
+    def place(self, item: pytest.Item) -> Place | None:
+        """Where this item belongs, if our ``host`` was parametrized into it."""
+        callspec = getattr(item, "callspec", None)
+        if callspec is None or multiply.HOST not in callspec.params or not multiply.is_ours(item):
+            return None
+        column = str(callspec.params[multiply.HOST])
+        fixtures = frozenset(getattr(item, "fixturenames", ()))
+        from harness.plugin import demand  # noqa: PLC0415
+
+        return Place(column, _usage(demand.of, item), fixtures)
+
+
+def _usage(function: Any, *arguments: Any) -> Any:
+    """Call; our bad-input errors become pytest's, which prints them without a traceback."""
+    try:
+        return function(*arguments)
+    except InteropError as error:
+        raise pytest.UsageError(str(error)) from error

@@ -1,0 +1,56 @@
+"""What a test asks for is read from its markers."""
+
+import pytest
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Firmware, Shape
+from harness.core import GiB, Size, UsageError
+from harness.plugin import demand
+
+pytest_plugins = ["pytester"]
+
+
+def item_of(pytester: pytest.Pytester, decorators: str) -> pytest.Item:
+    source = f"""
+        import pytest
+        from harness.backends.capabilities import Capability
+        {decorators}
+        def test_it(): ...
+    """
+    return pytester.getitem(source, "test_it")
+
+
+def test_a_test_without_markers_asks_for_the_default_shape(pytester):
+    asked = demand.of(item_of(pytester, ""))
+    assert (asked.check, asked.shape, asked.needs) == (None, Shape(), ())
+
+
+def test_sizes_and_firmware_are_written_as_words(pytester):
+    asked = demand.of(item_of(pytester, "@pytest.mark.shape(memory='2 GiB', firmware='uefi', data_disks=('1 GiB',))"))
+    assert asked.shape == Shape(memory=Size(2 * GiB), firmware=Firmware.UEFI, data_disks=(GiB,))
+
+
+def test_capabilities_are_collected_from_all_markers(pytester):
+    marks = "@pytest.mark.needs(Capability.PAUSE)\n        @pytest.mark.needs(Capability.SAVE, Capability.PAUSE)"
+    assert set(demand.of(item_of(pytester, marks)).needs) == {Capability.PAUSE, Capability.SAVE}
+
+
+@pytest.mark.parametrize("number", ["C01", "ACME-001", "LAB2-1234"])
+def test_ours_and_namespaced_numbers_are_numbers(pytester, number):
+    assert demand.of(item_of(pytester, f"@pytest.mark.check({number!r})")).check == number
+
+
+@pytest.mark.parametrize("number", ["", "c01", "C1", "ACME-1", 1])
+def test_anything_else_is_no_number(pytester, number):
+    with pytest.raises(UsageError, match="not a check's number"):
+        demand.of(item_of(pytester, f"@pytest.mark.check({number!r})"))
+
+
+def test_a_misspelt_field_names_the_nearest(pytester):
+    with pytest.raises(UsageError, match="did you mean 'vcpus'"):
+        demand.of(item_of(pytester, "@pytest.mark.shape(vcpu=4)"))
+
+
+def test_a_word_is_no_capability(pytester):
+    with pytest.raises(UsageError, match="not a Capability"):
+        demand.of(item_of(pytester, "@pytest.mark.needs('pause')"))

@@ -1,0 +1,34 @@
+"""The command line, typed."""
+
+from datetime import timedelta
+
+import pytest
+
+from harness.core import UsageError
+from harness.plugin import options
+
+pytest_plugins = ["pytester"]
+
+
+def read(pytester, *arguments):
+    return options.read(pytester.parseconfig(*arguments))
+
+
+def test_the_defaults_need_nothing_but_this_machine(pytester):
+    chosen = read(pytester)
+    assert (chosen.lab, chosen.image, chosen.keep) == ("local", "debian12", None)
+    assert chosen.report_dir == pytester.path / "reports" / "out"
+
+
+@pytest.mark.parametrize(
+    ("text", "span"),
+    [("failed", timedelta(hours=24)), ("failed:90m", timedelta(minutes=90)), ("failed:2d", timedelta(days=2))],
+)
+def test_keep_takes_a_span(pytester, text, span):
+    assert read(pytester, "--keep", text).keep == span
+
+
+@pytest.mark.parametrize("text", ["all", "failed:", "failed:x", "failed:10"])
+def test_any_other_keep_says_how_it_is_written(pytester, text):
+    with pytest.raises(UsageError, match="failed:24h"):
+        read(pytester, "--keep", text)
