@@ -1,0 +1,126 @@
+"""Facts of a guest, many for one round trip.
+
+A :class:`Probe` says how one fact is read and parsed. :func:`script` puts many of them into one shell script and
+:func:`results` takes its output apart again. Nothing here is cached: a fact is as old as the call that read it.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from harness.core import GuestError
+from harness.guest.result import Result
+
+T = TypeVar("T")
+
+
+class ProbeFailed(GuestError):
+    """A fact could not be read, or did not look as it must."""
+
+
+@dataclass(frozen=True, slots=True)
+class Probe(Generic[T]):
+    """One fact of a guest.
+
+    Args:
+        name: what it is, for messages.
+        argv: the command that prints it; no shell reads these words.
+        parse: makes the value from the command's stdout.
+        accept: statuses that are no failure.
+    """
+
+    name: str
+    argv: tuple[str, ...]
+    parse: Callable[[bytes], T]
+    accept: tuple[int, ...] = (0,)
+
+    @staticmethod
+    def file(path: str, parse: Callable[[bytes], T], *, name: str = "") -> Probe[T]:
+        """A file's content. Many of these in one batch cost the guest hardly more than one."""
+        return Probe(name or path, ("cat", "--", path), parse)
+
+    @staticmethod
+    def maybe_file(path: str, parse: Callable[[bytes | None], T], *, name: str = "") -> Probe[T]:
+        """A file's content, or None where there is no such file (or the guest cannot read it)."""
+        # One process, and a missing file is told from an empty one by the first byte.
+        line = 'if [ -r "$1" ]; then printf +; exec cat -- "$1"; fi'
+        return Probe(
+            name or path, ("sh", "-c", line, "-", path), lambda data: parse(data[1:] if data[:1] == b"+" else None)
+        )
+
+    @staticmethod
+    def files(name: str, parse: Callable[[Mapping[str, bytes]], T], *globs: str) -> Probe[T]:
+        """The text files that match shell patterns: path to content, in one process for all of them.
+
+        Files that are empty, unreadable or missing are absent. The patterns are expanded by the guest's shell,
+        so they must not hold blanks.
+        """
+        # `grep -Z` ends each path with a NUL: unlike a colon it can stand in neither a path nor a text file.
+        line = 'exec grep -sadskip -HZ "" $*'
+        return Probe(name, ("sh", "-c", line, "-", *globs), lambda data: parse(_by_path(data)), accept=(0, 1, 2))
+
+    def value(self, result: Result, guest: str) -> T:
+        """Parse what the command printed.
+
+        Raises:
+            ProbeFailed: its status is not accepted, its output was cut, or the parser could not read it.
+        """
+        if result.status not in self.accept:
+            said = (result.stderr.strip() or result.stdout.strip())[-500:].decode("utf-8", "backslashreplace")
+            raise ProbeFailed(f"{guest}: {self.name}: `{shlex.join(self.argv)}` ended with {result.status}: {said}")
+        if result.cut:
+            raise ProbeFailed(f"{guest}: {self.name}: `{shlex.join(self.argv)}` printed more than is kept")
+        try:
+            return self.parse(result.stdout)
+        except (ValueError, LookupError, AttributeError, TypeError) as error:
+            shown = result.stdout[:300].decode("utf-8", "backslashreplace")
+            raise ProbeFailed(f"{guest}: {self.name} does not read as expected ({error}): {shown!r}") from error
+
+
+def _by_path(data: bytes) -> dict[str, bytes]:
+    found: dict[str, list[bytes]] = {}
+    for line in data.splitlines(keepends=True):
+        path, nul, rest = line.partition(b"\0")
+        if nul:
+            found.setdefault(path.decode("utf-8", "surrogateescape"), []).append(rest)
+    return {path: b"".join(lines) for path, lines in found.items()}
+
+
+def script(probes: Sequence[Probe[Any]], token: str) -> bytes:
+    """A POSIX shell script that runs every probe and frames what each prints, on stdout and on stderr alike.
+
+    Before each probe's output stands ``token`` and a space, after it ``token``, the status and a newline. The token
+    must be unguessable: it reaches the guest by stdin, so it shows in no process list and can be in no output.
+    """
+    lines = [f"m() {{ printf '{token} %s\\n' \"$1\"; printf '{token} %s\\n' \"$1\" >&2; }}", "m begin"]
+    for probe in probes:
+        lines += [f"{shlex.join(probe.argv)} </dev/null", "m $?"]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def results(probes: Sequence[Probe[Any]], token: str, stdout: bytes, stderr: bytes, guest: str) -> list[Result]:
+    """Take the output of :func:`script` apart.
+
+    Raises:
+        ProbeFailed: a frame is missing; names the first fact that has none.
+    """
+    outs, errs = _frames(token, stdout), _frames(token, stderr)
+    if len(outs) < len(probes) or len(errs) < len(probes):
+        missing = probes[min(len(outs), len(errs))]
+        raise ProbeFailed(
+            f"{guest}: {missing.name}: `{shlex.join(missing.argv)}` did not end properly, or printed without end: "
+            f"{stderr[-300:].decode('utf-8', 'backslashreplace')!r}"
+        )
+    return [
+        Result(probe.argv, status, out, err) for probe, (out, status), (err, _) in zip(probes, outs, errs, strict=True)
+    ]
+
+
+def _frames(token: str, data: bytes) -> list[tuple[bytes, int]]:
+    pieces = re.split(rf"{token} (\w+)\n".encode(), data)
+    # pieces: before, "begin", output, status, output, status, ..., rest
+    return [(pieces[at], int(pieces[at + 1])) for at in range(2, len(pieces) - 1, 2)]

@@ -1,0 +1,136 @@
+"""A real ssh server (asyncssh's) on 127.0.0.1 that runs commands by this machine's own shell."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import threading
+from pathlib import Path
+
+import asyncssh
+
+from harness.backends.model import Endpoint
+from harness.guest.ssh import Login
+
+
+class _Server(asyncssh.SSHServer):
+    def __init__(self, owner: SshServer) -> None:
+        self.owner = owner
+
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.owner.connections.append(conn)
+        self.owner.logins += 1
+
+
+class SshServer:
+    """Serves in a thread of its own, so that the code under test keeps its own loop."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.host_key = asyncssh.generate_private_key("ssh-ed25519")
+        client = asyncssh.generate_private_key("ssh-ed25519")
+        self.key_file = folder / "client"
+        client.write_private_key(str(self.key_file))
+        (folder / "authorized").write_bytes(client.export_public_key())
+        self.connections: list[asyncssh.SSHServerConnection] = []
+        self.logins = 0
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self._call(self._listen())
+
+    def _call(self, coroutine):
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    async def _listen(self) -> None:
+        self.acceptor = await asyncssh.create_server(
+            lambda: _Server(self),
+            "127.0.0.1",
+            0,
+            server_host_keys=[self.host_key],
+            authorized_client_keys=str(self.folder / "authorized"),
+            process_factory=self._serve,
+            encoding=None,
+            sftp_factory=None,
+        )
+
+    async def _serve(self, process: asyncssh.SSHServerProcess) -> None:
+        child = await asyncio.create_subprocess_exec(
+            "/bin/sh",
+            "-c",
+            process.command or "exit 1",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+        )
+        feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
+        try:
+            await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
+            status = await child.wait()
+            if status < 0:
+                process.exit_with_signal("KILL" if status == -9 else "TERM")
+            else:
+                process.exit(status)
+        except (OSError, asyncio.CancelledError):
+            pass  # the client has gone, or the test is over
+        finally:
+            feeding.cancel()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child._transport.close()  # asyncio has no public way to close pipes that nobody reads to the end
+            await child.wait()
+
+    @property
+    def endpoint(self) -> Endpoint:
+        return Endpoint("127.0.0.1", self.acceptor.get_port())
+
+    @property
+    def login(self) -> Login:
+        return Login("root", self.key_file, self.host_key.export_public_key().decode().strip())
+
+    def cut_connections(self) -> None:
+        """What a guest that loses its power does to its peers, only quicker: a reset."""
+
+        async def cut() -> None:
+            for connection in self.connections:
+                connection.abort()
+            self.connections.clear()
+
+        self._call(cut())
+
+    def close(self) -> None:
+        async def close() -> None:
+            for connection in self.connections:
+                connection.abort()
+            self.acceptor.close()
+            await self.acceptor.wait_closed()
+            rest = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in rest:
+                task.cancel()
+            await asyncio.gather(*rest, return_exceptions=True)
+            await asyncio.sleep(0.01)  # transports close in the loop's next turn
+
+        self._call(close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join()
+        self.loop.close()
+
+
+async def _feed(reader: asyncssh.SSHReader, writer: asyncio.StreamWriter) -> None:
+    try:
+        while data := await reader.read(1 << 16):
+            writer.write(data)
+            await writer.drain()
+        writer.close()
+        await writer.wait_closed()
+    except (OSError, asyncssh.Error):
+        writer.close()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncssh.SSHWriter) -> None:
+    while data := await reader.read(1 << 16):
+        writer.write(data)
+        await writer.drain()
