@@ -1,0 +1,168 @@
+"""The guest's disks: by serial number, the name that guest and host share."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from harness.core import GuestError, Size
+from harness.guest.inside import program
+from harness.guest.probe import Probe
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+# /proc/diskstats counts sectors of 512 bytes, whatever the disk itself has (Documentation/admin-guide/iostats.rst).
+_SECTOR = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A whole disk.
+
+    Args:
+        name: the kernel's name (``vda``); not an identity.
+        serial: what the hypervisor gave it; None when it shows none.
+        size: to the byte.
+        mounts: where it or its partitions are mounted.
+    """
+
+    name: str
+    serial: str | None
+    size: Size
+    mounts: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class DiskIo:
+    """A disk's counters since boot.
+
+    Args:
+        reads: reads completed.
+        read: bytes read.
+        writes: writes completed.
+        written: bytes written.
+    """
+
+    reads: int
+    read: Size
+    writes: int
+    written: Size
+
+
+@dataclass(frozen=True, slots=True)
+class RoundTrip:
+    """Data written to a disk and read back from it.
+
+    Args:
+        size: how much.
+        written: sha256 of what was written, hex.
+        read: sha256 of what came back after the page cache was dropped, hex.
+    """
+
+    size: Size
+    written: str
+    read: str
+
+
+def parse_disks(data: bytes) -> tuple[Disk, ...]:
+    """``lsblk --json --bytes``: the disks of its tree."""
+    tree = json.loads(data)["blockdevices"]
+    return tuple(
+        Disk(entry["name"], (entry.get("serial") or "").strip() or None, Size(int(entry["size"])), _mounts(entry))
+        for entry in tree
+        if entry["type"] == "disk"
+    )
+
+
+def _mounts(entry: Mapping[str, Any]) -> frozenset[str]:
+    own = {entry["mountpoint"]} if entry.get("mountpoint") else set()
+    return frozenset(own).union(*(_mounts(child) for child in entry.get("children", ())))
+
+
+def parse_io(data: bytes) -> dict[str, DiskIo]:
+    """``/proc/diskstats``, by kernel name."""
+    counters = {}
+    for line in data.decode("ascii").splitlines():
+        _major, _minor, name, *fields = line.split()
+        reads, _, sectors_read, _, writes, _, sectors_written = (int(word) for word in fields[:7])
+        counters[name] = DiskIo(reads, Size(sectors_read * _SECTOR), writes, Size(sectors_written * _SECTOR))
+    return counters
+
+
+def parse_drivers(data: bytes) -> dict[str, tuple[str, ...]]:
+    """One line a driver, ``disk driver``, from the disk's own upwards."""
+    chains: dict[str, tuple[str, ...]] = {}
+    for line in data.decode("utf-8", "surrogateescape").splitlines():
+        disk, driver = line.split()
+        chains[disk] = (*chains.get(disk, ()), driver)
+    return chains
+
+
+def parse_round_trip(data: bytes) -> RoundTrip:
+    """What the program ``round_trip`` printed."""
+    fields = json.loads(data)
+    return RoundTrip(Size(int(fields["size"])), str(fields["written"]), str(fields["read"]))
+
+
+# Every device on the way from the disk to the root of the device tree that has a driver.
+_LIST_DRIVERS = """
+for disk in /sys/block/*; do
+    [ -e "$disk/device" ] || continue
+    device=$(readlink -f "$disk/device")
+    while [ "$device" != /sys/devices ] && [ -n "$device" ]; do
+        if [ -e "$device/driver" ]; then
+            driver=$(readlink "$device/driver")
+            echo "${disk##*/} ${driver##*/}"
+        fi
+        device=${device%/*}
+    done
+done
+"""
+
+DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", "NAME,SERIAL,SIZE,TYPE,MOUNTPOINT"), parse_disks)
+IO = Probe.file("/proc/diskstats", parse_io)
+DRIVERS = Probe("disk drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
+
+
+class Disks:
+    """The disks of a guest. Every call reads afresh."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def all(self) -> tuple[Disk, ...]:
+        """All whole disks: ``lsblk`` (``/sys/block`` and udev)."""
+        return self._guest.read(DISKS)
+
+    def root(self) -> Disk:
+        """The disk that holds ``/``.
+
+        Raises:
+            GuestError: none does.
+        """
+        for disk in self.all():
+            if "/" in disk.mounts:
+                return disk
+        raise GuestError(f"{self._guest.name}: no disk of lsblk holds /")
+
+    def by_serial(self, serial: str) -> Disk | None:
+        """The disk with this serial number; None when there is none."""
+        return next((disk for disk in self.all() if disk.serial == serial), None)
+
+    def drivers(self) -> dict[str, tuple[str, ...]]:
+        """By kernel name, the drivers from a disk up to its bus: the ``driver`` links above ``/sys/block/*/device``."""
+        return self._guest.read(DRIVERS)
+
+    def io(self) -> dict[str, DiskIo]:
+        """By kernel name, what went to and from each disk since boot: ``/proc/diskstats``."""
+        return self._guest.read(IO)
+
+    def round_trip(self, size: Size, *, folder: str = "/var/tmp") -> RoundTrip:  # noqa: S108  the guest's, and its own
+        """Write random data below ``folder``, drop it from memory, read it back; the file is removed again."""
+        argv = ["python3", "-", str(int(size)), folder]
+        result = self._guest.run(argv, stdin=program("round_trip"), timeout=timedelta(minutes=5))
+        return Probe("disk round trip", tuple(argv), parse_round_trip).value(result, self._guest.name)

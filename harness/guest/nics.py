@@ -1,0 +1,231 @@
+"""The guest's NICs, by MAC: the only name that guest and host share."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
+from typing import TYPE_CHECKING, Any
+
+from harness.core import Deadline, GuestError, Pending, wait_for
+from harness.guest.probe import Probe
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """One direction of a NIC's counters since boot (kernel, Documentation/networking/statistics.rst)."""
+
+    packets: int
+    bytes: int
+    errors: int
+    dropped: int
+
+
+@dataclass(frozen=True, slots=True)
+class Nic:
+    """A NIC with hardware (or a hypervisor) behind it.
+
+    Args:
+        name: the interface's name.
+        mac: in lower case with colons.
+        driver: the kernel driver bound to its device; None when the device has none.
+        up: whether the interface was switched on by the guest.
+        carrier: whether there is a link; a NIC that is not up has none to show.
+        mtu: MTU in bytes.
+        addresses: its addresses with prefix lengths.
+        received: what came in.
+        sent: what went out.
+    """
+
+    name: str
+    mac: str
+    driver: str | None
+    up: bool
+    carrier: bool
+    mtu: int
+    addresses: tuple[IPv4Interface | IPv6Interface, ...]
+    received: Traffic
+    sent: Traffic
+
+    @property
+    def link_local(self) -> IPv6Address | None:
+        """Its IPv6 link-local address, if it has one."""
+        for address in self.addresses:
+            if isinstance(address, IPv6Interface) and address.is_link_local:
+                return address.ip
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """An entry of the neighbour table: ``ip neigh``.
+
+    Args:
+        mac: what answered; None while nothing has.
+        states: ``REACHABLE``, ``STALE``, ``FAILED`` ...
+    """
+
+    mac: str | None
+    states: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pings:
+    """What ping(8) counted."""
+
+    sent: int
+    received: int
+
+    @property
+    def lost(self) -> int:
+        """Requests without a reply."""
+        return self.sent - self.received
+
+
+def parse_links(data: bytes) -> list[dict[str, Any]]:
+    """``ip -j -s addr``: a list of objects, each with its name."""
+    links = json.loads(data or b"[]")
+    if not isinstance(links, list) or not all(isinstance(link, dict) and "ifname" in link for link in links):
+        raise ValueError("not the list of interfaces that iproute2 prints")
+    return links
+
+
+def parse_drivers(data: bytes) -> dict[str, str | None]:
+    """One line a NIC that has a device: its name and, where a driver is bound, the driver's."""
+    drivers: dict[str, str | None] = {}
+    for line in data.decode("utf-8", "surrogateescape").splitlines():
+        name, *driver = line.split()
+        drivers[name] = driver[0] if driver else None
+    return drivers
+
+
+def parse_neighbours(data: bytes) -> dict[str, Neighbour]:
+    """``ip -j neigh``, by address."""
+    return {
+        entry["dst"]: Neighbour(entry["lladdr"].lower() if "lladdr" in entry else None, frozenset(entry["state"]))
+        for entry in json.loads(data or b"[]")
+    }
+
+
+def parse_pings(data: bytes) -> Pings:
+    """The summary of ping(8), of iputils or busybox."""
+    found = re.search(rb"(\d+) packets transmitted, (\d+)(?: packets)? received", data)
+    if not found:
+        raise ValueError("no summary of ping")
+    return Pings(int(found[1]), int(found[2]))
+
+
+def nics(links: list[dict[str, Any]], drivers: Mapping[str, str | None]) -> dict[str, Nic]:
+    """Join the two views into NICs by MAC; interfaces without a device (loopback, bridges) are left out."""
+    return {link["address"].lower(): _nic(link, drivers[link["ifname"]]) for link in links if link["ifname"] in drivers}
+
+
+def _nic(link: dict[str, Any], driver: str | None) -> Nic:
+    flags = set(link["flags"])
+    stats = link.get("stats64") or link["stats"]
+    return Nic(
+        name=link["ifname"],
+        mac=link["address"].lower(),
+        driver=driver,
+        up="UP" in flags,
+        carrier="LOWER_UP" in flags,
+        mtu=link["mtu"],
+        addresses=tuple(ip_interface(f"{entry['local']}/{entry['prefixlen']}") for entry in link["addr_info"]),
+        received=_traffic(stats["rx"]),
+        sent=_traffic(stats["tx"]),
+    )
+
+
+def _traffic(stats: dict[str, int]) -> Traffic:
+    return Traffic(stats["packets"], stats["bytes"], stats["errors"], stats["dropped"])
+
+
+# The driver's own name is the last part of the link's target; `ip` does not show it.
+_LIST_DRIVERS = """
+for nic in /sys/class/net/*; do
+    [ -e "$nic/device" ] || continue
+    driver=$(readlink "$nic/device/driver")
+    echo "${nic##*/} ${driver##*/}"
+done
+"""
+
+LINKS = Probe("network interfaces", ("ip", "-j", "-s", "addr"), parse_links)
+DRIVERS = Probe("NIC drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
+NEIGHBOURS = Probe("neighbour table", ("ip", "-j", "neigh"), parse_neighbours)
+
+
+class Nics:
+    """The NICs of a guest, by MAC. Every call reads afresh."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def all(self) -> dict[str, Nic]:
+        """All NICs with a device behind them: ``ip -s addr`` (netlink) and ``/sys/class/net/*/device/driver``."""
+        links, drivers = self._guest.read_all(LINKS, DRIVERS)
+        return nics(links, drivers)
+
+    def by_mac(self, mac: str) -> Nic:
+        """The NIC with this MAC.
+
+        Raises:
+            GuestError: there is none; names those that are there.
+        """
+        found = self.all()
+        if mac.lower() not in found:
+            raise GuestError(f"{self._guest.name}: no NIC has the MAC {mac}; there are {', '.join(found) or 'none'}")
+        return found[mac.lower()]
+
+    def set_up(self, mac: str, up: bool) -> None:
+        """Switch an interface on or off: ``ip link set``."""
+        self._guest.run(["ip", "link", "set", "dev", self.by_mac(mac).name, "up" if up else "down"])
+
+    def set_address(self, mac: str, address: IPv4Interface | IPv6Interface) -> None:
+        """Switch an interface on and give it an address until the next boot: ``ip addr replace``."""
+        name = self.by_mac(mac).name
+        self._guest.run(["ip", "link", "set", "dev", name, "up"])
+        self._guest.run(["ip", "addr", "replace", str(address), "dev", name])
+
+    def neighbours(self) -> dict[str, Neighbour]:
+        """Who answered on which link-layer address, by network address: ``ip neigh``."""
+        return self._guest.read(NEIGHBOURS)
+
+    def forget_neighbours(self, mac: str) -> None:
+        """Empty the neighbour table of one NIC: ``ip neigh flush``."""
+        self._guest.run(["ip", "neigh", "flush", "dev", self.by_mac(mac).name])
+
+    def ping(self, target: str, *, by: str, count: int = 1, every: timedelta = timedelta(milliseconds=50)) -> Pings:
+        """Echo requests from the NIC with the MAC ``by`` to ``target``, and the replies that came (iputils).
+
+        A lost request costs a second at the end; the deadline allows for slow, emulated guests.
+        """
+        argv = [
+            "ping", "-n", "-q", "-c", str(count), "-i", str(every.total_seconds()), "-W", "1",
+            "-I", self.by_mac(by).name, target,
+        ]  # fmt: skip
+        result = self._guest.run(
+            argv, timeout=count * (every + timedelta(seconds=1)) + timedelta(seconds=30), check=False
+        )
+        # Status 1 is a lost reply; 2 an error, of which "no route at all" leaves no summary and no reply either.
+        if result.status == 2 and b"unreachable" in result.stderr.lower():
+            return Pings(count, 0)
+        return Probe("ping", tuple(argv), parse_pings, accept=(0, 1)).value(result, self._guest.name)
+
+    def wait_carrier(self, mac: str, up: bool, deadline: Deadline) -> None:
+        """Wait until the NIC shows a link, or none.
+
+        Raises:
+            AssertionError: the deadline passed.
+        """
+
+        def shown() -> bool | Pending:
+            nic = self.by_mac(mac)
+            return True if nic.carrier is up else Pending(f"{nic.name} has {'a' if nic.carrier else 'no'} carrier")
+
+        wait_for(f"{'a' if up else 'no'} carrier on {mac} in {self._guest.name}", shown, deadline, fault=AssertionError)

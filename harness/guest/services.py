@@ -1,0 +1,119 @@
+"""The guest's services (systemd units) and the packages they come from."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.guest.probe import Probe
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID"
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A unit as systemd sees it: ``systemctl show``, systemd.unit(5).
+
+    Args:
+        name: its full name.
+        load: ``loaded``, ``not-found``, ``masked``.
+        active: ``active``, ``inactive``, ``failed``, ``activating`` ...
+        sub: the finer state, such as ``running`` or ``exited``.
+        enabled: ``enabled``, ``disabled``, ``static``, ``masked``; empty where there is no file.
+        restarts: how often systemd itself started it again.
+        pid: its main process; 0 when none runs.
+    """
+
+    name: str
+    load: str
+    active: str
+    sub: str
+    enabled: str
+    restarts: int
+    pid: int
+
+
+def parse_unit(data: bytes) -> Unit:
+    """``systemctl show``: one ``Name=value`` a line."""
+    values = dict(line.partition("=")[::2] for line in data.decode("utf-8", "backslashreplace").splitlines())
+    return Unit(
+        values["Id"],
+        values["LoadState"],
+        values["ActiveState"],
+        values["SubState"],
+        values["UnitFileState"],
+        int(values.get("NRestarts") or 0),  # a target or a mount has no such thing
+        int(values.get("MainPID") or 0),
+    )
+
+
+def parse_failed(data: bytes) -> tuple[str, ...]:
+    """``systemctl list-units --failed --plain --no-legend``: unit names in the first column."""
+    names = tuple(line.split()[0] for line in data.decode("utf-8", "backslashreplace").splitlines() if line.strip())
+    for name in names:
+        if not re.fullmatch(r"\S+\.\w+", name):
+            raise ValueError(f"{name!r} is no unit")
+    return names
+
+
+def parse_version(data: bytes) -> str | None:
+    """A package's version; empty output means that it is not installed."""
+    return data.decode("ascii").strip() or None
+
+
+FAILED = Probe(
+    "failed units", ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"), parse_failed
+)
+STATE = Probe(
+    "state of systemd", ("systemctl", "is-system-running"), lambda data: data.decode("ascii").strip(), accept=(0, 1)
+)
+
+# Whichever package manager the guest has; the name is an argument, never part of the script.
+_VERSION = """
+if command -v dpkg-query >/dev/null; then
+    dpkg-query --show --showformat '${Version}' "$1" 2>/dev/null
+else
+    rpm --query --queryformat '%{VERSION}-%{RELEASE}' "$1" 2>/dev/null || true
+fi
+"""
+
+
+class Services:
+    """The services of a guest. Every call reads afresh."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def unit(self, name: str) -> Unit:
+        """One unit: ``systemctl show``. A unit that does not exist has ``load == "not-found"``."""
+        argv = ("systemctl", "show", "--property", _PROPERTIES, "--", name)
+        return self._guest.read(Probe(f"unit {name}", argv, parse_unit))
+
+    def active(self, name: str) -> bool:
+        """Whether a unit is up."""
+        return self.unit(name).active == "active"
+
+    def failed(self) -> tuple[str, ...]:
+        """The units that failed since boot: ``systemctl list-units --failed``."""
+        return self._guest.read(FAILED)
+
+    def state(self) -> str:
+        """``starting``, ``running``, ``degraded`` ...: ``systemctl is-system-running``."""
+        return self._guest.read(STATE)
+
+    def start(self, name: str) -> None:
+        """Start a unit and wait until it is up: ``systemctl start``."""
+        self._guest.run(["systemctl", "start", "--", name])
+
+    def stop(self, name: str) -> None:
+        """Stop a unit and wait until it is down: ``systemctl stop``."""
+        self._guest.run(["systemctl", "stop", "--", name])
+
+    def version(self, package: str) -> str | None:
+        """The installed version of a package, by ``dpkg-query`` or ``rpm``; None when it is not installed."""
+        argv = ("sh", "-c", _VERSION, "-", package)
+        return self._guest.read(Probe(f"version of {package}", argv, parse_version, accept=(0, 1)))

@@ -1,0 +1,138 @@
+"""What iproute2, lsblk and the kernel say of NICs and disks."""
+
+import json
+from ipaddress import IPv4Interface, IPv6Address
+
+import pytest
+
+from harness.core import GuestError, Size
+from harness.guest import disks, nics
+from harness.guest.result import Result
+
+
+def link(
+    name: str, mac: str, *flags: str, rx: int = 0, addresses: tuple[tuple[str, int], ...] = ()
+) -> dict[str, object]:
+    counters = {"bytes": rx * 100, "packets": rx, "errors": 0, "dropped": 2, "multicast": 0}
+    return {
+        "ifindex": 2, "ifname": name, "flags": list(flags), "mtu": 1500, "qdisc": "fq_codel", "operstate": "UP",
+        "link_type": "ether", "address": mac, "broadcast": "ff:ff:ff:ff:ff:ff",
+        "addr_info": [{"family": "inet", "local": local, "prefixlen": length} for local, length in addresses],
+        "stats64": {"rx": counters, "tx": counters | {"packets": 7}},
+    }  # fmt: skip
+
+
+ADDRESSES = (("10.0.2.15", 24), ("fe80::5054:ff:feaa:1", 64))
+LINKS = json.dumps(
+    [
+        link("lo", "00:00:00:00:00:00", "LOOPBACK", "UP", "LOWER_UP"),
+        link("ens2", "52:54:00:AA:00:01", "BROADCAST", "UP", "LOWER_UP", rx=12, addresses=ADDRESSES),
+        link("ens3", "52:54:00:aa:00:02", "NO-CARRIER", "BROADCAST", "UP"),
+        link("br0", "52:54:00:aa:00:02", "BROADCAST", "UP", "LOWER_UP"),
+    ]
+).encode()  # fmt: skip
+
+LSBLK = b"""
+{"blockdevices": [
+  {"name": "sr0", "serial": "QM00001", "size": 376832, "type": "rom", "mountpoint": null},
+  {"name": "vda", "serial": null, "size": 4294967296, "type": "disk", "mountpoint": null, "children": [
+     {"name": "vda1", "serial": null, "size": 1048576, "type": "part", "mountpoint": null},
+     {"name": "vda3", "serial": null, "size": 4226793472, "type": "part", "mountpoint": "/"}]},
+  {"name": "vdb", "serial": " data-1 ", "size": "1073741825", "type": "disk", "mountpoint": null}
+]}
+"""
+
+DISKSTATS = b"""\
+  11       0 sr0 12 0 90 4 0 0 0 0 0 8 4 0 0 0 0 0 0
+ 254       0 vda 8123 100 512000 900 4000 80 96000 700 0 1500 1600 0 0 0 0 30 10
+ 254       3 vda3 8000 100 511000 890 4000 80 96000 700 0 1500 1590
+"""
+
+
+def found() -> dict[str, nics.Nic]:
+    return nics.nics(nics.parse_links(LINKS), {"ens2": "virtio_net", "ens3": None})
+
+
+def test_only_nics_with_a_device_count() -> None:
+    assert {mac: nic.name for mac, nic in found().items()} == {"52:54:00:aa:00:01": "ens2", "52:54:00:aa:00:02": "ens3"}
+
+
+def test_a_nic_shows_driver_link_addresses_and_counters() -> None:
+    nic = found()["52:54:00:aa:00:01"]
+    assert (nic.driver, nic.up, nic.carrier, nic.received.packets, nic.sent.packets) == (
+        "virtio_net",
+        True,
+        True,
+        12,
+        7,
+    )
+    assert nic.addresses[0] == IPv4Interface("10.0.2.15/24")
+    assert nic.link_local == IPv6Address("fe80::5054:ff:feaa:1")
+
+
+def test_a_nic_without_link_or_driver_says_so() -> None:
+    nic = found()["52:54:00:aa:00:02"]
+    assert (nic.driver, nic.up, nic.carrier, nic.link_local) == (None, True, False, None)
+
+
+def test_a_nic_without_a_driver_has_a_line_without_one() -> None:
+    assert nics.parse_drivers(b"ens2 virtio_net\nens3 \n") == {"ens2": "virtio_net", "ens3": None}
+
+
+def test_neighbours_are_known_by_address() -> None:
+    table = nics.parse_neighbours(
+        b'[{"dst":"fe80::2","dev":"ens3","lladdr":"52:54:00:AA:00:03","state":["REACHABLE"]},'
+        b'{"dst":"10.77.0.9","dev":"ens3","state":["FAILED"]}]'
+    )
+    assert table["fe80::2"] == nics.Neighbour("52:54:00:aa:00:03", frozenset({"REACHABLE"}))
+    assert table["10.77.0.9"].mac is None
+
+
+@pytest.mark.parametrize(
+    ("summary", "lost"),
+    [
+        (b"PING x\n\n--- x ping statistics ---\n100 packets transmitted, 100 received, 0% packet loss, time 5ms\n", 0),
+        (b"4 packets transmitted, 0 received, +4 errors, 100% packet loss, time 3069ms\npipe 4\n", 4),
+        (b"3 packets transmitted, 2 packets received, 33% packet loss\n", 1),
+    ],
+)
+def test_a_ping_counts_what_was_lost(summary: bytes, lost: int) -> None:
+    assert nics.parse_pings(summary).lost == lost
+
+
+def test_disks_are_whole_disks_with_size_to_the_byte() -> None:
+    root, data = disks.parse_disks(LSBLK)
+    assert (root.name, root.serial, root.mounts) == ("vda", None, {"/"})
+    assert (data.serial, data.size) == ("data-1", Size(1073741825))
+
+
+def test_disk_counters_are_bytes() -> None:
+    io = disks.parse_io(DISKSTATS)["vda"]
+    assert (io.reads, io.read, io.writes, io.written) == (8123, 512000 * 512, 4000, 96000 * 512)
+
+
+def test_a_disks_drivers_are_listed_from_the_disk_to_its_bus() -> None:
+    text = b"vda virtio_blk\nvda virtio-pci\nvda pcieport\nsda sd\nsda virtio_scsi\n"
+    assert disks.parse_drivers(text) == {"vda": ("virtio_blk", "virtio-pci", "pcieport"), "sda": ("sd", "virtio_scsi")}
+
+
+def test_a_round_trip_keeps_both_checksums() -> None:
+    trip = disks.parse_round_trip(b'{"size": 1048576, "written": "aa", "read": "bb"}\n')
+    assert (trip.size, trip.written, trip.read) == (1048576, "aa", "bb")
+
+
+@pytest.mark.parametrize(
+    ("probe", "output"),
+    [
+        (nics.LINKS, b'Object "addr" is unknown'),
+        (nics.LINKS, b'[{"flags": []}]'),
+        (nics.NEIGHBOURS, b'[{"dev": "ens3"}]'),
+        (disks.DISKS, b'{"blockdevices": [{"name": "vda"}]}'),
+        (disks.DISKS, b"\xff"),
+        (disks.IO, b"8 0\n"),
+        (disks.DRIVERS, b"vda\n"),
+    ],
+)
+def test_garbage_from_the_guest_is_one_error_with_probe_and_guest(probe: object, output: bytes) -> None:
+    with pytest.raises(GuestError, match=r"^guest-1: .* does not read as expected"):
+        probe.value(Result(probe.argv, 0, output, b""), "guest-1")  # type: ignore[attr-defined]
