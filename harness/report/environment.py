@@ -1,0 +1,174 @@
+"""What ran where: the facts of a run that the report shows beside its results."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.report.layout import settings
+from harness.report.redact import Redactor
+from harness.report.results import write_whole
+
+# Read by the renderer beside the results; Allure itself takes no notice of it.
+POOLS_FILE = "pools.json"
+
+# Allure 3 refuses longer ones, and control characters and path-like parts in any.
+_NAME_LIMIT = 64
+
+
+@dataclass(frozen=True, slots=True)
+class HostRecord:
+    """One host that took part.
+
+    Args:
+        name: the lab's name.
+        pool: the pool it belongs to.
+        backend: ``kvm``, ``hyperv``, ``vsphere``.
+        product: ``QEMU/libvirt``, ``VMware ESXi`` ...
+        version: the product's version; with the build where the product has one.
+        accel: what ran the vCPUs: ``kvm``, ``tcg``, ``hyperv``, ``vmware``.
+        twin: a stand-in for the real product.
+        details: further versions (``libvirt``, ``firmware`` ...).
+        kernel: the guest's kernel as it ran here.
+        services: the guest's integration services and their versions.
+    """
+
+    name: str
+    pool: str
+    backend: str
+    product: str
+    version: str
+    accel: str
+    twin: bool = False
+    details: Mapping[str, str] = field(default_factory=dict)
+    kernel: str = ""
+    services: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RunRecord:
+    """One run.
+
+    Args:
+        run: the run's id.
+        lab: the lab's name.
+        harness: the harness's version.
+        image: name of the guest image.
+        digest: its sha256.
+        build: the build id inside it.
+        kernel: the image's kernel, as the recipe pins it or the guest said.
+        release: the release of integration services under test; empty: what the image carries.
+        hosts: the hosts that took part.
+        more: anything else worth a line.
+    """
+
+    run: str
+    lab: str
+    harness: str
+    image: str
+    digest: str
+    build: str = ""
+    kernel: str = ""
+    release: str = ""
+    hosts: tuple[HostRecord, ...] = ()
+    more: Mapping[str, str] = field(default_factory=dict)
+
+
+def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> None:
+    """Write everything the report shows about a run into its results folder; may be called again as more is known."""
+    redactor = redactor or Redactor()
+    folder.mkdir(parents=True, exist_ok=True)
+    lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(record)).items())
+    write_whole(folder / "environment.properties", redactor.text(lines).encode())
+    pools = {pool: variables(record, pool) for pool in dict.fromkeys(host.pool for host in record.hosts)}
+    shown = json.dumps({"run": record.run, "lab": record.lab, "pools": pools}, indent=2, ensure_ascii=False)
+    write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
+    write_whole(folder / "executor.json", json.dumps(executor(record, os.environ), indent=2).encode())
+    shutil.copyfile(settings() / "categories.json", folder / "categories.json")
+
+
+def environment(record: RunRecord) -> dict[str, str]:
+    """The run's facts, then each pool's under its name: what Allure's Environment list shows."""
+    facts = {
+        "Lab": record.lab,
+        "Run": record.run,
+        "Image": f"{record.image} (sha256 {record.digest[:16]})" if record.digest else record.image,
+        "Build id": record.build,
+        "Kernel": record.kernel,
+        "Release": record.release,
+        "Harness": record.harness,
+        **record.more,
+    }
+    for pool in dict.fromkeys(host.pool for host in record.hosts):
+        facts |= {f"{pool}: {name}": value for name, value in variables(record, pool).items()}
+    return {key: value for key, value in facts.items() if value}
+
+
+def variables(record: RunRecord, pool: str) -> dict[str, str]:
+    """What is worth knowing about a pool's hosts; where its members differ, each value stands there, flagged."""
+    members = [host for host in record.hosts if host.pool == pool]
+    rows: dict[str, dict[str, str]] = {}
+    for host in members:
+        rows[host.name] = {
+            "Product": f"{host.product} {host.version}".strip(),
+            "Backend": host.backend,
+            "Acceleration": host.accel,
+            "Twin": "yes: a stand-in, not the product" if host.twin else "",
+            **{f"Host {name}": value for name, value in host.details.items()},
+            "Kernel": host.kernel,
+            **{f"Guest {name}": value for name, value in host.services.items()},
+        }
+    shown = {"Hosts": ", ".join(rows)}
+    for key in dict.fromkeys(key for row in rows.values() for key in row):
+        values = {name: row.get(key, "") for name, row in rows.items()}
+        if len(set(values.values())) == 1:
+            shown[key] = next(iter(values.values()))
+        else:
+            shown[key] = "DIFFERS: " + ", ".join(f"{name} {value or '-'}" for name, value in values.items())
+    return {key: value for key, value in shown.items() if value}
+
+
+def executor(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
+    """Who ran it: the CI job that the environment tells of, else this controller."""
+    for kind, name, url, build in (
+        ("gitlab", "GitLab CI", "CI_JOB_URL", "CI_PIPELINE_ID"),
+        ("jenkins", "Jenkins", "BUILD_URL", "BUILD_TAG"),
+    ):
+        if env.get(url):
+            return _filled(name=name, type=kind, buildUrl=env[url], buildName=env.get(build, record.run))
+    if env.get("GITHUB_RUN_ID"):
+        url = (
+            f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env['GITHUB_RUN_ID']}"
+        )
+        return _filled(name="GitHub Actions", type="github", buildUrl=url, buildName=env.get("GITHUB_RUN_NUMBER", ""))
+    return _filled(name=f"interop {record.harness}", type="interop", buildName=record.run)
+
+
+def environment_id(pool: str) -> str:
+    """A pool's name as Allure 3 accepts it for an environment's id: latin letters, digits, ``_`` and ``-``."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", pool).strip("-")[:_NAME_LIMIT] or "pool"
+
+
+def environment_name(pool: str) -> str:
+    """A pool's name as Allure 3 accepts it for an environment's name: no ``/``, no control characters, not too long."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f/\\]+", "-", pool).strip(" .-")[:_NAME_LIMIT] or "pool"
+
+
+def _filled(**values: str) -> dict[str, str]:
+    return {key: value for key, value in values.items() if value}
+
+
+def _escaped(facts: Mapping[str, str]) -> dict[str, str]:
+    """Keys and values in the syntax of Java's property files."""
+    return {
+        re.sub(r"([\\:=#! ])", r"\\\1", _line(key)): _line(value).replace("\\", "\\\\") for key, value in facts.items()
+    }
+
+
+def _line(text: str) -> str:
+    return " ".join(text.split())

@@ -1,0 +1,70 @@
+// How Allure 3 renders a run. `interop report` says by a file what differs from run to run: name, pools, places.
+import { readFileSync } from "node:fs";
+
+const settings = JSON.parse(readFileSync(process.env.INTEROP_REPORT_SETTINGS, "utf8"));
+
+// One environment a pool, so that the page can show one hypervisor, or line all of them up for a test.
+const environments = Object.fromEntries(
+  settings.pools.map(({ id, name, label, variables }) => [
+    id,
+    { name, variables, matcher: ({ labels }) => labels.some((one) => one.name === "pool" && one.value === label) },
+  ]),
+);
+
+// Whose fault it is stands in a label, which subclasses and groups of exceptions cannot escape; the messages serve
+// results that other tools wrote. The same families are in categories.json, for renderers that know Allure 2.
+const fault = (name, label, message) => ({
+  name,
+  matchers: [
+    { statuses: ["failed", "broken"], labels: { fault: `^${label}$` } },
+    ...(message ? [{ statuses: ["failed", "broken"], labels: {}, message }] : []),
+  ],
+  groupBy: ["environment"],
+  groupByMessage: true,
+  expand: true,
+});
+
+export default {
+  name: settings.name,
+  output: settings.output,
+  ...(settings.history ? { historyPath: settings.history, historyLimit: settings.historyLimit, appendHistory: true } : {}),
+  environments,
+  variables: settings.variables,
+  categories: {
+    rules: [
+      fault("Lab: host, network, credentials or bad input", "lab", "^([\\w.]+\\.)?(LabError|UsageError)\\b"),
+      fault("Guest: panicked, hung or never booted", "guest", "^([\\w.]+\\.)?GuestError\\b"),
+      fault("Product: a check failed", "product"),
+      fault("Harness: a defect of a test or of the harness", "harness"),
+      {
+        name: "Expected failures",
+        matchers: [{ statuses: ["skipped"], message: "^XFAIL" }],
+        groupByMessage: true,
+      },
+      {
+        name: "Skipped, by reason",
+        matchers: [{ statuses: ["skipped"] }],
+        groupBy: ["environment"],
+        groupByMessage: true,
+      },
+    ],
+  },
+  plugins: {
+    awesome: {
+      options: {
+        singleFile: true,
+        reportLanguage: "en",
+        groupBy: ["suite", "subSuite"],
+        charts: [
+          { type: "currentStatus", title: "This run" },
+          { type: "statusDynamics", title: "The last runs", limit: 20 },
+          { type: "problemsDistribution", by: "environment", title: "Problems by hypervisor" },
+          { type: "statusTransitions", title: "What changed since the run before", limit: 20 },
+          { type: "durations", title: "How long tests take", groupBy: "none" },
+          { type: "durationDynamics", title: "How long the last runs took", limit: 20 },
+        ],
+      },
+    },
+    agent: { enabled: false },
+  },
+};
