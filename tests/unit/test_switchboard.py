@@ -1,0 +1,118 @@
+"""The one switch of all processes: started by the first client, gone after the last."""
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from harness.core import Deadline, Pending, wait_for
+from harness.qemu import QemuError, switchboard
+from harness.qemu.switch import Plug
+from harness.qemu.switchboard import SwitchClient
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "switch"
+
+
+@pytest.fixture
+def hasty(folder):
+    """A switch that leaves 0.2 s after its last client."""
+    folder.mkdir()
+    subprocess.run([sys.executable, "-m", "harness.qemu.switchboard", folder, "0.2"], timeout=20, check=True)
+    return folder
+
+
+def gone(folder):
+    return wait_for(
+        "the switch to end",
+        lambda: True if not (folder / "control").exists() else Pending("its socket is there"),
+        Deadline.after(10),
+    )
+
+
+@pytest.mark.usefixtures("hasty")
+def test_two_clients_share_one_switch(folder):
+    first, second = SwitchClient(folder), SwitchClient(folder)
+    try:
+        first.plug(("127.0.0.1", 7001), Plug("peers"))
+        assert second.counters(("127.0.0.1", 7001)).received == 0
+    finally:
+        first.close()
+        second.close()
+    gone(folder)
+
+
+def test_frames_pass_between_ports(hasty):
+    client = SwitchClient(hasty)
+    stations = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+    try:
+        for station in stations:
+            station.bind(("127.0.0.1", 0))
+            station.settimeout(10)
+            client.plug(station.getsockname(), Plug("peers"))
+        frame = b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x08\x00" + b"x" * 46
+        stations[0].sendto(frame, client.address)
+        assert stations[1].recv(100) == frame
+    finally:
+        for station in stations:
+            station.close()
+        client.close()
+    gone(hasty)
+
+
+def test_it_starts_by_itself_and_ends_when_a_client_is_killed(folder, monkeypatch):
+    monkeypatch.setattr(switchboard, "_start", lambda where, _: _start_hasty(where))
+    script = "import sys, os; from pathlib import Path; from harness.qemu.switchboard import SwitchClient\n"
+    script += "client = SwitchClient(Path(sys.argv[1])); os.kill(os.getpid(), 9)"
+    first = SwitchClient(folder)
+    killed = subprocess.run([sys.executable, "-c", script, folder], timeout=20, check=False)
+    assert killed.returncode == -9
+    first.close()
+    gone(folder)
+
+
+def _start_hasty(folder):
+    subprocess.run([sys.executable, "-m", "harness.qemu.switchboard", folder, "0.2"], timeout=20, check=True)
+
+
+def test_a_refusal_names_the_request(hasty):
+    client = SwitchClient(hasty)
+    try:
+        with pytest.raises(QemuError, match="loopback"):
+            client.plug(("192.0.2.7", 1), Plug("peers"))
+        with pytest.raises(QemuError, match="not plugged"):
+            client.cut(("127.0.0.1", 1), True)
+    finally:
+        client.close()
+    gone(hasty)
+
+
+def test_the_folder_may_have_a_long_name(tmp_path):
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    _start_hasty(folder)
+    client = SwitchClient(folder)
+    client.close()
+    gone(folder)
+
+
+def test_a_folder_that_cannot_be_used_is_one_clear_error(tmp_path):
+    folder = tmp_path / "switch"
+    folder.mkdir()
+    (folder / "control").mkdir()
+    with pytest.raises(QemuError, match="did not start"):
+        SwitchClient(folder)
+
+
+def test_the_switch_listens_on_loopback_alone(hasty):
+    client = SwitchClient(hasty)
+    try:
+        assert client.address[0].startswith("127.")
+        assert (hasty / "control").stat().st_uid == os.getuid()
+    finally:
+        client.close()
+    gone(hasty)
