@@ -18,6 +18,7 @@ from harness.backends import registry
 from harness.core import GiB, InteropError, Size, paths
 from harness.qemu import firmware
 from harness.qemu.errors import QemuError
+from harness.report import render
 
 NEEDED_MEMORY = Size(2 * GiB)
 NEEDED_DISK = Size(6 * GiB)
@@ -93,8 +94,8 @@ def image() -> Iterator[Finding]:
         ("mke2fs", "e2fsprogs"),
         ("debugfs", "e2fsprogs"),
         ("sgdisk", "gdisk"),
-        ("mkfs.vfat", "dosfstools"),
-        ("mcopy", "mtools"),
+        ("mformat", "mtools"),
+        ("fakeroot", "fakeroot"),
         ("grub-mkimage", "grub-common"),
     ):
         yield _tool(tool, package)
@@ -109,12 +110,10 @@ def image() -> Iterator[Finding]:
 def report() -> Iterator[Finding]:
     """Node.js and the pinned Allure; without them results are kept and can be rendered elsewhere."""
     yield _tool("node", "nodejs", "--version")
-    places = (Path.cwd(), Path(__file__).resolve().parents[2])
-    found = [place for place in places if (place / "node_modules" / "allure" / "cli.js").is_file()]
-    if found:
-        yield Finding("allure", State.OK, str(found[0] / "node_modules" / "allure"))
-    else:
-        yield Finding("allure", State.MISSING, "no node_modules/allure", "run `make setup` in the checkout")
+    try:
+        yield Finding("allure", State.OK, render.allure()[-1])
+    except InteropError as error:
+        yield Finding("allure", State.MISSING, error.message, error.hint)
 
 
 def tests() -> Iterator[Finding]:

@@ -61,6 +61,13 @@ def test_configurations_are_package_data(wheel):
     assert {f"harness/{path}" for path in shipped} <= names
 
 
+def test_the_renderers_settings_are_package_data(wheel):
+    """A report is rendered from an installed harness as from a checkout, and generated output stays out."""
+    shipped = {f"harness/reports/{path.name}" for path in (ROOT / "reports").iterdir() if path.is_file()}
+    assert shipped
+    assert {name for name in wheel.namelist() if name.startswith("harness/reports/")} == shipped
+
+
 def test_suites_and_tests_stay_out(wheel):
     """A suite is a product's own business; the wheel would force ours on everybody."""
     rooms = {name.split("/")[0] for name in wheel.namelist() if ".dist-info/" not in name}
