@@ -1,0 +1,97 @@
+"""How the guest's clocks behave from the inside: whether they ever run backwards, and what reading them costs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import timedelta
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from harness.guest.inside import program
+from harness.guest.probe import Probe
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+
+@dataclass(frozen=True, slots=True)
+class Handovers:
+    """Two CPUs that told each other the time, in turns.
+
+    Args:
+        cpus: which two.
+        count: how often each side read the clocks.
+        backward: by clock (``realtime``, ``monotonic``), how often it showed less than the other CPU had read before.
+        worst: by clock, the longest such step.
+    """
+
+    cpus: tuple[int, int]
+    count: int
+    backward: dict[str, int]
+    worst: dict[str, timedelta]
+
+
+@dataclass(frozen=True, slots=True)
+class ClockCalls:
+    """What reading the time costs a program.
+
+    Args:
+        calls: how many calls were made.
+        seconds: the cost of one call, measured in batches: raw samples.
+        in_user_space: no call entered the kernel.
+        proven: a real system call was noticed, so :attr:`in_user_space` means something.
+    """
+
+    calls: int
+    seconds: tuple[float, ...]
+    in_user_space: bool
+    proven: bool
+
+
+def parse_handovers(data: bytes, cpus: tuple[int, int]) -> Handovers:
+    """What the program ``handover`` printed."""
+    fields = json.loads(data)
+    return Handovers(
+        cpus,
+        int(fields["handovers"]),
+        {name: int(steps) for name, steps in fields["steps"].items()},
+        {name: timedelta(seconds=worst) for name, worst in fields["worst"].items()},
+    )
+
+
+def parse_clock_calls(data: bytes) -> ClockCalls:
+    """What the program ``clock_calls`` printed."""
+    fields = json.loads(data)
+    costs = tuple(float(cost) for cost in fields["seconds"])
+    return ClockCalls(int(fields["calls"]), costs, fields["in_user_space"] is True, fields["filter_bites"] is True)
+
+
+class Timekeeping:
+    """The clocks of a guest, seen from the inside. Every call measures afresh."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._guest = guest
+
+    def handovers(self, span: timedelta) -> tuple[Handovers, ...]:
+        """Let every pair of online CPUs hand each other the time; ``span`` is shared by all pairs.
+
+        Sources: ``CLOCK_REALTIME`` and ``CLOCK_MONOTONIC`` of clock_gettime(2), read by pinned processes.
+        """
+        pairs = list(combinations(sorted(self._guest.cpus.online()), 2))
+        return tuple(self._pair(pair, span / len(pairs)) for pair in pairs)
+
+    def clock_calls(self, calls: int) -> ClockCalls:
+        """Read the time so often through the C library; the cost of the loop around it is taken off.
+
+        Sources: ``timespec_get(3)`` for the cost, seccomp(2) for whether the kernel was entered.
+        """
+        argv = ["python3", "-", str(calls)]
+        result = self._guest.run(argv, stdin=program("clock_calls"), timeout=timedelta(minutes=5))
+        return Probe("cost of reading the time", tuple(argv), parse_clock_calls).value(result, self._guest.name)
+
+    def _pair(self, cpus: tuple[int, int], span: timedelta) -> Handovers:
+        argv = ["python3", "-", str(span.total_seconds()), *map(str, cpus)]
+        result = self._guest.run(argv, stdin=program("handover"), timeout=span + timedelta(minutes=1))
+        probe = Probe("clock handovers", tuple(argv), lambda data: parse_handovers(data, cpus))
+        return probe.value(result, self._guest.name)
