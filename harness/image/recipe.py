@@ -1,0 +1,184 @@
+"""What an image is made of: the YAML under ``configs/images``, as a strict model, and its digest."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+
+from harness.core import Size, UsageError
+from harness.core import config as configuration
+from harness.core.config import StrictModel
+from harness.core.paths import configs
+from harness.image.model import Access, SeedNetwork
+
+BUILDER = 1
+"""Version of the build steps. Raise it when the same recipe gives another image, so that stores build anew."""
+
+_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def _absolute(path: str) -> str:
+    if not path.startswith("/") or ".." in Path(path).parts:
+        raise ValueError("must be an absolute path inside the guest, without '..'")
+    return path
+
+
+def _sha256(text: str) -> str:
+    if not _SHA256.fullmatch(text.lower()):
+        raise ValueError("must be a sha256 in hex, 64 digits")
+    return text.lower()
+
+
+GuestPath = Annotated[str, AfterValidator(_absolute)]
+Sha256 = Annotated[str, AfterValidator(_sha256)]
+
+
+def _bytes(text: str | int) -> int:
+    return int(Size.parse(text))
+
+
+SizeText = Annotated[int, BeforeValidator(_bytes)]
+
+
+class GuestFile(StrictModel):
+    """A file put into the image."""
+
+    path: GuestPath
+    """Where it goes; ``{0..7}`` in it makes one file a number."""
+    content: str = ""
+    """Its text."""
+    mode: str = Field(default="0644", pattern="^0[0-7]{3,4}$")
+    """Its permissions, octal as text."""
+    early: bool = False
+    """Put in place before packages are configured: what shapes the initramfs must be."""
+
+    def paths(self) -> list[str]:
+        """The path, or all that its ``{a..b}`` stands for."""
+        found = _RANGE.search(self.path)
+        if not found:
+            return [self.path]
+        return [
+            self.path[: found.start()] + str(number) + self.path[found.end() :]
+            for number in range(int(found[1]), int(found[2]) + 1)
+        ]
+
+
+class Debian(StrictModel):
+    """A Debian root file system, built by ``mmdebstrap`` from the mirror this machine itself uses."""
+
+    suite: str
+    """The release's code name."""
+    packages: list[str]
+    """What is installed besides Debian's required packages; nothing that is merely recommended."""
+    leave_out: list[str] = []
+    """Path patterns that dpkg does not unpack (documentation, translations)."""
+    kernel_arguments: str
+    """The kernel command line after ``root=``."""
+    files: list[GuestFile] = []
+    """Files added last."""
+    enable: dict[str, list[str]] = {}
+    """systemd units to start: target -> units."""
+    disable: list[str] = []
+    """systemd units that their packages would start and we do not."""
+    mask: list[str] = []
+    """systemd units that must not start for any reason."""
+    remove: list[str] = []
+    """Path patterns removed after installation (host keys, package lists)."""
+    disk: SizeText = 6 << 30
+    """Size of the disk as a guest sees it; unused space costs nothing."""
+
+
+class SourceFile(StrictModel):
+    """A disk image somebody else made."""
+
+    path: Path | None = None
+    """A file on this machine; relative to the recipe."""
+    url: str | None = Field(default=None, pattern="^(https?|file)://")
+    """Where to download it; proxies and certificate authorities of the environment apply."""
+    sha256: Sha256
+    """Of the file as it is delivered."""
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.path is None) == (self.url is None):
+            raise ValueError("needs exactly one of `path` and `url`")
+        return self
+
+
+Hypervisor = Literal["kvm", "hyperv", "vsphere"]
+
+
+class Recipe(StrictModel):
+    """An image: built here (``debian``), or made elsewhere (``source`` or ``sources``)."""
+
+    summary: str
+    """One line for lists."""
+    debian: Debian | None = None
+    """Build it."""
+    source: SourceFile | None = None
+    """One file for all hypervisors."""
+    sources: dict[Hypervisor, SourceFile] | None = None
+    """One file a hypervisor: same release, different bits. ``kvm`` must be among them."""
+    access: Access = Access.CLOUD_INIT
+    """How the harness gets in: ``cloud-init`` (the seed brings keys) or ``ready`` (they are in the image)."""
+    network: SeedNetwork = SeedNetwork.SEED
+    """Where a guest's address comes from."""
+    user: str = "root"
+    """The account to log in as; other than root, it needs sudo without a password."""
+    private_key: Path | None = None
+    """For ``ready``: the key file; relative to the recipe."""
+
+    @model_validator(mode="after")
+    def _coherent(self) -> Self:
+        if sum(part is not None for part in (self.debian, self.source, self.sources)) != 1:
+            raise ValueError("needs exactly one of `debian`, `source` and `sources`")
+        if self.sources is not None and "kvm" not in self.sources:
+            raise ValueError("`sources` needs `kvm`: the image is named after that file's content")
+        if (self.access is Access.READY) != (self.private_key is not None):
+            raise ValueError("`access: ready` needs `private_key`, and only it does")
+        return self
+
+
+class NamedRecipe(StrictModel):
+    """A recipe with the name and place it was read from."""
+
+    name: str
+    recipe: Recipe
+    folder: Path
+    """What relative paths in the recipe start from."""
+
+    @property
+    def digest(self) -> str:
+        """What the recipe and the builder's version come to: the same digest, the same build."""
+        return digest_of({"builder": BUILDER, "name": self.name, **self.recipe.model_dump(mode="json")})
+
+
+def digest_of(tree: Mapping[str, Any]) -> str:
+    """sha256 of a tree of plain values, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def known() -> dict[str, Path]:
+    """The recipes that ship with the product, by name."""
+    return {path.stem: path for path in sorted((configs() / "images").glob("*.yaml"))}
+
+
+def load(name_or_path: str | Path) -> NamedRecipe:
+    """A shipped recipe by its name, or any by its file.
+
+    Raises:
+        UsageError: no such recipe (the nearest name is suggested), or the file is wrong (file, line and column).
+    """
+    text = str(name_or_path)
+    recipes = known()
+    path = recipes.get(text) or Path(text)
+    if text not in recipes and not (path.is_file() or "/" in text or path.suffix in (".yaml", ".yml")):
+        raise UsageError(f"no image recipe is called {text!r}{configuration.nearest(text, sorted(recipes))}")
+    return NamedRecipe(name=path.stem, recipe=configuration.load(path, Recipe), folder=path.resolve().parent)
