@@ -118,11 +118,11 @@ def report() -> Iterator[Finding]:
 
 def tests() -> Iterator[Finding]:
     """A browser for the page test."""
-    for name in ("chromium", "google-chrome"):
-        if shutil.which(name):
-            yield _tool(name, "chromium")
-            return
-    yield _tool("chromium", "chromium")
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if found:
+        yield Finding("chromium", State.OK, found)
+    else:
+        yield Finding("chromium", State.MISSING, "not on PATH", _package("chromium", "test-packages"))
 
 
 def _available_memory() -> Size:
@@ -144,8 +144,8 @@ def _module(module: str, name: str, remedy: str) -> Finding:
     return Finding(name, State.OK, str(spec.origin))
 
 
-def _package(name: str) -> str:
-    return f"install the Debian package {name}, or run `make setup` in the checkout"
+def _package(name: str, target: str = "setup") -> str:
+    return f"install the Debian package {name}, or run `make {target}` in the checkout"
 
 
 def _tool(tool: str, package: str, *version: str) -> Finding:
