@@ -5,29 +5,41 @@ from __future__ import annotations
 import secrets
 import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 from harness.backends.model import Shape
 from harness.backends.protocol import Hypervisor, Machine
-from harness.core import Deadline
-from harness.guest import probe as probes_
+from harness.core import Deadline, GuestError, InteropError
+from harness.guest import panic, ready
+from harness.guest import probe as framing
+from harness.guest.clock import Clock
+from harness.guest.console import SerialConsole
 from harness.guest.cpus import Cpus
 from harness.guest.disks import Disks
+from harness.guest.files import Files
 from harness.guest.identity import Identity
 from harness.guest.kernel import Kernel
 from harness.guest.memory import Memory
 from harness.guest.nics import Nics
+from harness.guest.panic import Death
 from harness.guest.probe import Probe
+from harness.guest.ready import GuestPanic, NetworkDead
 from harness.guest.result import Result
 from harness.guest.services import Services
-from harness.guest.ssh import OUTPUT_LIMIT, Ssh
+from harness.guest.ssh import CommandTimeout, ConnectionLost, Ssh, Stamp, Unreachable
 from harness.guest.system import System
 from harness.image.model import Image
 
 T = TypeVar("T")
 
 MINUTE = timedelta(minutes=1)
+
+# How long a connection may take when the guest was up before: it is looked into sooner than a command would time out.
+_CONNECT = timedelta(seconds=20)
+_TRIVIAL = timedelta(seconds=10)
+_BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 
 class Guest:
@@ -48,6 +60,10 @@ class Guest:
         self.image = image
         self.identity = identity
         self.ssh = Ssh(identity.name, machine.endpoint, identity.login)
+        self.console = SerialConsole(identity.name, machine.console)
+        self.death: Death | None = None  # what the console last showed of this boot's end
+        self.files = Files(self)
+        self.clock = Clock(self)
         # One small object per concern. They hold no facts, only this guest.
         self.cpus = Cpus(self)
         self.memory = Memory(self)
@@ -89,7 +105,7 @@ class Guest:
             GuestError: the guest panicked, hung, or was lost.
             NetworkDead: the guest lives, by its console, but its network does not.
         """
-        return self._run(argv, Deadline.after(timeout), stdin, OUTPUT_LIMIT, check=check)
+        return self._run(argv, Deadline.after(timeout), stdin, check=check)
 
     def shell(self, script: str, *, timeout: timedelta = MINUTE, stdin: bytes = b"", check: bool = True) -> Result:
         """Run a script by the guest's ``sh`` as root; otherwise as :meth:`run`. Never paste data into the script:
@@ -97,10 +113,39 @@ class Guest:
         """
         return self.run(["sh", "-c", script], timeout=timeout, stdin=stdin, check=check)
 
-    def _run(self, argv: Sequence[str], deadline: Deadline, stdin: bytes, limit: int, *, check: bool) -> Result:
-        outcome = self.ssh.run(self._line(argv), deadline, stdin=stdin, limit=limit)
+    def _run(self, argv: Sequence[str], deadline: Deadline, stdin: bytes, *, check: bool) -> Result:
+        line = self._line(argv)
+        try:
+            self.ssh.connect(deadline.sooner(_CONNECT))
+            outcome = self.ssh.run(line, deadline, stdin=stdin, watch=self.check_console)
+        except (ConnectionLost, Unreachable) as error:
+            raise self.diagnose(error) from error
+        except CommandTimeout as error:
+            if self._answers():
+                raise
+            raise self.diagnose(error) from error
         result = Result(tuple(argv), outcome.status, outcome.stdout, outcome.stderr, outcome.cut)
         return result.checked(self.name) if check else result
+
+    def converse(self, argv: Sequence[str], questions: int, deadline: Deadline) -> tuple[Stamp, ...]:
+        """Start a command, write one empty line to it at a time and read one line back, with stamps around each.
+
+        Raises:
+            GuestError: as :meth:`run`, also when the command ends early.
+            NetworkDead: as :meth:`run`.
+        """
+        try:
+            self.ssh.connect(deadline.sooner(_CONNECT))
+            return self.ssh.converse(self._line(argv), questions, deadline)
+        except (ConnectionLost, Unreachable) as error:
+            raise self.diagnose(error) from error
+
+    def _answers(self) -> bool:
+        """Whether a connection is good for a trivial command."""
+        try:
+            return self.ssh.run("true", Deadline.after(_TRIVIAL)).status == 0
+        except GuestError:
+            return False
 
     def _line(self, argv: Sequence[str]) -> str:
         """The one string that ssh can carry (RFC 4254, 6.5), quoted for the login shell that will read it.
@@ -128,11 +173,74 @@ class Guest:
             ProbeFailed: one of them cannot be read or parsed; names it.
         """
         token = secrets.token_hex(16)
-        done = self.run(["sh", "-s"], stdin=probes_.script(probes, token), timeout=timeout, check=False)
-        parts = probes_.results(probes, token, done.stdout, done.stderr, self.name)
+        done = self.run(["sh", "-s"], stdin=framing.script(probes, token), timeout=timeout, check=False)
+        parts = framing.results(probes, token, done.stdout, done.stderr, self.name)
         return tuple(probe.value(part, self.name) for probe, part in zip(probes, parts, strict=True))
 
     # Connection.
+
+    @property
+    def boot_id(self) -> str:
+        """The kernel's id of this boot, read now: a changed one proves a reboot, nothing else does."""
+        return self.run(["cat", _BOOT_ID]).text.strip()
+
+    def read_boot_id(self, deadline: Deadline) -> str:
+        """As :attr:`boot_id`, but a lost connection is told as such and not looked into."""
+        return self.ssh.run(f"cat {_BOOT_ID}", deadline).stdout.decode("ascii", "replace").strip()
+
+    def wait_ready(self, deadline: Deadline) -> str:
+        """Wait until the guest answers by ssh as itself, with an eye on its console; returns its boot id.
+
+        Raises:
+            GuestPanic: the console showed that it will never come.
+            NotReady: it did not answer by the deadline, or its machine went off.
+        """
+        return ready.wait_ready(self, deadline)
+
+    def reboot_seen(self, old_boot_id: str, deadline: Deadline) -> str:
+        """Wait until the guest is ready in another boot than ``old_boot_id``; returns the new boot id.
+
+        Raises:
+            GuestPanic: the console showed that it will never come.
+            NotReady: it did not answer by the deadline, or still was in the old boot.
+        """
+        self.disconnect()
+        return ready.wait_ready(self, deadline, not_boot=old_boot_id)
+
+    def settle(self, deadline: Deadline) -> None:
+        """Wait until the guest has finished booting and is idle. Raises :class:`NotReady`."""
+        ready.settle(self, deadline)
+
+    def diagnose(self, cause: GuestError) -> GuestError | NetworkDead:
+        """Find out by the console what became of a guest whose ssh was lost.
+
+        Returns:
+            What to raise: :class:`GuestPanic`, :class:`GuestHung`, :class:`NetworkDead`, or ``cause`` itself when the
+            guest answers again.
+        """
+        return ready.diagnose(self, cause)
+
+    def check_console(self) -> None:
+        """Raise :class:`GuestPanic` when the console has newly shown that the guest is lost.
+
+        A host that cannot show the console now is no reason to fail: the console is evidence, not the way in.
+        """
+        try:
+            output = self.console.news()
+            death = panic.find(output)
+            if death:
+                self.console.mark()
+        except InteropError:
+            return
+        if death:
+            self.death = death
+            raise GuestPanic(self.name, death)
+
+    def mark_console(self) -> None:
+        """The guest is well: what its console has shown so far is history."""
+        self.death = None
+        with suppress(InteropError):
+            self.console.mark()
 
     def disconnect(self) -> None:
         """Let go of the ssh connection; the next command makes a new one."""

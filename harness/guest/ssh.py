@@ -200,8 +200,12 @@ class Ssh:
         future = loop.shared().submit(self._converse(command, questions, deadline))
         return self._result(future, deadline, f"`{_short(command)}`", None, timedelta(seconds=1))
 
-    def connect(self, deadline: Deadline) -> None:
+    def connect(self, deadline: Deadline, *, retry: bool = True) -> None:
         """Make sure there is a connection; the one there is serves when it has not closed.
+
+        Args:
+            deadline: when to give up.
+            retry: whether a port that refuses or says nothing is asked again until then.
 
         Raises:
             Unreachable: nothing that speaks ssh answered by the deadline, or it refused the key.
@@ -212,7 +216,7 @@ class Ssh:
                 return
             endpoint = self._endpoint(deadline)
             try:
-                loop.shared().run(self._connect(endpoint, deadline), deadline.seconds)
+                loop.shared().run(self._connect(endpoint, deadline, retry), deadline.seconds)
             except TimeoutError as error:
                 raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline", operation="connect") from error
 
@@ -255,8 +259,7 @@ class Ssh:
             if not future.done():
                 future.cancel()
 
-    async def _connect(self, endpoint: Endpoint, deadline: Deadline) -> None:
-        """Take one connection; a refused or silent port is tried again until the deadline."""
+    async def _connect(self, endpoint: Endpoint, deadline: Deadline, retry: bool) -> None:
         seen = "nothing answered"
         while True:
             try:
@@ -280,7 +283,7 @@ class Ssh:
                 ) from error
             except (OSError, asyncssh.Error) as error:
                 seen = str(error) or type(error).__name__
-            if deadline.seconds < _RETRY:
+            if not retry or deadline.seconds < _RETRY:
                 raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline: {seen}", operation="connect")
             await asyncio.sleep(_RETRY)
 

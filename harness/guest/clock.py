@@ -1,0 +1,156 @@
+"""A guest's wall clock against its host's.
+
+One long-lived shell in the guest answers each empty line with its clock, so a probe costs one round trip and no process
+start. The probe with the least round trip bounds the error best (RFC 5905, section 10): the guest's stamp was taken at
+some moment between sending and receiving, so half the round trip is the uncertainty. The host's clock is read the same
+way, through its own :class:`~harness.backends.protocol.HostClock`, and adds its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from harness.backends.protocol import HostClock
+from harness.core import Deadline, GuestError
+from harness.guest.ssh import Stamp
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+# bash >= 5 has the clock as a variable; elsewhere `date` costs a process start, which widens the uncertainty and is
+# seen in it. The monotonic clock, in nanoseconds, is the third line of /proc/timer_list ("now at N nsecs"), for root.
+_MONOTONIC = "{ read -r _; read -r _; read -r _ _ mono _; } </proc/timer_list"
+_BASH_FIRST = 'command -v bash >/dev/null && exec bash -c "$1"; exec sh -c "$1"'
+
+
+def _answering(*, monotonic: bool) -> str:
+    """A script that answers each line of stdin with the guest's clock, or clocks."""
+    extra, shown = (f"{_MONOTONIC}; ", " $mono") if monotonic else ("", "")
+    return (
+        'if [ -n "${EPOCHREALTIME-}" ]; then '
+        f'while read -r _; do wall=$EPOCHREALTIME; {extra}echo "$wall{shown}"; done; else '
+        f'while read -r _; do wall=$(date +%s.%N); {extra}echo "$wall{shown}"; done; fi'
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One reading of a guest's clock.
+
+    Args:
+        at: the host's wall clock in the middle of the round trip, seconds since the epoch.
+        offset: guest minus host, seconds.
+        uncertainty: by how much the offset may be wrong either way, seconds.
+        monotonic: the guest's monotonic clock, seconds; None where it was not asked for.
+    """
+
+    at: float
+    offset: float
+    uncertainty: float
+    monotonic: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """How far a guest's clock is from its host's.
+
+    Args:
+        seconds: guest minus host: positive when the guest is ahead.
+        uncertainty: the true value lies within this much of ``seconds``.
+        samples: every probe, in order: raw material for a measurement.
+    """
+
+    seconds: float
+    uncertainty: float
+    samples: tuple[Sample, ...]
+
+    def __str__(self) -> str:
+        return f"{self.seconds * 1000:+.3f} ms ± {self.uncertainty * 1000:.3f} ms"
+
+
+@dataclass(frozen=True, slots=True)
+class _Lag:
+    """Host minus controller, seconds, and its uncertainty."""
+
+    seconds: float
+    uncertainty: float
+
+
+class Clock:
+    """The wall clock of a guest."""
+
+    def __init__(self, guest: Guest, now: Callable[[], float] = time.time) -> None:
+        self._guest = guest
+        self._now = now
+
+    def offset(self, probes: int = 30, *, timeout: timedelta = timedelta(minutes=1)) -> Offset:
+        """Guest minus host, from the probe with the least uncertainty of ``probes``.
+
+        Raises:
+            GuestError: the guest did not answer in time.
+            LabError: the host's clock cannot be read.
+        """
+        samples = self.series(probes, timeout=timeout)
+        best = min(samples, key=lambda sample: sample.uncertainty)
+        return Offset(best.offset, best.uncertainty, samples)
+
+    def series(
+        self, probes: int, *, monotonic: bool = False, timeout: timedelta = timedelta(minutes=1)
+    ) -> tuple[Sample, ...]:
+        """``probes`` readings one after the other; with ``monotonic``, the guest's monotonic clock beside each.
+
+        Raises:
+            GuestError: the guest did not answer in time.
+            LabError: the host's clock cannot be read.
+        """
+        deadline = Deadline.after(timeout)
+        before = self._lag(deadline)
+        argv = ["sh", "-c", _BASH_FIRST, "-", _answering(monotonic=monotonic)]
+        # The first answer pays for the start of the shell, so it is asked for and not used.
+        stamps = self._guest.converse(argv, probes + 1, deadline)[1:]
+        after = self._lag(deadline)
+        lag = min(before, after, key=lambda each: each.uncertainty)
+        return tuple(self._sample(stamp, lag) for stamp in stamps)
+
+    def set_from_host(self, *, timeout: timedelta = timedelta(minutes=1)) -> Offset:
+        """Set the guest's wall clock right, and say how right it is now.
+
+        A host whose clock cannot be read is taken to agree with the controller's.
+        """
+        left = self._set(0.0, timeout)
+        if abs(left.seconds) > max(_RIGHT_ENOUGH, left.uncertainty):
+            # What is left is how long the command took to start in the guest: allow for it.
+            left = self._set(-left.seconds, timeout)
+        return left
+
+    def _set(self, latency: float, timeout: timedelta) -> Offset:
+        lag = self._lag(Deadline.after(timeout))
+        self._guest.run(["date", "-s", f"@{self._now() + lag.seconds + latency:.6f}"], timeout=timeout)
+        return self.offset(5, timeout=timeout)
+
+    def _lag(self, deadline: Deadline) -> _Lag:
+        """The host's clock against the controller's own, which stamps the probes."""
+        host = self._guest.hypervisor
+        if not isinstance(host, HostClock):
+            return _Lag(0.0, 0.0)
+        sent = self._now()
+        reading = host.clock(deadline)
+        received = self._now()
+        return _Lag(reading.at - (sent + received) / 2, reading.uncertainty + (received - sent) / 2)
+
+    def _sample(self, stamp: Stamp, lag: _Lag) -> Sample:
+        try:
+            words = [float(word) for word in stamp.answer.replace(b",", b".").split()]
+            wall, monotonic = words[0], words[1] / 1e9 if len(words) > 1 else None
+        except (ValueError, IndexError) as error:
+            raise GuestError(f"{self._guest.name}: its clock answered {stamp.answer!r}", operation="clock") from error
+        at = (stamp.sent + stamp.received) / 2 + lag.seconds
+        return Sample(at, wall - at, (stamp.received - stamp.sent) / 2 + lag.uncertainty, monotonic)
+
+
+# A clock this close is right for every test but those that look at clocks, and those get an untouched one.
+_RIGHT_ENOUGH = 0.05

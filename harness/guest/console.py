@@ -1,0 +1,247 @@
+"""A guest's serial console, expect-like: it works where the network does not.
+
+The port is shared with the kernel, which prints in the middle of anything. So a command's output is kept in a file
+inside the guest and sent as lines of base64 between markers; what the kernel printed in between does not fit the form
+and is left out, and a checksum tells when a line was torn: then the file is sent again, the command never run again.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import secrets
+import shlex
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+
+from harness.backends import protocol
+from harness.core import Deadline, GuestError, Pending, wait_for
+from harness.guest.result import Result
+
+# How much of the output is held for looking back; a guest that prints rubbish for hours must not fill the controller.
+_HELD = 4 << 20
+_READ = 1 << 18
+_READS = 64
+# Bytes of known output that are read again with each look: when they differ, the host has begun a new log.
+_OVERLAP = 64
+_HALF_PRINTED = 4096
+# A terminal in canonical mode takes lines of at most 4095 characters (termios(3)).
+_LINE = 4000
+# Output of one command over a line of 115200 baud: a megabyte is minutes.
+_OUTPUT_LIMIT = 1 << 20
+
+_TRIES = 4
+
+
+class ConsoleSilent(GuestError):
+    """The guest does not answer on its serial console."""
+
+
+class SerialConsole:
+    """The first serial port of a guest, read and written by the controller.
+
+    Args:
+        name: the guest's name, for messages.
+        port: asked for the machine's port whenever it is used.
+    """
+
+    def __init__(self, name: str, port: Callable[[], protocol.Console]) -> None:
+        self.name = name
+        self._port = port
+        self._held = bytearray()
+        self._start = 0  # the offset, since power-on, of the first byte held
+        self._told = 0  # the offset up to which `news` has told
+        self._mark = 0  # the offset before which nothing is news
+
+    # Reading.
+
+    @property
+    def end(self) -> int:
+        """How many bytes the port has put out since power-on: remember it, to wait for what comes after."""
+        self._look()
+        return self._start + len(self._held)
+
+    def since(self, offset: int = 0) -> str:
+        """What was put out from ``offset`` on, as far as it is still held; undecodable bytes as escapes."""
+        self._look()
+        return self._text(offset)
+
+    def tail(self, lines: int = 40) -> str:
+        """The last lines, for an error message."""
+        return "\n".join(self.since().splitlines()[-lines:])
+
+    def wait_for(self, pattern: str, deadline: Deadline, *, since: int | None = None) -> re.Match[str]:
+        """Wait until the output from ``since`` (default: from now) matches a regular expression.
+
+        Raises:
+            ConsoleSilent: it did not by the deadline; with the last lines seen.
+        """
+        offset = self.end if since is None else since
+        wanted = re.compile(pattern, re.MULTILINE)
+
+        def seen() -> re.Match[str] | Pending:
+            found = wanted.search(self.since(offset))
+            return found or Pending(f"...{self._text(offset)[-600:]!r}")
+
+        return wait_for(f"{pattern!r} on the console of {self.name}", seen, deadline, fault=ConsoleSilent)
+
+    def news(self) -> str:
+        """What was put out since the last call, with some lines before, as a sign may have been half printed then."""
+        end = self.end
+        text = self._text(max(self._mark, self._told - _HALF_PRINTED))
+        self._told = end
+        return text
+
+    def mark(self) -> None:
+        """What was put out so far is no news any more."""
+        self._mark = self._told = self.end
+
+    def forget(self) -> None:
+        """Begin anew: after a revert or a power cycle the host's log is another one."""
+        self._held.clear()
+        self._start = self._told = self._mark = 0
+
+    def _text(self, offset: int) -> str:
+        return bytes(self._held[max(0, offset - self._start) :]).decode("utf-8", "backslashreplace").replace("\r", "")
+
+    def _look(self) -> None:
+        port = self._port()
+        known = bytes(self._held[-_OVERLAP:])
+        end = self._start + len(self._held)
+        data = port.read(end - len(known), _READ)
+        if not data.startswith(known):
+            self.forget()
+            known, end = b"", 0
+            data = port.read(0, _READ)
+        self._keep(data[len(known) :])
+        # Bounded, so that a guest that prints faster than this reads cannot hold the reader for ever.
+        for _ in range(_READS):
+            data = port.read(self._start + len(self._held), _READ)
+            if not data:
+                break
+            self._keep(data)
+
+    def _keep(self, data: bytes) -> None:
+        self._held += data
+        if len(self._held) > _HELD:
+            surplus = len(self._held) - _HELD
+            del self._held[:surplus]
+            self._start += surplus
+
+    # Writing.
+
+    def write(self, data: bytes) -> None:
+        """Type bytes into the port as they are."""
+        self._port().write(data)
+
+    def login(self, deadline: Deadline) -> None:
+        """Make sure that a root shell listens, whatever stands on the line now.
+
+        The image logs root in on its first serial port by itself; an image that asks for a password cannot be helped.
+
+        Raises:
+            ConsoleSilent: no shell answered by the deadline; with the last lines seen.
+        """
+        began = self.end
+        while True:
+            left, right = secrets.token_hex(4), secrets.token_hex(4)
+            # ^U drops a half typed line. The echo of this line never holds the two halves side by side.
+            self.write(f"\x15stty -echo; printf '%s%s\\n' {left} {right}\n".encode())
+            try:
+                self.wait_for(left + right, deadline.sooner(_SHELL_ANSWERS), since=began)
+            except ConsoleSilent:
+                if deadline.expired:
+                    last = self._text(began)[-600:]
+                    raise ConsoleSilent(
+                        f"{self.name}: no shell answered on the serial console; last seen: {last!r}",
+                        operation="login",
+                        hint="the image must log root in on ttyS0" if "login:" in last else None,
+                    ) from None
+            else:
+                return
+            # ^C ends whatever else sits there in the foreground.
+            self.write(b"\x03\n")
+
+    def run(self, argv: Sequence[str], *, timeout: timedelta = timedelta(minutes=1), check: bool = True) -> Result:
+        """Run a command as root over the console.
+
+        Args:
+            argv: the command and its arguments; the words are quoted, no shell reads them.
+            timeout: for logging in, running and reading together.
+            check: whether a status other than 0 is an error.
+
+        Raises:
+            CommandFailed: with ``check``, the status is not 0.
+            ConsoleSilent: no end by the deadline.
+            ValueError: the command line is too long for a terminal.
+        """
+        deadline = Deadline.after(timeout)
+        self.login(deadline)
+        tag = secrets.token_hex(6)
+        folder = f"/run/interop-{tag}"
+        line = (
+            f"mkdir -m 700 {folder}; {shlex.join(argv)} </dev/null >{folder}/out 2>{folder}/err; "
+            f"echo $? >{folder}/status; printf '%s-%s\\n' {tag} done"
+        )
+        if len(line.encode()) > _LINE or "\n" in line:
+            raise ValueError(f"a console takes one line of at most {_LINE} bytes: {shlex.join(argv)!r}")
+        began = self.end
+        self.write(line.encode() + b"\n")
+        self.wait_for(f"{tag}-done", deadline, since=began)
+        try:
+            status = int(self._fetch(f"{folder}/status", deadline)[0])
+            out, cut = self._fetch(f"{folder}/out", deadline)
+            err, _ = self._fetch(f"{folder}/err", deadline)
+        finally:
+            self.write(f"rm -rf {folder}\n".encode())
+        result = Result(tuple(argv), status, out, err, cut)
+        return result.checked(self.name) if check else result
+
+    def _fetch(self, path: str, deadline: Deadline) -> tuple[bytes, bool]:
+        """A file of the guest over the console, and whether it was cut."""
+        for _ in range(_TRIES):
+            tag = secrets.token_hex(6)
+            began = self.end
+            # Each line carries the tag, so that a kernel message glued to it is told apart; cksum is POSIX.
+            self.write(
+                f"head -c {_OUTPUT_LIMIT} {path} | base64 -w 60 | sed 's/.*/{tag[:6]}\"\"{tag[6:]}:&;/' | tr -d '\"'; "
+                f"printf '%s-%s-%s-end\\n' {tag} $(head -c {_OUTPUT_LIMIT} {path} | cksum | tr ' ' '-') "
+                f"$(stat -c %s {path})\n".encode()
+            )
+            end = self.wait_for(rf"{tag}-(\d+)-(\d+)-(\d+)-end", deadline, since=began)
+            text = self._text(began)
+            pieces = re.findall(rf"{tag}:([A-Za-z0-9+/=]*);", text)
+            data = base64.b64decode("".join(pieces)) if len("".join(pieces)) % 4 == 0 else b""
+            if len(data) == int(end[2]) and posix_cksum(data) == int(end[1]):
+                return data, int(end[3]) > len(data)
+        raise ConsoleSilent(f"{self.name}: {path} came torn over the console {_TRIES} times", operation="console")
+
+
+# How long a shell may take to answer a line before it is asked again; emulated guests under load are slow.
+_SHELL_ANSWERS = timedelta(seconds=5)
+
+
+def posix_cksum(data: bytes) -> int:
+    """The checksum of POSIX ``cksum`` (IEEE Std 1003.1, cksum): CRC-32 over the data and then its length."""
+    crc = 0
+    length = len(data)
+    tail = bytearray()
+    while length:
+        tail.append(length & 0xFF)
+        length >>= 8
+    for byte in data + bytes(tail):
+        crc = ((crc << 8) ^ _TABLE[(crc >> 24) ^ byte]) & 0xFFFFFFFF
+    return crc ^ 0xFFFFFFFF
+
+
+def _table() -> tuple[int, ...]:
+    values = []
+    for index in range(256):
+        crc = index << 24
+        for _ in range(8):
+            crc = ((crc << 1) ^ (0x04C11DB7 if crc & 0x80000000 else 0)) & 0xFFFFFFFF
+        values.append(crc)
+    return tuple(values)
+
+
+_TABLE = _table()

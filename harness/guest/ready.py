@@ -1,0 +1,165 @@
+"""Is the guest there? Waiting for it to boot, and finding out what became of one that went silent."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from harness.backends.model import PowerState
+from harness.core import Deadline, GuestError, InteropError, Pending, wait_for
+from harness.guest.console import ConsoleSilent
+from harness.guest.panic import Death
+from harness.guest.ssh import HostKeyMismatch, Unreachable
+
+if TYPE_CHECKING:
+    from harness.guest.guest import Guest
+
+# One handshake of an emulated guest that is still booting takes seconds; a guest that dies in it must not cost minutes.
+_HANDSHAKE = 20.0
+# A connection that broke while guest and network live is back within this.
+_COMES_BACK = 12.0
+_CONSOLE_ANSWERS = 20.0
+
+_SETTLED = r"""
+if [ -d /run/cloud-init ] && [ ! -e /var/lib/cloud/instance/boot-finished ]; then echo "cloud-init runs"; exit; fi
+state=$(systemctl is-system-running 2>/dev/null)
+case $state in starting|initializing) echo "systemd: $state"; exit;; esac
+read -r _ u n s i w _ </proc/stat; busy=$((u+n+s)); all=$((busy+i+w))
+sleep 1
+read -r _ u n s i w _ </proc/stat; busy=$((u+n+s-busy)); all=$((u+n+s+i+w-all))
+[ $((busy*100)) -le $((all*$1)) ] || { echo "CPUs busy: $busy of $all ticks"; exit; }
+echo settled
+"""
+
+
+class GuestPanic(GuestError):
+    """The guest's console shows that it is lost: a panic, an emergency shell, a boot loader's prompt."""
+
+    def __init__(self, name: str, death: Death) -> None:
+        super().__init__(f"{name}: {death.description} on the serial console:\n{death.text}")
+        self.death = death
+
+
+class GuestHung(GuestError):
+    """The machine runs, but its guest answers neither by network nor on its console."""
+
+
+class NotReady(GuestError):
+    """The guest did not come up by the deadline."""
+
+
+class NetworkDead(AssertionError):
+    """The guest lives, as its console proves, and its network does not: the finding of the check in hand."""
+
+
+def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None) -> str:
+    """Wait until the guest answers by ssh as itself; the console is watched meanwhile.
+
+    Args:
+        guest: the guest; its machine must have been started.
+        deadline: when to give up.
+        not_boot: a boot id that does not count: the one from before a reboot.
+
+    Returns:
+        The boot id.
+
+    Raises:
+        GuestPanic: the console showed that it will never come.
+        NotReady: it did not answer by the deadline, or its machine went off.
+    """
+
+    def look() -> str | Pending:
+        guest.check_console()
+        state = guest.machine.view(deadline.sooner(_HANDSHAKE)).state
+        if state in (PowerState.OFF, PowerState.SAVED, PowerState.CRASHED):
+            raise NotReady(f"{guest.name}: its machine is {state.value}{_last_lines(guest)}", operation="wait_ready")
+        try:
+            guest.ssh.connect(deadline.sooner(_HANDSHAKE), retry=False)
+            boot = guest.read_boot_id(deadline.sooner(_HANDSHAKE))
+        except (GuestError, HostKeyMismatch) as error:
+            guest.disconnect()
+            return Pending(error.message)
+        if boot == not_boot:
+            # A connection into the old boot would only keep it from being seen to end.
+            guest.disconnect()
+            return Pending(f"still in boot {boot}")
+        return boot
+
+    def never(message: str) -> NotReady:
+        return NotReady(f"{guest.name}: {message}{_last_lines(guest)}", operation="wait_ready")
+
+    boot = wait_for("the guest to answer by ssh", look, deadline, every=0.3, fault=never)
+    guest.mark_console()
+    return boot
+
+
+def settle(guest: Guest, deadline: Deadline, *, busy: int = 15) -> None:
+    """Wait until the guest has finished booting and is idle: cloud-init through, systemd through, CPUs at rest.
+
+    Whether the first two succeeded is for checks to say; here it only matters that they end.
+
+    Args:
+        guest: a guest that is ready.
+        deadline: when to give up.
+        busy: the share of CPU time, in per cent over one second, that still counts as idle.
+
+    Raises:
+        NotReady: it did not settle; names what still ran.
+    """
+
+    def look() -> bool | Pending:
+        said = guest.run(["sh", "-c", _SETTLED, "-", str(busy)]).text.strip()
+        return True if said.endswith("settled") else Pending(said)
+
+    wait_for(f"{guest.name} to finish booting and be idle", look, deadline, every=0.5, fault=NotReady)
+
+
+def diagnose(guest: Guest, cause: GuestError) -> GuestError | NetworkDead:
+    """What became of a guest whose ssh was lost; the serial console is asked.
+
+    Returns:
+        What to raise: :class:`GuestPanic`, :class:`GuestHung`, :class:`NetworkDead`; or ``cause`` itself when the guest
+        answers again, so that only the connection was lost.
+    """
+    guest.disconnect()
+    try:
+        guest.check_console()
+        state = guest.machine.view(Deadline.after(_HANDSHAKE)).state
+        if state is not PowerState.RUNNING:
+            return GuestError(f"{cause.message}; its machine is {state.value}", operation=cause.operation)
+        try:
+            guest.ssh.connect(Deadline.after(_COMES_BACK))
+        except (Unreachable, HostKeyMismatch) as error:
+            why = error.message
+        else:
+            return cause
+        guest.check_console()
+        if guest.death:
+            return GuestPanic(guest.name, guest.death)
+        return _ask_console(guest, why)
+    except GuestPanic as panic:
+        return panic
+    except InteropError as error:
+        return GuestError(f"{cause.message}; and the host could not say more: {error.message}", host=error.host)
+
+
+def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:
+    try:
+        guest.console.login(Deadline.after(_CONSOLE_ANSWERS))
+    except ConsoleSilent as error:
+        guest.check_console()
+        return GuestHung(f"{why}; {error.message}")
+    try:
+        network = guest.console.run(["sh", "-c", "ip -br link; ip -br address; ip neighbour"], check=False).text
+    except GuestError as error:
+        network = f"(not shown: {error.message})"
+    return NetworkDead(
+        f"{guest.name} lives, as its serial console answers, but {why}; it sees its network as\n{network}"
+    )
+
+
+def _last_lines(guest: Guest) -> str:
+    try:
+        lines = guest.console.tail()
+    except InteropError as error:
+        return f"; its console cannot be read: {error.message}"
+    return f"; last lines of its console:\n{lines}" if lines.strip() else "; its console is empty"
