@@ -37,9 +37,7 @@ networks:
 limits: {expiry: 7d}
 """
 
-BOMB = "a: &a [x]\n" + "".join(
-    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdef", "bcdefg")
-)
+BOMB = "a: &a [x]\n" + "".join(f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in pairwise("abcdefg"))
 
 
 @pytest.fixture(autouse=True)

@@ -1,0 +1,176 @@
+"""Where journal, runs, leases and kept guests are written down: one SQLite file in WAL mode, behind a small protocol.
+
+A lab that several controllers share needs a server instead of a file: another :class:`Store` with the same few verbs.
+The SQL of this room keeps to what SQLite and PostgreSQL share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import sqlite3
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.core import LabError, paths
+
+Row = sqlite3.Row
+_BUSY = 60.0  # seconds a writer waits for another; a transaction here takes well under a millisecond
+_VERSION = 1
+_SCHEMA = """
+CREATE TABLE runs (
+    id TEXT PRIMARY KEY, token TEXT NOT NULL, lab TEXT NOT NULL, lab_name TEXT NOT NULL,
+    controller TEXT NOT NULL, started REAL NOT NULL, heartbeat REAL NOT NULL, expiry REAL NOT NULL,
+    ended REAL, reaped REAL);
+CREATE TABLE members (
+    id TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), pid INTEGER NOT NULL, started REAL NOT NULL,
+    ended REAL);
+CREATE TABLE journal (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES runs(id), member TEXT NOT NULL,
+    host TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, handle TEXT,
+    intended REAL NOT NULL, made REAL, gone REAL);
+CREATE INDEX journal_open ON journal(run, host) WHERE gone IS NULL;
+CREATE TABLE leases (
+    fence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, domain TEXT NOT NULL, value TEXT NOT NULL,
+    vcpus INTEGER NOT NULL DEFAULT 0, memory BIGINT NOT NULL DEFAULT 0, guests INTEGER NOT NULL DEFAULT 0,
+    run TEXT NOT NULL, member TEXT NOT NULL, pid INTEGER NOT NULL, since REAL NOT NULL, guest TEXT);
+CREATE UNIQUE INDEX leases_exclusive ON leases(kind, domain, value) WHERE kind NOT IN ('capacity', 'activity');
+CREATE TABLE waiting (
+    ticket INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT NOT NULL, what TEXT NOT NULL,
+    run TEXT NOT NULL, member TEXT NOT NULL, pid INTEGER NOT NULL);
+CREATE TABLE kept (
+    id TEXT PRIMARY KEY, lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, run TEXT NOT NULL,
+    until REAL NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, identity TEXT NOT NULL,
+    known_hosts TEXT NOT NULL, account TEXT NOT NULL, why TEXT NOT NULL, kept REAL NOT NULL);
+"""
+
+
+class Store(Protocol):
+    """Rows that outlive processes, changed in transactions that are on disk when they end."""
+
+    def write(self) -> AbstractContextManager[Writer]:
+        """One transaction, alone among all processes; rolled back on an exception, else synced to disk."""
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """What a query finds now."""
+
+    def close(self) -> None:
+        """Let go of the file."""
+
+
+class Writer(Protocol):
+    """Inside a transaction."""
+
+    def run(self, sql: str, *values: Any) -> int:
+        """Execute a statement; the number of rows it changed."""
+
+    def insert(self, sql: str, *values: Any) -> int:
+        """Insert one row; its number."""
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """What a query finds."""
+
+
+class SqliteStore:
+    """A :class:`Store` in one file. May be used from several threads and by several processes."""
+
+    def __init__(self, path: Path) -> None:
+        """Open or create ``path``.
+
+        Raises:
+            LabError: it cannot be used: no rights, no space, another program's file, or a newer version's.
+        """
+        self.path = path
+        self._lock = threading.RLock()
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Tokens live in here; whoever could write it could make the reaper remove things.
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            self._db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
+            self._db.row_factory = sqlite3.Row
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")  # an intent must be on disk before the host is asked
+            self._db.execute("PRAGMA foreign_keys=ON")
+            self._create()
+        except (OSError, sqlite3.Error) as error:
+            raise self._fault(error) from error
+
+    @contextlib.contextmanager
+    def write(self) -> Iterator[Writer]:
+        """See :meth:`Store.write`."""
+        with self._lock:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                try:
+                    yield _SqliteWriter(self._db)
+                except BaseException:
+                    self._db.execute("ROLLBACK")
+                    raise
+                self._db.execute("COMMIT")
+            except sqlite3.Error as error:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise self._fault(error) from error
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        """See :meth:`Store.rows`."""
+        with self._lock:
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self._fault(error) from error
+
+    def close(self) -> None:
+        """See :meth:`Store.close`."""
+        with self._lock:
+            self._db.close()
+
+    def _create(self) -> None:
+        with self.write() as tables:
+            version = tables.rows("PRAGMA user_version")[0][0]
+            if version > _VERSION:
+                raise LabError(
+                    f"{self.path} was written by a newer version of the harness", hint="update this installation"
+                )
+            if version == 0:
+                for statement in _SCHEMA.strip().split(";\n"):
+                    tables.run(statement)
+                tables.run(f"PRAGMA user_version = {_VERSION}")
+
+    def _fault(self, error: Exception) -> LabError:
+        return LabError(
+            f"{self.path}: {error}", operation="journal", hint="INTEROP_STATE names a folder on a local disk with space"
+        )
+
+
+class _SqliteWriter:
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def run(self, sql: str, *values: Any) -> int:
+        return self._db.execute(sql, values).rowcount
+
+    def insert(self, sql: str, *values: Any) -> int:
+        return self._db.execute(sql, values).lastrowid or 0
+
+    def rows(self, sql: str, *values: Any) -> list[Row]:
+        return self._db.execute(sql, values).fetchall()
+
+
+def open_store(folder: Path | None = None) -> SqliteStore:
+    """This controller's store, below :func:`harness.core.paths.state` unless ``folder`` is given."""
+    return SqliteStore((folder or paths.state()) / "interop.sqlite3")
+
+
+def controller() -> str:
+    """This machine, as runs note it: name and machine id."""
+    try:
+        machine = Path("/etc/machine-id").read_text().strip()
+    except OSError:
+        machine = ""
+    return f"{platform.node()}:{(machine or f'{uuid.getnode():012x}')[:12]}"
