@@ -179,3 +179,48 @@ def test_paths_named_in_running_text_exist(page):
     rooms = "harness|suites|fixtures|configs|tests|docs|benchmarks|reports/templates"
     for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", prose):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def page(name):
+    """The text of a page below docs/."""
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def test_every_marker_and_fixture_is_explained():
+    """Whoever writes a check finds them all on one page."""
+    import interop_fixtures
+
+    from harness.plugin.demand import MARKERS
+
+    fixtures = {name for name, value in vars(interop_fixtures).items() if "fixture" in type(value).__name__.lower()}
+    assert {"guest", "guests", "host"} <= fixtures
+    for name in {marker.partition("(")[0] for marker in MARKERS} | fixtures:
+        assert re.search(rf"^\| `{name}[`(]", page("writing-checks.md"), re.MULTILINE), name
+
+
+def test_every_setting_of_the_kvm_backend_is_explained():
+    """With its default."""
+    from harness.backends.kvm import Settings
+
+    rows = dict(re.findall(r"^\| `(\w+)` \| ([^|]+) \|", page("kvm-host.md"), re.MULTILINE))
+    assert set(Settings.model_fields) == set(rows) - {"uri"} | {"uri"}
+    for name, field in Settings.model_fields.items():
+        if field.default is not None:
+            assert rows[name].strip("` ") == re.sub(r"\.0$", "", str(field.default)), name
+
+
+def test_every_command_is_in_the_changelog_or_a_page():
+    """A command nobody reads of is a command nobody has."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    for name in interop.list_commands(click.Context(interop)):
+        assert f"interop {name}" in text, name
+
+
+def test_every_option_of_a_run_is_in_a_page(pytest_options):
+    """`--lab` and the like."""
+    text = "\n".join(path.read_text(encoding="utf-8") for path in PAGES)
+    from harness.plugin import options
+
+    for name in re.findall(r'"(--[a-z-]+)"', Path(options.__file__).read_text(encoding="utf-8")):
+        assert name in pytest_options
+        assert name in text, name
