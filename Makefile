@@ -87,7 +87,7 @@ lock: ## Pin every dependency anew, with hashes (Python and npm)
 	@echo "lock: fetching uv into build/uv, resolving, writing requirements.txt"
 	@[ -x $(UV) ] || { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
-		--no-emit-index-url --no-annotate --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.txt
+		--no-emit-index-url --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.txt
 	@if [ -f package.json ]; then npm install --package-lock-only --no-audit --no-fund; fi
 
 .PHONY: clean

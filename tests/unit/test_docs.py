@@ -145,8 +145,8 @@ def test_python_is_collected_by_pytest(block, tmp_path):
 
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
-def test_lab_files_are_valid(block, tmp_path):
-    """A lab that is shown loads; other YAML parses."""
+def test_files_that_are_shown_are_valid(block, tmp_path):
+    """A lab and an image recipe load; other YAML parses."""
     tree = parse_yaml(block.text, str(block))
     assert tree is not None
     if "hosts" in tree:
@@ -154,6 +154,11 @@ def test_lab_files_are_valid(block, tmp_path):
 
         (tmp_path / "shown.yaml").write_text(block.text)
         assert load_lab(tmp_path / "shown.yaml").hosts
+    if "summary" in tree:
+        from harness.image.recipe import load
+
+        (tmp_path / "shown.yaml").write_text(block.text)
+        assert load(tmp_path / "shown.yaml").recipe.summary
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
