@@ -21,10 +21,13 @@ class HostSettings(StrictModel):
 
     @property
     def embedded(self) -> bool:
-        """True where the hypervisor lives inside this process: such hosts share ``this-machine`` as capacity domain,
-        and their warm slots are cache that survives runs.
-        """
+        """True where the hypervisor lives inside this process: its warm slots are cache that survives runs."""
         return False
+
+    @property
+    def local(self) -> bool:
+        """True where guests run on this machine: such hosts share ``this-machine`` as capacity domain."""
+        return self.embedded
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,7 +159,7 @@ def _host(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[Hos
         pool=section.pool or name,
         settings=settings,
         capacity=section.capacity,
-        domain=section.domain or (THIS_MACHINE if settings.embedded else name),
+        domain=section.domain or (THIS_MACHINE if settings.local else name),
         management=roles["management"] or "",
         peers=roles["peers"],
         networks=frame.networks,

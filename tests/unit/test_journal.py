@@ -220,8 +220,13 @@ def test_an_entry_is_struck_once(run):
 
 
 def test_a_transaction_that_fails_changes_nothing(run):
-    with pytest.raises(LabError, match="no such table"), run.store.write() as rows:
-        rows.run("UPDATE runs SET ended = 1") and rows.run("DELETE FROM nothing")
+    def fail() -> None:
+        with run.store.write() as rows:
+            rows.run("UPDATE runs SET ended = 1")
+            rows.run("DELETE FROM nowhere")
+
+    with pytest.raises(LabError, match="no such table"):
+        fail()
     run.check()
 
 
