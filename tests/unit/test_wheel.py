@@ -1,9 +1,14 @@
 """The wheel: what people who keep their suites elsewhere install."""
 
+import ast
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from configparser import ConfigParser
+from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -98,6 +103,31 @@ def test_an_installed_harness_speaks_without_libvirt(installed):
         "from harness.backends import registry; print(*registry.names())"
     )
     assert "kvm" in ask(installed, program)
+
+
+def imported(folder):
+    """The top-level names that modules below a folder import."""
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from ((alias.name.split(".")[0], path) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module.split(".")[0], path
+
+
+def test_what_is_imported_is_required():
+    """No module lives on what another package happens to bring along."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
+    required = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in wanted}
+    providers = packages_distributions()
+    ours = {"harness", "interop_fixtures", "_pytest"}
+    for name, path in chain(imported(ROOT / "harness"), imported(ROOT / "fixtures")):
+        if name not in sys.stdlib_module_names | ours:
+            distributions = {found.lower() for found in providers.get(name, [name])}
+            # allure-pytest pins allure-python-commons to its own version, and that one's model is made of attrs.
+            allure = {"allure-python-commons", "attrs"}
+            assert distributions & (required | allure), f"{path.relative_to(ROOT)} imports {name}"
 
 
 def test_the_licence_comes_along(wheel):
