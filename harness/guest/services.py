@@ -113,6 +113,17 @@ class Services:
         """Stop a unit and wait until it is down: ``systemctl stop``."""
         self._guest.run(["systemctl", "stop", "--", name])
 
+    def journal(self, *, boot: int = 0, lines: int = 200) -> tuple[str, ...]:
+        """The last lines of a boot's journal: 0 is this boot, -1 the one before; ``journalctl``.
+
+        Raises:
+            GuestError: the guest keeps no journal of that boot.
+        """
+        argv = ("journalctl", "--no-pager", "--quiet", f"--boot={boot:d}", f"--lines={lines:d}", "--output=cat")
+        return self._guest.read(
+            Probe("journal", argv, lambda data: tuple(data.decode("utf-8", "replace").splitlines()))
+        )
+
     def version(self, package: str) -> str | None:
         """The installed version of a package, by ``dpkg-query`` or ``rpm``; None when it is not installed."""
         argv = ("sh", "-c", _VERSION, "-", package)

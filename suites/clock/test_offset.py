@@ -1,0 +1,35 @@
+import pytest
+from harness.plugin.measuring import Measure
+
+from harness.backends.capabilities import Capability
+from harness.guest import Guest
+from harness.lab.expectations import Expectations
+from harness.plugin.lender import Guests
+
+
+@pytest.mark.check("T06")
+@pytest.mark.needs(Capability.HOST_CLOCK)
+@pytest.mark.quiet
+@pytest.mark.untouched_clock
+@pytest.mark.smoke
+def test_the_guests_clock_agrees_with_its_hosts(guest: Guest, expect: Expectations, measure: Measure) -> None:
+    """Logs of guest and host can be read side by side: both clocks show the same time, whichever is ahead."""
+    limit = expect.limit("T06.offset")
+    seen = guest.clock.offset(probes=expect.count("T06.probes"))
+    if limit.at_most is not None and seen.uncertainty >= limit.at_most:
+        pytest.skip(f"the offset can only be told to ± {seen.uncertainty:.3f} s here, and the limit is {limit}")
+    offsets = [sample.offset for sample in seen.samples]
+    measure("clock_offset", abs(seen.seconds), unit="s", better="lower", samples=offsets)
+    measure("clock_offset_uncertainty", seen.uncertainty, unit="s", better="lower")
+    assert limit.allows(abs(seen.seconds)), f"the guest's clock minus its host's is {seen}, not {limit}"
+
+
+@pytest.mark.check("T14")
+@pytest.mark.needs(Capability.CONSOLE_INPUT)
+@pytest.mark.untouched_clock
+def test_the_clock_is_right_from_the_first_stamp(guests: Guests, expect: Expectations) -> None:
+    """A guest without network has the right time from its first log line on, and its RTC counts UTC."""
+    guest = guests.cold(nics=0)
+    limit = expect.limit("T14.offset")
+    rtc = guest.console_clock.rtc()
+    assert limit.allows(abs(rtc.seconds)), f"the RTC minus the host's clock is {rtc}, not {limit}"

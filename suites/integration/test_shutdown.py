@@ -1,0 +1,66 @@
+import re
+
+import pytest
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import PowerState
+from harness.backends.protocol import GuestIgnored, ShutdownRequest
+from harness.backends.verbs import able
+from harness.guest import Guest
+from harness.lab.expectations import Expectations
+from harness.plugin.lender import Guests
+
+# What the kernel says of a journalling file system that was not unmounted (fs/ext4, fs/xfs).
+RECOVERED = re.compile(r"recovery (complete|required)|Starting recovery|orphan cleanup on|recovering journal")
+ORDERLY = re.compile(r"Reached target .*(Power[ -]?Off|poweroff)", re.IGNORECASE)
+
+
+@pytest.mark.check("I11")
+@pytest.mark.needs(Capability.SHUTDOWN)
+@pytest.mark.changes_guest
+def test_a_guest_shuts_down_when_its_host_asks(guest: Guest, expect: Expectations) -> None:
+    """A host can ask its guests to stop, and they stop in good order: nothing is left to repair."""
+    machine, before = guest.machine, guest.boot_id
+    able(machine, ShutdownRequest).shutdown(expect.deadline("I11.off"))
+    state = machine.view(expect.deadline("host.verb")).state
+    assert state is PowerState.OFF, f"shutdown was reported as done, and the host sees the machine {state}"
+
+    guest.disconnect()
+    machine.start(expect.deadline("host.verb"))
+    guest.wait_ready(expect.deadline("guest.boot"))
+    assert guest.boot_id != before, "the same boot goes on: the machine was never off"
+    repaired = [str(message) for message in guest.kernel.log() if RECOVERED.search(message.text)]
+    assert not repaired, f"the file system had to be repaired after an orderly shutdown: {repaired}"
+    journal = guest.services.journal(boot=-1, lines=200)
+    assert any(ORDERLY.search(line) for line in journal), (
+        "the journal of the boot before does not end in an orderly power-off:\n" + "\n".join(journal[-10:])
+    )
+
+
+@pytest.mark.check("I11")
+@pytest.mark.needs(Capability.SHUTDOWN)
+@pytest.mark.changes_guest
+def test_a_guest_reboots_when_its_host_asks(guest: Guest, expect: Expectations) -> None:
+    """A host can ask its guests to boot anew, and they do."""
+    before = guest.boot_id
+    able(guest.machine, ShutdownRequest).reboot(expect.deadline("host.verb"))
+    guest.reboot_seen(before, expect.deadline("I11.reboot"))
+    assert guest.boot_id != before
+
+
+@pytest.mark.check("I12")
+@pytest.mark.needs(Capability.SHUTDOWN)
+def test_a_shutdown_asked_too_early_does_not_hang(guests: Guests, expect: Expectations) -> None:
+    """Asking a guest that has hardly begun to boot ends in an answer, and the answer is true."""
+    machine = guests.create().machine
+    machine.start(expect.deadline("host.verb"))
+    asked = expect.deadline("I12.answer")
+    try:
+        able(machine, ShutdownRequest).shutdown(asked)
+        wanted = PowerState.OFF
+    except GuestIgnored:
+        wanted = PowerState.RUNNING
+    overrun = asked.clock() - asked.at
+    assert expect.limit("I12.overrun").allows(overrun), f"the answer came {overrun:.0f} s after the deadline"
+    state = machine.view(expect.deadline("host.verb")).state
+    assert state is wanted, f"the request was answered as if the machine were {wanted}, and the host sees it {state}"

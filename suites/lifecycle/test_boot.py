@@ -1,0 +1,108 @@
+import time
+
+import pytest
+from harness.plugin.measuring import Measure
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Firmware
+from harness.guest import Guest
+from harness.image.store import Store
+from harness.lab.expectations import Expectations
+from harness.measure.views import Views
+from harness.plugin.lender import Guests
+from harness.plugin.session import HostUnderTest
+
+
+@pytest.mark.check("L01")
+@pytest.mark.smoke
+def test_the_guest_runs_the_very_image(guest: Guest) -> None:
+    """What was tested is what was built: the image is what its name says in every format, and the guest booted it."""
+    assert guest.image.build_id, f"the image {guest.image.name} carries no build id"
+    proven = Store().verify(guest.image)
+    assert proven, "nothing was proven about the image"
+    seen = guest.system.build_id()
+    assert seen == guest.image.build_id, f"the image's build id is {guest.image.build_id}, the guest says {seen}"
+
+
+@pytest.mark.check("L02")
+@pytest.mark.quiet
+@pytest.mark.smoke
+def test_it_boots(guests: Guests, expect: Expectations, measure: Measure) -> None:
+    """From power-on to a shell in reasonable time, and no unit failed on the way."""
+    guest = guests.create()
+    began = time.monotonic()
+    guest.machine.start(expect.deadline("host.verb"))
+    guest.wait_ready(expect.deadline("guest.boot"))
+    took, limit = time.monotonic() - began, expect.limit("L02.boot")
+    measure("boot", took, unit="s", better="lower")
+    for phase, span in guest.system.boot_times(expect.deadline("guest.boot")).items():
+        measure(f"boot_{phase}", span.total_seconds(), unit="s", better="lower")
+    failed = set(guest.services.failed()) - set(expect.words("may_fail"))
+    assert not failed, f"units that failed while booting: {sorted(failed)}"
+    assert limit.allows(took), f"the first shell answered after {took:.0f} s, not {limit}"
+
+
+@pytest.mark.check("L04")
+@pytest.mark.changes_guest
+def test_synced_data_outlive_a_reset_and_a_power_cut(guest: Guest, expect: Expectations) -> None:
+    """What a program synced is there after the worst that can happen, and the guest boots again by itself."""
+    machine = guest.machine
+    for action in ("reset", "power cut"):
+        before, path = guest.boot_id, f"/var/tmp/interop {action}"
+        guest.files.write(path, action.encode() * 4096)
+        guest.run(["sync", "--", path])
+        written = guest.files.sha256(path)
+        if action == "reset":
+            machine.reset(expect.deadline("host.verb"))
+        else:
+            machine.stop(expect.deadline("host.verb"))
+            machine.start(expect.deadline("host.verb"))
+        guest.reboot_seen(before, expect.deadline("L04.boot"))
+        assert guest.boot_id != before, f"after a {action} the same boot goes on"
+        assert guest.files.sha256(path) == written, f"after a {action} the synced file is another"
+        problems = guest.kernel.problems(ignore=expect.noise)
+        assert not problems, f"after a {action} the kernel complains: {problems}"
+        writable = guest.run(["touch", path], check=False)
+        assert writable.ok, (
+            f"after a {action} the file system takes no writes: {writable.stderr.decode(errors='replace')}"
+        )
+
+
+@pytest.mark.check("L13")
+@pytest.mark.parametrize(
+    "firmware",
+    [
+        pytest.param(Firmware.BIOS, id="bios", marks=[pytest.mark.smoke, pytest.mark.needs(Capability.BIOS)]),
+        pytest.param(
+            Firmware.UEFI, id="uefi", marks=[pytest.mark.shape(firmware="uefi"), pytest.mark.needs(Capability.UEFI)]
+        ),
+    ],
+)
+def test_firmware_is_as_asked(guest: Guest, expect: Expectations, firmware: Firmware) -> None:
+    """A machine asked for with UEFI starts by UEFI, and one with BIOS by BIOS: the guest can tell."""
+    host = guest.machine.view(expect.deadline("host.verb"))
+    views = Views("firmware", asked=firmware, host=host.firmware, guest=guest.system.firmware())
+    assert views.agree, views
+
+
+@pytest.mark.check("L10")
+@pytest.mark.needs(Capability.LINKED_CLONE)
+def test_clones_do_not_meet(guests: Guests, host: HostUnderTest, expect: Expectations) -> None:
+    """Two guests of one image share no identity and no data, and leave the image as it was."""
+    one, other = guests.start(), guests.start()
+    for what, ours, theirs in (
+        ("machine id", {one.system.machine_id()}, {other.system.machine_id()}),
+        ("host keys", one.system.host_keys(), other.system.host_keys()),
+        ("MACs", set(one.nics.all()), set(other.nics.all())),
+        ("boot id", {one.boot_id}, {other.boot_id}),
+    ):
+        assert not ours & theirs, f"two clones share their {what}: {ours & theirs}"
+    assert one.system.build_id() == other.system.build_id(), "two clones of one image were built differently"
+
+    one.files.write("/var/tmp/interop-only-here", b"mine")
+    one.run(["sync"])
+    other.shell("echo 3 >/proc/sys/vm/drop_caches")
+    assert not other.files.exists("/var/tmp/interop-only-here"), "what one clone wrote, the other reads"
+    base = host.hypervisor.publish(one.image, expect.deadline("host.publish"))
+    assert base.digest == one.image.digest
+    assert Store().verify(one.image), "nothing was proven about the image after its clones wrote"

@@ -1,0 +1,155 @@
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import pytest
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import PowerState
+from harness.backends.protocol import Checkpointed, Machine, Pausable, Savable, ShutdownRequest, WrongState
+from harness.backends.verbs import able
+from harness.core import Deadline, GuestError
+from harness.core.waiting import pause
+from harness.guest import Guest
+from harness.guest.ticker import Ticker
+from harness.lab.expectations import Expectations
+
+Verb = tuple[str, Callable[[Deadline], object]]
+
+
+def state_of(guest: Guest, expect: Expectations) -> PowerState:
+    """What the host says the machine does now."""
+    return guest.machine.view(expect.deadline("host.verb")).state
+
+
+@pytest.mark.check("L05")
+@pytest.mark.needs(Capability.PAUSE)
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_paused_guest_stands_still_and_goes_on(guest: Guest, expect: Expectations) -> None:
+    """Paused means that nothing runs, and resumed that nothing was lost."""
+    machine, ticker, boot = able(guest.machine, Pausable), Ticker(guest), guest.boot_id
+    ticker.start(expect.deadline("guest.tick"))
+    span, limit = expect.duration("L05.pause"), expect.limit("L05.ticks")
+    with guest.kernel.undisturbed(expect.noise):
+        before = ticker.count()
+        machine.pause(expect.deadline("host.verb"))
+        assert state_of(guest, expect) is PowerState.PAUSED
+        pause(span)
+        machine.resume(expect.deadline("host.verb"))
+        after = ticker.count()
+        assert limit.allows(after - before), (
+            f"{after - before} ticks in a pause of {span.total_seconds():g} s, not {limit}"
+        )
+        ticker.wait_beyond(after, expect.deadline("guest.tick"))
+    assert state_of(guest, expect) is PowerState.RUNNING
+    assert guest.boot_id == boot, "the guest booted anew instead of going on"
+
+
+@pytest.mark.check("L06")
+@pytest.mark.needs(Capability.SAVE)
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_saved_guest_goes_on_where_it_was(guest: Guest, expect: Expectations) -> None:
+    """A host can be rebooted under its guests: their memory waits on disk, and they go on as if nothing had been."""
+    machine, boot = able(guest.machine, Savable), guest.boot_id
+    guest.files.write("/run/interop-in-memory", b"kept" * 65536)
+    kept = guest.files.sha256("/run/interop-in-memory")
+    with guest.kernel.undisturbed(expect.noise):
+        guest.disconnect()
+        machine.save(expect.deadline("host.state"))
+        assert state_of(guest, expect) is PowerState.SAVED
+        machine.restore(expect.deadline("host.state"))
+        guest.wait_ready(expect.deadline("guest.back"))
+        assert state_of(guest, expect) is PowerState.RUNNING
+        assert guest.boot_id == boot, "the guest booted anew instead of going on"
+        assert guest.files.sha256("/run/interop-in-memory") == kept, "a file in memory came back different"
+
+
+@pytest.mark.check("L07")
+@pytest.mark.needs(Capability.CHECKPOINT_WITH_MEMORY)
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectations) -> None:
+    """Going back means going back: memory, running programs and files are those of the checkpoint."""
+    machine, ticker, boot = able(guest.machine, Checkpointed), Ticker(guest), guest.boot_id
+    ticker.start(expect.deadline("guest.tick"))
+    guest.files.write("/var/tmp/interop-before", b"before")
+    machine.checkpoint("L07", expect.deadline("host.state"), memory=True)
+    try:
+        kept = ticker.count()
+        guest.files.write("/var/tmp/interop-after", b"after")
+        guest.files.write("/var/tmp/interop-before", b"changed")
+        later = ticker.wait_beyond(kept + expect.count("L07.ticks"), expect.deadline("guest.tick"))
+
+        guest.disconnect()
+        machine.revert("L07", expect.deadline("host.state"))
+        guest.wait_ready(expect.deadline("guest.back"))
+        assert guest.boot_id == boot, "the guest booted anew instead of going back"
+        back = ticker.count()
+        assert back < later, f"the counter stood at {kept} at the checkpoint and {later} before the revert; now {back}"
+        assert not guest.files.exists("/var/tmp/interop-after"), "a file from after the checkpoint is still there"
+        content = guest.files.read("/var/tmp/interop-before")
+        assert content == b"before", f"the file of the checkpoint now holds {content!r}"
+        ticker.wait_beyond(back, expect.deadline("guest.tick"))
+    finally:
+        machine.drop_checkpoint("L07", expect.deadline("host.state"))
+
+
+@pytest.mark.check("L11")
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_panic_is_explained(guest: Guest, expect: Expectations) -> None:
+    """Whoever waits for a guest that panicked is told so at once, in the kernel's own words."""
+    limit = expect.limit("L11.panic")
+    asked = expect.deadline("L11.panic")
+    with pytest.raises(GuestError, match="Kernel panic - not syncing: sysrq triggered crash"):
+        guest.run(["tee", "/proc/sysrq-trigger"], stdin=b"c\n", timeout=timedelta(minutes=5))
+    assert not asked.expired, f"the panic was explained {asked.clock() - asked.at:.0f} s too late: {limit}"
+
+
+def wrong_when_running(machine: Machine) -> Iterator[Verb]:
+    """Verbs that make no sense for a machine that runs."""
+    yield "start", machine.start
+    if isinstance(machine, Pausable):
+        yield "resume", machine.resume
+    if isinstance(machine, Savable):
+        yield "restore", machine.restore
+    if isinstance(machine, Checkpointed):
+        yield "revert to a checkpoint that does not exist", lambda deadline: machine.revert("no-such", deadline)
+
+
+def wrong_when_off(machine: Machine) -> Iterator[Verb]:
+    """Verbs that make no sense for a machine that is off."""
+    yield "reset", machine.reset
+    if isinstance(machine, Pausable):
+        yield "pause", machine.pause
+        yield "resume", machine.resume
+    if isinstance(machine, Savable):
+        yield "save", machine.save
+        yield "restore", machine.restore
+    if isinstance(machine, ShutdownRequest):
+        yield "shutdown", machine.shutdown
+
+
+@pytest.mark.check("L14")
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_verb_in_the_wrong_state_changes_nothing(guest: Guest, expect: Expectations) -> None:
+    """A mistaken request is refused by name and harms nobody: the guest runs on, the machine stays off."""
+    machine, boot = guest.machine, guest.boot_id
+    for name, verb in wrong_when_running(machine):
+        with pytest.raises(WrongState):
+            verb(expect.deadline("host.verb"))
+        assert state_of(guest, expect) is PowerState.RUNNING, f"after {name}"
+    assert guest.boot_id == boot, "the guest booted anew"
+    if isinstance(machine, Pausable):
+        machine.pause(expect.deadline("host.verb"))
+        with pytest.raises(WrongState):
+            machine.pause(expect.deadline("host.verb"))
+        assert state_of(guest, expect) is PowerState.PAUSED
+    machine.stop(expect.deadline("host.verb"))
+    machine.stop(expect.deadline("host.verb"))
+    for name, verb in wrong_when_off(machine):
+        with pytest.raises(WrongState):
+            verb(expect.deadline("host.verb"))
+        assert state_of(guest, expect) is PowerState.OFF, f"after {name}"

@@ -1,0 +1,89 @@
+import re
+
+import pytest
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Topology
+from harness.guest import Guest
+from harness.lab.expectations import Expectations
+from harness.measure.views import Views
+
+# What the kernel writes of a CPU that did not come (arch/x86/kernel/smpboot.c, kernel/cpu.c).
+STUCK = re.compile(
+    r"CPU\s?#?\d+:? (failed|Stuck|Not responding)|do_boot_cpu failed|failed to report alive|Failed to bring up CPU"
+)
+
+
+@pytest.mark.check("C01")
+@pytest.mark.parametrize(
+    "vcpus",
+    [
+        pytest.param(1, marks=pytest.mark.shape(vcpus=1)),
+        pytest.param(2, marks=[pytest.mark.shape(vcpus=2), pytest.mark.smoke]),
+        pytest.param(4, marks=pytest.mark.shape(vcpus=4)),
+        pytest.param(8, marks=pytest.mark.shape(vcpus=8)),
+    ],
+)
+def test_every_vcpu_comes_online(guest: Guest, expect: Expectations, vcpus: int) -> None:
+    """Who asks for N vCPUs gets N that run, and the kernel waited for none of them in vain."""
+    host = guest.machine.view(expect.deadline("host.verb"))
+    views = Views("vCPUs online", asked=vcpus, host=host.vcpus, guest=len(guest.cpus.online()))
+    assert views.agree, views
+    stuck = [str(message) for message in guest.kernel.log() if STUCK.search(message.text)]
+    assert not stuck, f"CPUs that did not respond at boot: {stuck}"
+
+
+@pytest.mark.check("C03")
+@pytest.mark.parametrize(
+    "topology",
+    [
+        pytest.param(Topology(2, 2, 1), id="2x2x1", marks=pytest.mark.shape(vcpus=4, topology=Topology(2, 2, 1))),
+        pytest.param(Topology(1, 2, 2), id="1x2x2", marks=pytest.mark.shape(vcpus=4, topology=Topology(1, 2, 2))),
+    ],
+)
+@pytest.mark.needs(Capability.TOPOLOGY)
+def test_topology_is_as_asked(guest: Guest, expect: Expectations, topology: Topology) -> None:
+    """Licences and schedulers count sockets, cores and threads: each factor is the one that was asked for."""
+    host = guest.machine.view(expect.deadline("host.verb")).topology
+    seen = guest.cpus.topology()
+    assert not seen.contradictions(), f"the kernel's maps contradict each other: {seen.contradictions()}"
+    for factor, asked, by_host, by_guest in (
+        ("sockets", topology.sockets, host and host.sockets, {seen.sockets}),
+        ("cores in each socket", topology.cores, host and host.cores, seen.cores_per_socket),
+        ("threads on each core", topology.threads, host and host.threads, seen.threads_per_core),
+    ):
+        views = Views(factor, asked={asked}, host={by_host}, guest=by_guest)
+        assert views.agree, views
+
+
+@pytest.mark.check("C06")
+@pytest.mark.smoke
+def test_every_vcpu_does_work(guest: Guest, expect: Expectations) -> None:
+    """A vCPU that is online also computes: a program pinned to it gets nearly all of its time."""
+    limit = expect.limit("C06.busy")
+    done = guest.cpus.work(expect.duration("C06.span"))
+    assert len(done) == guest.shape.vcpus, f"asked for {guest.shape.vcpus} vCPUs, {len(done)} could be pinned to"
+    for cpu, work in done.items():
+        assert work.ran_on == {cpu}, f"pinned to CPU {cpu}, the program ran on {sorted(work.ran_on)}"
+        share = work.user / work.span
+        assert limit.allows(share), (
+            f"CPU {cpu}: user time is {share:.2f} of {work.span.total_seconds():.2f} s, not {limit}"
+        )
+
+
+@pytest.mark.check("C08")
+@pytest.mark.smoke
+@pytest.mark.changes_guest
+def test_a_cpu_goes_offline_and_comes_back(guest: Guest, expect: Expectations) -> None:
+    """An administrator can take any CPU but the first out of service, and nothing else changes."""
+    all_of_them = guest.cpus.online()
+    assert len(all_of_them) == guest.shape.vcpus >= 2, f"asked for {guest.shape.vcpus}, online: {sorted(all_of_them)}"
+    with guest.kernel.undisturbed(expect.noise):
+        for cpu in sorted(all_of_them - {0}):
+            guest.cpus.set_online(cpu, online=False)
+            left = guest.cpus.online()
+            assert left == all_of_them - {cpu}, f"CPU {cpu} was taken offline; online: {sorted(left)}"
+            guest.cpus.set_online(cpu, online=True)
+            back = guest.cpus.online()
+            assert back == all_of_them, f"CPU {cpu} was put back; online: {sorted(back)}"
+            assert guest.cpus.work(expect.duration("C08.span"))[cpu].rounds > 0, f"CPU {cpu} came back and does no work"
