@@ -62,7 +62,10 @@ def collect(loan: Loan) -> Iterator[Attachment]:
     elapsed = time.monotonic() - loan.began
     label = guest.identity.name
     deadline = Deadline.after(_PATIENCE)
-    yield _text(f"{label}: host's description", lambda: machine.view(deadline).raw.encode())
+    try:
+        yield Attachment(f"{label}: host's description", "application/xml", machine.view(deadline).raw.encode())
+    except InteropError as error:
+        yield Attachment(f"{label}: host's description", "text/plain", f"not available: {error}".encode())
     yield _text(f"{label}: serial console", lambda: _console(guest, loan.console_from))
     if isinstance(machine, HostEvents):
         events = machine

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
+from harness.core import UsageError
 from harness.plugin import demand, multiply, options, order, outcomes
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State
@@ -31,7 +32,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Multiply tests that ask for our ``host``."""
     if multiply.HOST in metafunc.fixturenames and multiply.is_ours(metafunc.definition):
         state = metafunc.config.stash[KEY]
-        multiply.parametrize(metafunc, state.lab, each_host=state.options.each_host)
+        chosen = state.options
+        try:
+            multiply.parametrize(metafunc, state.lab, each_host=chosen.each_host, only=chosen.host)
+        except UsageError as error:
+            raise pytest.UsageError(str(error)) from error
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -83,6 +88,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for need in place.demand.needs:
         if need not in able:
             pytest.skip(f"{column.host.name} cannot: {need.value} ({need.name})")
+    state.open().begin_activity(place.column)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -130,6 +136,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     state.running = None
     if state.results is not None:
         state.results.end()
+    if state.session is not None:
+        state.session.end_activity()
     return True
 
 

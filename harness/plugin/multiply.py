@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from harness.backends import registry
+from harness.core import UsageError
+from harness.core.config import nearest
 
 if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for this import
     from harness.lab import Lab
@@ -22,20 +24,27 @@ def is_ours(item: pytest.Item) -> bool:
     return any(definition.func.__module__.split(".")[0] == "interop_fixtures" for definition in definitions)
 
 
-def parametrize(metafunc: pytest.Metafunc, lab: Lab, *, each_host: bool) -> None:
-    """Give ``host`` one value a pool (or a host), each marked with pool, host and backend name."""
+def parametrize(metafunc: pytest.Metafunc, lab: Lab, *, each_host: bool, only: str | None) -> None:
+    """Give ``host`` one value a pool (or a host), each marked with pool, host and backend name.
+
+    Args:
+        metafunc: the test.
+        lab: whose pools.
+        each_host: one value a host instead.
+        only: the one host to run on.
+
+    Raises:
+        UsageError: the lab has no host called ``only``.
+    """
+    if only is not None and only not in lab.hosts:
+        raise UsageError(f"--host {only}: the lab {lab.name!r} has no such host{nearest(only, list(lab.hosts))}")
     columns = []
-    for name, members in lab.pools().items():
-        if each_host:
-            columns += [
-                pytest.param(
-                    member.name, id=member.name, marks=marks(metafunc.config, member.name, name, member.backend)
-                )
-                for member in members
-            ]
-        else:
-            backends = {member.backend for member in members}
-            columns.append(pytest.param(name, id=name, marks=marks(metafunc.config, name, *sorted(backends))))
+    for pool, members in lab.pools().items():
+        chosen = [member for member in members if only in (None, member.name)]
+        for column in [[member] for member in chosen] if each_host else [chosen] if chosen else []:
+            name = column[0].name if each_host else pool
+            words = [name, pool, *sorted({member.backend for member in column})]
+            columns.append(pytest.param(name, id=name, marks=marks(metafunc.config, *words)))
     metafunc.parametrize(HOST, columns, indirect=True, scope="session")
 
 

@@ -23,6 +23,7 @@ class Options:
     release: str | None
     report_dir: Path
     each_host: bool
+    host: str | None
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
 
@@ -61,6 +62,13 @@ def add(parser: pytest.Parser) -> None:
         help="run every test on each host of the lab (default: once per pool, on any free member)",
     )
     group.addoption(
+        "--host",
+        dest="interop_host",
+        default=None,
+        metavar="NAME",
+        help="run on this host of the lab alone (default: every pool of the lab)",
+    )
+    group.addoption(
         "--keep",
         default=None,
         metavar="failed[:24h]",
@@ -81,6 +89,7 @@ def read(config: pytest.Config) -> Options:
         release=config.getoption("--release"),
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
         each_host=config.getoption("--each-host"),
+        host=config.getoption("interop_host"),
         keep=_keep(config.getoption("--keep")),
     )
 

@@ -66,9 +66,9 @@ def save_groups(path: Path, items: Sequence[pytest.Item], places: dict[pytest.It
 
 def scheduler(config: pytest.Config, log: Any, groups: Path) -> Any:
     """An xdist scheduler that hands out whole groups; the file of groups is read once workers have collected."""
-    from xdist.scheduler import LoadScopeScheduling  # noqa: PLC0415  xdist may be switched off
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # noqa: PLC0415  xdist may be off
 
-    class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+    class GroupScheduling(LoadScopeScheduling):  # type: ignore[misc]
         """``--dist loadgroup`` does not group on pytest 9.2 (xdist issue 1386); whole groups by name do."""
 
         _groups: dict[str, str] | None = None

@@ -28,7 +28,7 @@ class Recorder:
         if self._state.folder is not None:
             from harness.plugin import results  # noqa: PLC0415  allure loads only where results are written
 
-            worker: str = report.node.gateway.id  # type: ignore[attr-defined]  xdist puts it there
+            worker: str = report.node.gateway.id  # xdist puts it there
             self._state.records[crashitem] = results.crashed(
                 self._state.folder, worker, crashitem, str(report.longrepr)
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -12,12 +11,15 @@ from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, LabError
 from harness.image import resolve
 from harness.image.model import Image
-from harness.lab import Host, Lab, Run, connect
+from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.expectations import Expectations
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
+from harness.plugin.progress import Steps
+from harness.report.links import repeat_command
+from harness.report.redact import Redactor
 
 _CONNECT = timedelta(minutes=2)
 _QUIET = timedelta(minutes=30)
@@ -81,12 +83,14 @@ class Session:
         self._worker = worker
         self._progress = progress
         self._columns: dict[str, Column | InteropError] = {}
+        self._activity: Lease | None = None
+        self.redactor = Redactor()
 
     @property
     def image(self) -> Image:
         """The run's one image; built on first use."""
         if self._image is None:
-            self._image = resolve(self._options.image)
+            self._image = resolve(self._options.image, progress=Steps(self._progress))
         return self._image
 
     def prepare_image(self) -> None:
@@ -130,8 +134,20 @@ class Session:
         """The column a host under test belongs to."""
         return next(column for column in self.columns if column.host is host)
 
-    def quiet(self, name: str) -> AbstractContextManager[object]:
-        """Hold the capacity domain of this column alone."""
+    def begin_activity(self, name: str) -> None:
+        """Say that something runs in this column's capacity domain: nobody measures there meanwhile."""
+        self.end_activity()
+        self._activity = self.run.leases.activity(self.column(name).settings.domain, Deadline.after(_QUIET))
+
+    def end_activity(self) -> None:
+        """Nothing of ours runs any more. Idempotent."""
+        if self._activity is not None:
+            self._activity.release()
+            self._activity = None
+
+    def quiet(self, name: str) -> Lease:
+        """Hold the capacity domain of this column alone; own activity ends first, or two who measure wait for ever."""
+        self.end_activity()
         return self.run.leases.quiet(self.column(name).settings.domain, Deadline.after(_QUIET))
 
     def finish(self, lender: Lender, demand: Demand | None, nodeid: str, *, failed: bool) -> None:
@@ -141,11 +157,15 @@ class Session:
 
     def repeat_command(self, nodeid: str, host: str) -> str:
         """The command line that runs exactly this test again."""
-        return repeat_command(nodeid, lab=self._options.lab, image=self._image, host=host)
+        image = self._image.digest if self._image else self._options.image
+        return repeat_command(
+            nodeid, lab=self._options.lab, host=host, image=image, release=self._options.release or ""
+        )
 
     def close(self) -> None:
         """Give guests back, drop connections, end the run. What fails is left to the reaper and reported first."""
         problems: list[InteropError] = []
+        self.end_activity()
         for column in self.columns:
             for step in (column.lender.close, column.host.hypervisor.close):
                 try:
@@ -159,6 +179,7 @@ class Session:
     def _open(self, name: str) -> Column:
         pools = self.lab.pools()
         members = pools.get(name) or tuple(host for host in self.lab.hosts.values() if host.name == name)
+        members = tuple(member for member in members if self._options.host in (None, member.name))
         problems: list[InteropError] = []
         for turn in range(len(members)):
             member = members[(turn + self._worker) % len(members)]
