@@ -28,6 +28,8 @@ export default {
   name: settings.name,
   output: settings.output,
   ...(settings.history ? { historyPath: settings.history, historyLimit: settings.historyLimit, appendHistory: true } : {}),
+  // What only tools look at; suite and subSuite must stay, the tree is made of them.
+  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool"],
   environments,
   variables: settings.variables,
   categories: {
@@ -53,13 +55,14 @@ export default {
     awesome: {
       options: {
         singleFile: true,
+        layout: "split",
+        defaultSortBy: "name,asc",
         reportLanguage: "en",
         groupBy: ["suite", "subSuite"],
         charts: [
           { type: "currentStatus", title: "This run" },
           { type: "statusDynamics", title: "The last runs", limit: 20 },
           { type: "problemsDistribution", by: "environment", title: "Problems by hypervisor" },
-          { type: "statusTransitions", title: "What changed since the run before", limit: 20 },
           { type: "durations", title: "How long tests take", groupBy: "none" },
           { type: "durationDynamics", title: "How long the last runs took", limit: 20 },
         ],

@@ -93,19 +93,27 @@ def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> 
 
 
 def environment(record: RunRecord) -> dict[str, str]:
-    """The run's facts, then each pool's under its name: what Allure's Environment list shows."""
+    """The run's facts: what Allure lists as metadata.
+
+    A single pool's facts stand among them; of several, each has one line, and its facts show once it is picked as the
+    page's environment: the list's keys are cut after a dozen letters.
+    """
     facts = {
         "Lab": record.lab,
         "Run": record.run,
-        "Image": f"{record.image} (sha256 {record.digest[:16]})" if record.digest else record.image,
+        "Image": record.image,
+        "Image sha256": record.digest[:16],
         "Build id": record.build,
         "Kernel": record.kernel,
         "Release": record.release,
         "Harness": record.harness,
         **record.more,
     }
-    for pool in dict.fromkeys(host.pool for host in record.hosts):
-        facts |= {f"{pool}: {name}": value for name, value in variables(record, pool).items()}
+    pools = list(dict.fromkeys(host.pool for host in record.hosts))
+    if len(pools) == 1:
+        facts |= {"Pool": pools[0]} | variables(record, pools[0])
+    else:
+        facts |= {pool: in_one_line(record, pool) for pool in pools}
     return {key: value for key, value in facts.items() if value}
 
 
@@ -115,10 +123,11 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
     rows: dict[str, dict[str, str]] = {}
     for host in members:
         rows[host.name] = {
-            "Product": f"{host.product} {host.version}".strip(),
+            "Product": host.product,
+            "Version": host.version,
             "Backend": host.backend,
             "Acceleration": host.accel,
-            "Twin": "yes: a stand-in, not the product" if host.twin else "",
+            "Twin": "a stand-in, not the product" if host.twin else "",
             **{f"Host {name}": value for name, value in host.details.items()},
             "Kernel": host.kernel,
             **{f"Guest {name}": value for name, value in host.services.items()},
@@ -129,8 +138,18 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
         if len(set(values.values())) == 1:
             shown[key] = next(iter(values.values()))
         else:
-            shown[key] = "DIFFERS: " + ", ".join(f"{name} {value or '-'}" for name, value in values.items())
+            shown[key] = "DIFFERS: " + ", ".join(f"{value or 'none'} on {name}" for name, value in values.items())
     return {key: value for key, value in shown.items() if value}
+
+
+def in_one_line(record: RunRecord, pool: str) -> str:
+    """A pool's product, version and acceleration."""
+    shown = variables(record, pool)
+    differs = any(value.startswith("DIFFERS") for value in shown.values())
+    members = [host for host in record.hosts if host.pool == pool]
+    words = [f"{members[0].product} {members[0].version}, {members[0].accel}"]
+    words += ["twin"] * members[0].twin + ["members differ"] * differs
+    return ", ".join(words)
 
 
 def executor(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:

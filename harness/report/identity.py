@@ -9,6 +9,7 @@ stamped from everything but the pool.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -26,9 +27,25 @@ POOL = "pool"
 # What `repr` says of an object without one of its own: true for one process only.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
+# In front of an exception's class: lists of messages are cut early, and the class says enough.
+_MODULE = re.compile(r"^harness(?:\.\w+)*\.(?=\w+: )")
+
 # Labels of allure-pytest that tell where the Python code lies or which process ran it, and those we write ourselves.
 _REPLACED = frozenset(
-    {"parentSuite", "suite", "subSuite", "epic", "feature", "host", "thread", "fault", "check", POOL, "backend"}
+    {
+        "parentSuite",
+        "suite",
+        "subSuite",
+        "epic",
+        "feature",
+        "story",
+        "host",
+        "thread",
+        "fault",
+        "check",
+        POOL,
+        "backend",
+    }
 )
 
 
@@ -147,7 +164,8 @@ def labels_of(identity: Identity) -> list[Label]:
     """Everything the report groups and filters by."""
     pairs = [
         ("epic", identity.suite),
-        ("feature", identity.label),
+        ("feature", identity.suite),
+        ("story", identity.label),
         ("suite", identity.suite),
         (POOL, identity.pool),
         ("host", identity.host or identity.pool),
@@ -201,6 +219,7 @@ def stamp(result: TestResult, identity: Identity, fault: Fault | None, plumbing:
     if identity.check or identity.test:
         result.fullName = identity.full_name
     result.name = identity.shown
+    result.description = _beyond(identity.title, result.description)
     result.titlePath = [identity.suite]
     result.testCaseId = identity.test_case_id
     result.historyId = identity.history_id
@@ -210,9 +229,17 @@ def stamp(result: TestResult, identity: Identity, fault: Fault | None, plumbing:
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
         result.labels.append(Label(name="fault", value=fault.value))
+        if result.statusDetails is not None and result.statusDetails.message:
+            result.statusDetails.message = _MODULE.sub("", result.statusDetails.message)
         if result.statusDetails is None:
             # A strict xpass fails without saying a word.
             result.statusDetails = StatusDetails(message="XPASS(strict): passed, though it was expected to fail")
+
+
+def _beyond(title: str, description: str | None) -> str | None:
+    """What a test's docstring says beyond its first line, which is the title already."""
+    words = inspect.cleandoc(description or "")
+    return words.removeprefix(title).lstrip(". \n") or None
 
 
 def _parameters(found: list[Any], identity: Identity, plumbing: frozenset[str]) -> list[Parameter]:

@@ -74,8 +74,14 @@ class ResultsWriter:
 
     @hookimpl
     def report_container(self, container: Any) -> None:
-        """A fixture's set-up and tear-down, and the tests it belongs to."""
-        self._write_item(container)
+        """A fixture's set-up and tear-down, and the tests it belongs to.
+
+        On pytest 9 allure-pytest begins finalizers that it never ends: nameless, without a status. They are left out,
+        and so are the pseudo-fixtures of parameters, which belong to no test.
+        """
+        container.afters = [after for after in container.afters if after.status]
+        if container.children:
+            self._write_item(container)
 
     @hookimpl
     def report_globals(self, globals_item: Any) -> None:
