@@ -14,6 +14,8 @@ from harness.core.config import StrictModel, nearest
 from harness.image.model import Image
 
 GROUP = "interop.backends"
+KNOWN = ("kvm", "hyperv", "vsphere")
+"""The hypervisors this project is about, whether or not their backend is installed."""
 
 
 class HostSettings(StrictModel):

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from _pytest.runner import runtestprotocol
 
-from harness.core import UsageError
+from harness.backends import registry
 from harness.plugin import demand, multiply, options, order, outcomes
 from harness.plugin.recorder import Recorder
-from harness.plugin.state import GROUPS, KEY, State
+from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -24,6 +24,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     for name, text in demand.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
+    for name in registry.KNOWN:
+        config.addinivalue_line("markers", f"{name}: runs on a host of this backend")
     config.stash[KEY] = State(config)
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
 
@@ -32,26 +34,44 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Multiply tests that ask for our ``host``."""
     if multiply.HOST in metafunc.fixturenames and multiply.is_ours(metafunc.definition):
         state = metafunc.config.stash[KEY]
-        chosen = state.options
         try:
-            multiply.parametrize(metafunc, state.lab, each_host=chosen.each_host, only=chosen.host)
-        except UsageError as error:
-            raise pytest.UsageError(str(error)) from error
+            chosen = state.options
+            or_usage_error(multiply.parametrize, metafunc, state.lab, chosen.each_host, chosen.host)
+        except pytest.UsageError as problem:
+            state.problem = state.problem or problem
+            metafunc.parametrize(multiply.HOST, [], indirect=True)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
     """Note what the test asks for, and mark it with its suite's name."""
     state = item.config.stash[KEY]
-    place = state.place(item)
+    try:
+        place = state.place(item)
+    except pytest.UsageError as problem:
+        state.problem = state.problem or problem
+        return
     if place is not None:
         state.places[item] = place
         item.add_marker(multiply.marker(item.config, outcomes.suite_of(item)))
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Put tests in the order that boots least."""
-    order.sort(items, config.stash[KEY].places)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Put what was selected in the order that boots least."""
+    state = config.stash[KEY]
+    if state.problem is not None:
+        raise state.problem
+    yield
+    order.sort(items, state.places)
+    if any(item in state.places for item in items):
+        from harness.report.identity import clashes  # noqa: PLC0415  allure loads only where results are written
+
+        doubles = clashes(identity for item in items if (identity := state.identity(item)) is not None)
+        if doubles:
+            raise pytest.UsageError(
+                f"results would hide each other: {'; '.join(doubles)}\n"
+                "  hint: tell tests that share a number apart: check('C01', part='...')"
+            )
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -24,7 +24,7 @@ def is_ours(item: pytest.Item) -> bool:
     return any(definition.func.__module__.split(".")[0] == "interop_fixtures" for definition in definitions)
 
 
-def parametrize(metafunc: pytest.Metafunc, lab: Lab, *, each_host: bool, only: str | None) -> None:
+def parametrize(metafunc: pytest.Metafunc, lab: Lab, each_host: bool, only: str | None) -> None:
     """Give ``host`` one value a pool (or a host), each marked with pool, host and backend name.
 
     Args:
@@ -70,7 +70,7 @@ def explain_empty(expression: str, lab: Lab) -> str | None:
     wanted = [
         word
         for word in re.findall(r"\w+", expression)
-        if word in {*registry.names(), "hyperv", "vsphere"} and word not in present
+        if word in {*registry.names(), *registry.KNOWN} and word not in present
     ]
     if not wanted:
         return None

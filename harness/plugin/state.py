@@ -35,6 +35,8 @@ class State:
     places: dict[pytest.Item, Place] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     running: Record | None = None
+    problem: pytest.UsageError | None = None
+    """Bad input met while collecting; raised once collection is over, or each module would repeat it."""
     session: Session | None = None
     folder: RunFolder | None = None
     """This run's folder; None until it is known that a lab is involved."""
@@ -47,7 +49,7 @@ class State:
     def options(self) -> options.Options:
         """The command line, typed."""
         if self._options is None:
-            self._options = _usage(options.read, self.config)
+            self._options = or_usage_error(options.read, self.config)
         return self._options
 
     @property
@@ -60,7 +62,7 @@ class State:
         if self._lab is None:
             from harness.lab import load_lab  # noqa: PLC0415  see TYPE_CHECKING above
 
-            self._lab = _usage(load_lab, self.options.lab)
+            self._lab = or_usage_error(load_lab, self.options.lab)
         return self._lab
 
     @property
@@ -186,11 +188,11 @@ class State:
         fixtures = frozenset(getattr(item, "fixturenames", ()))
         from harness.plugin import demand  # noqa: PLC0415
 
-        return Place(column, _usage(demand.of, item), fixtures)
+        return Place(column, or_usage_error(demand.of, item), fixtures)
 
 
-def _usage(function: Any, *arguments: Any) -> Any:
-    """Call; our bad-input errors become pytest's, which prints them without a traceback."""
+def or_usage_error(function: Any, *arguments: Any) -> Any:
+    """Call; bad input becomes pytest's error for it, which prints one message without a traceback."""
     try:
         return function(*arguments)
     except InteropError as error:
