@@ -47,6 +47,9 @@ CREATE TABLE kept (
     id TEXT PRIMARY KEY, lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, run TEXT NOT NULL,
     until REAL NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, identity TEXT NOT NULL,
     known_hosts TEXT NOT NULL, account TEXT NOT NULL, why TEXT NOT NULL, kept REAL NOT NULL);
+CREATE TABLE warm (
+    lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL,
+    PRIMARY KEY (lab, host, machine));
 """
 
 

@@ -1,0 +1,168 @@
+"""The reaper: removes what dead runs left on hosts, and nothing else.
+
+Two sources, because each alone has a hole: the journal knows what was about to be made (a crash may have come before
+any mark was on the host), the host's own marks know what is there (the journal may have been deleted).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.protocol import Hypervisor
+from harness.core import Deadline, InteropError
+from harness.lab import keep
+from harness.lab.booking import leave
+from harness.lab.connect import connect
+from harness.lab.journal import Entry, entries, strike
+from harness.lab.judge import Fate, Judge, Wish
+from harness.lab.liveness import Liveness
+from harness.lab.models import Host, Lab
+from harness.lab.run import Run
+from harness.lab.store import Store
+
+_ONE = timedelta(minutes=3)  # for removing one thing: one that hangs must not keep the others
+_ORDER = (  # what stands on something goes before it
+    ResourceKind.MACHINE,
+    ResourceKind.CHECKPOINT,
+    ResourceKind.DISK,
+    ResourceKind.SEED,
+    ResourceKind.NETWORK,
+    ResourceKind.IMAGE,
+    ResourceKind.FOLDER,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the reaper's table. ``thing`` is None where a whole host or lab could not be looked at."""
+
+    host: str
+    thing: Owned | None
+    fate: Fate
+    detail: str = ""
+
+
+class Reaper:
+    """Reaps the hosts of one lab.
+
+    Args:
+        lab: whose hosts.
+        store: this controller's journal.
+        liveness: tells which runs are dead.
+        wish: what to reap.
+        open_host: opens a host for the reaper's own run.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        store: Store,
+        liveness: Liveness,
+        wish: Wish,
+        open_host: Callable[[Host, Run], Hypervisor] = connect,
+    ) -> None:
+        self._lab = lab
+        self._store = store
+        self._liveness = liveness
+        self._wish = wish
+        self._open = open_host
+
+    def reap(self, deadline: Deadline) -> Iterator[Finding]:
+        """Look at every host; each finding is told as it is made. What fails is told and does not stop the rest."""
+        with Run.begin(self._lab, store=self._store, liveness=self._liveness) as run:
+            if not self._wish.dry_run:
+                # One reaper a lab: it goes with the run, which gives its leases back when it closes.
+                run.leases.one_of("reaper", str(self._lab.path), ["the reaper"], deadline.sooner(_ONE))
+                self._bury(run.id)
+            judge = Judge(self._lab, self._store, self._liveness, self._wish, run.id)
+            known = entries(self._store, lab=str(self._lab.path))
+            for host in self._lab.hosts.values():
+                about = [entry for entry in known if entry.host == host.name]
+                yield from self._host(host, run, judge, about, deadline)
+            for entry in known:
+                if entry.host not in self._lab.hosts and judge.dead(entry):
+                    detail = f"the lab has no host {entry.host!r} any more; put it back to have this removed"
+                    yield Finding(entry.host, self._thing(entry), Fate.FAILED, detail)
+
+    def _bury(self, own: str) -> None:
+        """Declare the dead dead, so that they cannot act should they only have stood still; free what they held."""
+        with self._store.write() as rows:
+            for row in rows.rows("SELECT id FROM runs WHERE ended IS NULL AND reaped IS NULL AND id <> ?", own):
+                if not self._liveness.run(rows, row["id"]):
+                    rows.run("UPDATE runs SET reaped = ? WHERE id = ?", self._liveness.now(), row["id"])
+                    for member in rows.rows("SELECT id FROM members WHERE run = ?", row["id"]):
+                        leave(rows, member["id"])
+                        self._liveness.lock(row["id"], member["id"]).unlink(missing_ok=True)
+        kept = keep.Kept(self._store, self._liveness.now)
+        for guest in kept.expired():
+            kept.release(guest)
+
+    def _host(self, host: Host, run: Run, judge: Judge, known: list[Entry], deadline: Deadline) -> Iterator[Finding]:
+        try:
+            hypervisor = self._open(host, run)
+        except InteropError as error:
+            yield Finding(host.name, None, Fate.FAILED, str(error))
+            return
+        try:
+            there: list[Owned] = []
+            try:
+                there += hypervisor.owned(deadline.sooner(_ONE))
+            except InteropError as error:
+                yield Finding(host.name, None, Fate.FAILED, str(error))
+            # What the host does not show was never made, was made without its mark, or is gone already.
+            unseen = [
+                self._thing(entry)
+                for entry in known
+                if judge.dead(entry) and not any(_same(entry, thing) for thing in there)
+            ]
+            for thing in sorted([*there, *unseen], key=lambda one: _ORDER.index(one.kind)):
+                mine = [entry for entry in known if _same(entry, thing)]
+                verdict = judge.verdict(host, thing, mine)
+                if verdict is None:
+                    continue
+                if verdict[0] is Fate.DOOMED and not self._wish.dry_run:
+                    verdict = self._removed(hypervisor, thing, deadline, verdict[1])
+                    if verdict[0] is Fate.REMOVED:
+                        self._forget(host, run, thing, mine)
+                yield Finding(host.name, thing, *verdict)
+        finally:
+            hypervisor.close()
+
+    @staticmethod
+    def _removed(hypervisor: Hypervisor, thing: Owned, deadline: Deadline, why: str) -> tuple[Fate, str]:
+        try:
+            hypervisor.remove(thing, deadline.sooner(_ONE))
+        except InteropError as error:
+            return Fate.FAILED, str(error)
+        return Fate.REMOVED, why
+
+    def _forget(self, host: Host, run: Run, thing: Owned, mine: list[Entry]) -> None:
+        run.ledger(host).gone(thing.kind, thing.handle)
+        for entry in mine:
+            strike(self._store, entry)
+        keep.drop_warm(self._store, self._lab.path, host.name, thing.handle)
+
+    def _thing(self, entry: Entry) -> Owned:
+        row = self._store.rows("SELECT * FROM runs WHERE id = ?", entry.run)[0]
+        owner = Ownership(entry.run, row["token"], datetime.fromtimestamp(row["expiry"], UTC))
+        return Owned(entry.kind, entry.handle or entry.name, owner, entry.name)
+
+
+def journalled_labs(store: Store) -> dict[str, list[str]]:
+    """The lab files that have something open in the journal, with the runs that left it."""
+    labs: dict[str, list[str]] = {}
+    for row in store.rows(
+        "SELECT DISTINCT runs.lab AS lab, runs.id AS run FROM journal JOIN runs ON runs.id = journal.run"
+        " WHERE journal.gone IS NULL ORDER BY runs.id"
+    ):
+        labs.setdefault(row["lab"], []).append(row["run"])
+    return labs
+
+
+def _same(entry: Entry, thing: Owned) -> bool:
+    if entry.kind is not thing.kind:
+        return False
+    return entry.handle == thing.handle if entry.handle else entry.name in (thing.handle, thing.name)

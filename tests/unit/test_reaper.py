@@ -1,0 +1,352 @@
+"""The reaper's judgement, on a host that is a list of things in memory."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from harness.backends.model import Endpoint, Owned, Ownership, ResourceKind
+from harness.backends.protocol import Refused
+from harness.backends.registry import HostSettings
+from harness.core import Deadline, LabError
+from harness.lab import Host, Lab, Run
+from harness.lab.journal import entries
+from harness.lab.judge import Fate, Wish
+from harness.lab.keep import Kept, KeptGuest, keep_warm
+from harness.lab.liveness import Liveness
+from harness.lab.models import Capacity, Limits
+from harness.lab.reaper import Reaper
+from harness.lab.store import open_store
+
+MACHINE, DISK = ResourceKind.MACHINE, ResourceKind.DISK
+SOON = timedelta(hours=1)
+
+
+@dataclass
+class Shelf:
+    """A host that holds things and does what the protocol says of ``owned`` and ``remove``; it has no machines."""
+
+    name: str
+    things: list[Owned] = field(default_factory=list)
+    strangers: set[str] = field(default_factory=lambda: {"somebody-s-vm"})
+    stuck: set[str] = field(default_factory=set)
+    closed: bool = False
+
+    def owned(self, deadline, run=None):
+        return list(self.things)
+
+    def remove(self, thing, deadline):
+        if thing.handle in self.strangers:
+            raise Refused("it does not carry our mark", host=self.name, operation="remove")
+        if thing.handle in self.stuck:
+            raise LabError("the disk is in use", host=self.name, operation="remove")
+        self.things = [other for other in self.things if other.handle != thing.handle]
+
+    def close(self):
+        self.closed = True
+
+    def has(self) -> set[str]:
+        return {thing.handle for thing in self.things}
+
+
+class Scene:
+    """One controller, one lab with a near and a far host, and ways to make runs that live or are dead."""
+
+    def __init__(self, folder: Path) -> None:
+        self.clock = 1_800_000_000.0
+        self.store = open_store(folder)
+        self.liveness = Liveness(folder / "runs", now=lambda: self.clock)
+        hosts = {
+            name: Host(name, "shelf", name, HostSettings(), Capacity(), domain, "management", None, {})
+            for name, domain in (("near", "this-machine"), ("far", "far"))
+        }
+        self.lab = Lab("lab", Path("/nowhere/lab.yaml"), hosts, {}, Limits())
+        self.shelves = {"near": Shelf("near"), "far": Shelf("far")}
+        self.runs = []
+
+    def begin(self) -> Run:
+        self.runs.append(Run.begin(self.lab, store=self.store, liveness=self.liveness))
+        return self.runs[-1]
+
+    def dead(self) -> Run:
+        """A run that died: its lock is free, nothing else was done."""
+        run = self.begin()
+        die(run)
+        return run
+
+    def make(self, run: Run, handle: str, kind=MACHINE, host="near", *, marked: bool = True) -> Owned:
+        with run.ledger(host).creating(kind, f"name-{handle}") as creation:
+            thing = Owned(kind, handle, run.owner if marked else None, f"name-{handle}")
+            self.shelves[host].things.append(thing)
+            creation.made(handle)
+        return thing
+
+    def open(self, host: Host, run: Run) -> Shelf:
+        shelf = self.shelves[host.name]
+        if isinstance(shelf, LabError):
+            raise shelf
+        return shelf
+
+    def reap(self, **wish) -> dict[str, Fate]:
+        """What became of each thing, by handle."""
+        reaper = Reaper(self.lab, self.store, self.liveness, Wish(**wish), self.open)
+        self.findings = list(reaper.reap(Deadline.after(60)))
+        return {finding.thing.handle if finding.thing else finding.host: finding.fate for finding in self.findings}
+
+
+def die(run: Run) -> None:
+    run._stop.set()
+    run._lock.release()
+
+
+@pytest.fixture
+def scene(tmp_path):
+    scene = Scene(tmp_path)
+    yield scene
+    for run in scene.runs:
+        run.close()
+
+
+def test_a_dead_run_s_things_go_and_a_living_one_s_stay(scene):
+    living, dead = scene.begin(), scene.begin()
+    scene.make(living, "a")
+    scene.make(dead, "b")
+    scene.make(dead, "c", DISK, "far")
+    die(dead)
+    assert scene.reap() == {"a": Fate.LIVE, "b": Fate.REMOVED, "c": Fate.REMOVED}
+    assert scene.shelves["near"].has() | scene.shelves["far"].has() == {"a"}
+    assert [entry.handle for entry in entries(scene.store)] == ["a"]
+
+
+def test_reaping_twice_finds_nothing_the_second_time(scene):
+    run = scene.begin()
+    scene.make(run, "a")
+    die(run)
+    scene.reap()
+    assert scene.reap() == {}
+
+
+def test_what_an_ended_run_left_goes_as_well(scene):
+    run = scene.begin()
+    scene.make(run, "a")
+    run.close()
+    assert scene.reap() == {"a": Fate.REMOVED}
+
+
+def test_a_dry_run_touches_nothing(scene):
+    run = scene.begin()
+    scene.make(run, "a")
+    die(run)
+    assert scene.reap(dry_run=True) == {"a": Fate.DOOMED}
+    assert scene.shelves["near"].has() == {"a"}
+    assert len(entries(scene.store)) == 1
+
+
+def test_an_intent_without_a_handle_is_found_by_its_name(scene):
+    run = scene.begin()
+    with run.ledger("near").creating(MACHINE, "half"):
+        scene.shelves["near"].things.append(Owned(MACHINE, "uuid-half", None, "half"))
+    with run.ledger("near").creating(MACHINE, "never-made"):
+        pass
+    die(run)
+    assert scene.reap() == {"uuid-half": Fate.REMOVED, "never-made": Fate.REMOVED}
+    assert scene.shelves["near"].has() == set()
+    assert entries(scene.store) == []
+
+
+def test_a_mark_without_a_journal_entry_is_enough(scene):
+    run = scene.begin()
+    scene.shelves["near"].things.append(Owned(MACHINE, "lost", run.owner))
+    die(run)
+    assert scene.reap() == {"lost": Fate.REMOVED}
+
+
+def test_a_run_id_with_another_token_is_somebody_else_s(scene):
+    run = scene.dead()
+    theirs = Ownership(run.id, "their-token", datetime.fromtimestamp(0, UTC))
+    scene.shelves["near"].things.append(Owned(MACHINE, "theirs", theirs))
+    assert scene.reap(force_expired=True) == {"theirs": Fate.FOREIGN}
+
+
+def test_an_unknown_run_s_things_wait_for_their_expiry_and_for_force(scene):
+    now = datetime.fromtimestamp(scene.clock, UTC)
+    scene.shelves["far"].things = [
+        Owned(MACHINE, "fresh", Ownership("elsewhere1", "t", now + SOON)),
+        Owned(MACHINE, "stale", Ownership("elsewhere2", "t", now - SOON)),
+    ]
+    assert scene.reap() == {"fresh": Fate.UNKNOWN, "stale": Fate.UNKNOWN}
+    assert scene.reap(force_expired=True) == {"fresh": Fate.UNKNOWN, "stale": Fate.REMOVED}
+
+
+def test_an_unmarked_thing_may_be_in_the_making_while_any_run_lives(scene):
+    scene.shelves["near"].things.append(Owned(MACHINE, "unmarked", None))
+    living = scene.begin()
+    assert scene.reap() == {"unmarked": Fate.LIVE}
+    die(living)
+    assert scene.reap() == {"unmarked": Fate.REMOVED}
+
+
+def test_an_unmarked_thing_on_a_shared_host_may_be_another_controller_s(scene):
+    scene.shelves["far"].things.append(Owned(DISK, "upload", None))
+    assert scene.reap() == {"upload": Fate.UNKNOWN}
+    assert scene.reap(force_expired=True) == {"upload": Fate.REMOVED}
+
+
+def test_what_does_not_carry_our_mark_is_refused_by_the_host_and_stays_in_the_journal(scene):
+    run = scene.begin()
+    with run.ledger("near").creating(MACHINE, "somebody-s-vm"):
+        pass
+    die(run)
+    assert scene.reap() == {"somebody-s-vm": Fate.FAILED}
+    assert len(entries(scene.store)) == 1
+
+
+def test_one_failure_does_not_stop_the_others_and_is_tried_again(scene):
+    run = scene.begin()
+    for handle in "abc":
+        scene.make(run, handle)
+    die(run)
+    scene.shelves["near"].stuck = {"b"}
+    assert scene.reap() == {"a": Fate.REMOVED, "b": Fate.FAILED, "c": Fate.REMOVED}
+    assert next(f.detail for f in scene.findings if f.fate is Fate.FAILED) == "near: remove: the disk is in use"
+    scene.shelves["near"].stuck = set()
+    assert scene.reap() == {"b": Fate.REMOVED}
+
+
+def test_a_host_that_cannot_be_opened_is_told_and_keeps_its_journal(scene):
+    run = scene.begin()
+    scene.make(run, "a", host="far")
+    scene.make(run, "b", host="near")
+    die(run)
+    far, scene.shelves["far"] = scene.shelves["far"], LabError("connection refused", host="far")
+    assert scene.reap() == {"far": Fate.FAILED, "b": Fate.REMOVED}
+    scene.shelves["far"] = far
+    assert scene.reap() == {"a": Fate.REMOVED}
+
+
+def test_a_host_that_left_the_lab_file_is_told(scene):
+    run = scene.begin()
+    with run.ledger("gone-host").creating(MACHINE, "a"):
+        pass
+    die(run)
+    assert scene.reap() == {"a": Fate.FAILED}
+    assert "no host 'gone-host' any more" in scene.findings[0].detail
+
+
+def test_machines_go_before_the_disks_they_stand_on(scene):
+    run = scene.begin()
+    scene.make(run, "disk", DISK)
+    scene.make(run, "machine", MACHINE)
+    die(run)
+    scene.reap()
+    assert [finding.thing.handle for finding in scene.findings] == ["machine", "disk"]
+
+
+def test_one_run_s_things_can_be_reaped_alone(scene):
+    one, two = scene.begin(), scene.begin()
+    scene.make(one, "a")
+    scene.make(two, "b")
+    die(one)
+    die(two)
+    assert scene.reap(run=one.id) == {"a": Fate.REMOVED}
+    assert scene.shelves["near"].has() == {"b"}
+
+
+def test_a_dead_worker_s_things_go_while_its_run_lives(scene):
+    main = scene.begin()
+    worker = Run.join(scene.lab, **main.share(), store=scene.store, liveness=scene.liveness)
+    scene.runs.append(worker)
+    scene.make(main, "of-main")
+    scene.make(worker, "of-worker")
+    die(worker)
+    assert scene.reap() == {"of-main": Fate.LIVE, "of-worker": Fate.REMOVED}
+
+
+def test_a_reaped_run_may_not_act_any_more(scene):
+    """It may only have been stopped, with its lock lost (a suspended machine, a removed folder)."""
+    run = scene.dead()
+    scene.reap()
+    with pytest.raises(LabError, match="taken for dead and reaped"):
+        run.check()
+
+
+def test_a_kept_guest_stays_with_its_lease_until_its_time_is_over(scene):
+    run = scene.begin()
+    scene.make(run, "kept")
+    capacity = run.leases.one_of("capacity-like", "near", ["only one"], Deadline.after(0))
+    until = datetime.fromtimestamp(scene.clock, UTC) + SOON
+    guest = KeptGuest(
+        "k1",
+        scene.lab.path,
+        "near",
+        "kept",
+        run.id,
+        until,
+        Endpoint("127.77.0.1"),
+        Path("key"),
+        Path("hosts"),
+        "root",
+        "t",
+    )
+    Kept(scene.store).add(guest, run.leases, [capacity])
+    run.close()
+    assert scene.reap() == {"kept": Fate.KEPT}
+    with pytest.raises(LabError, match="1 of 1 leased"):
+        scene.begin().leases.one_of("capacity-like", "near", ["only one"], Deadline.after(0))
+    scene.clock += 2 * SOON.total_seconds()
+    assert scene.reap() == {"kept": Fate.REMOVED}
+    assert Kept(scene.store).all() == []
+    scene.begin().leases.one_of("capacity-like", "near", ["only one"], Deadline.after(0))
+
+
+def test_a_released_guest_is_reaped_at_once(scene):
+    run = scene.begin()
+    scene.make(run, "kept")
+    kept = Kept(scene.store, scene.liveness.now)
+    until = kept.extend(
+        KeptGuest(
+            "k1",
+            scene.lab.path,
+            "near",
+            "kept",
+            run.id,
+            datetime.now(UTC),
+            Endpoint("x"),
+            Path("k"),
+            Path("h"),
+            "root",
+            "t",
+        ),
+        SOON,
+    )
+    assert until.timestamp() == scene.clock + SOON.total_seconds()
+    run.close()
+    assert scene.reap() == {"kept": Fate.REMOVED}
+
+
+def test_warm_slots_are_cache_until_asked_for(scene):
+    run = scene.begin()
+    scene.make(run, "slot")
+    keep_warm(scene.store, scene.lab.path, "near", "slot")
+    run.close()
+    assert scene.reap() == {"slot": Fate.WARM}
+    user = scene.begin()
+    assert scene.reap(warm=True) == {"slot": Fate.LIVE}
+    user.close()
+    assert scene.reap(warm=True) == {"slot": Fate.REMOVED}
+
+
+def test_a_dead_run_s_leases_are_freed(scene):
+    run = scene.begin()
+    run.leases.quiet("this-machine", Deadline.after(0))
+    die(run)
+    scene.reap()
+    assert scene.store.rows("SELECT * FROM leases WHERE kind = 'quiet'") == []
+    assert list(scene.liveness.folder.iterdir()) == []
+
+
+def test_hosts_are_closed_again(scene):
+    scene.reap()
+    assert scene.shelves["near"].closed
+    assert scene.shelves["far"].closed
