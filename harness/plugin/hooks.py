@@ -78,7 +78,8 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """Once it is known that a lab is involved: begin the run, have the image, start writing results."""
     config = session.config
     state = config.stash[KEY]
-    if config.option.collectonly or not any(item in state.places for item in session.items):
+    # pytest calls this after a usage error, too.
+    if state.problem is not None or config.option.collectonly or not any(item in state.places for item in session.items):
         return
     opened = state.open()
     assert state.folder is not None

@@ -20,8 +20,12 @@ HOST = "host"
 def is_ours(item: pytest.Item) -> bool:
     """True when ``host`` means our fixture here: other plugins (testinfra for one) have a ``host`` too."""
     info = item._fixtureinfo  # type: ignore[attr-defined]  # noqa: SLF001  pytest has no public way to ask
-    definitions = info.name2fixturedefs.get(HOST, ())
-    return any(definition.func.__module__.split(".")[0] == "interop_fixtures" for definition in definitions)
+    for definition in reversed(info.name2fixturedefs.get(HOST, ())):  # the one that counts comes last
+        if definition.func.__module__.split(".")[0] == "interop_fixtures":
+            return True
+        if HOST not in definition.argnames:  # an override that does not build on the one before it
+            return False
+    return False
 
 
 def parametrize(metafunc: pytest.Metafunc, lab: Lab, each_host: bool, only: str | None) -> None:
