@@ -16,7 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 # Rows of each list below the table. Failures take two lines each and get what is left of the screen, within reason.
-_FAILURES = range(3, 9)
+_FAILURES = range(1, 9)
 _SLOWEST = 3
 _REASONS = 4
 

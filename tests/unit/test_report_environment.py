@@ -1,0 +1,75 @@
+"""What the report says about where a run took place."""
+
+import json
+import re
+
+from harness.report.environment import (
+    HostRecord,
+    RunRecord,
+    environment,
+    environment_id,
+    environment_name,
+    executor,
+    variables,
+    write,
+)
+from harness.report.redact import Redactor
+
+EL9 = HostRecord("el9-1", "el9", "kvm", "QEMU/libvirt", "8.2.2", "tcg", kernel="6.1.0-28", services={"agent": "7.2"})
+EL9_NEWER = HostRecord(
+    "el9-2", "el9", "kvm", "QEMU/libvirt", "9.0.0", "tcg", kernel="6.1.0-28", services={"agent": "7.2"}
+)
+WS = HostRecord("ws-1", "ws2019", "hyperv", "Microsoft Hyper-V", "10.0.17763", "hyperv", twin=True)
+
+
+def run(*hosts, **values):
+    return RunRecord("r1", "local", "0.1.0", "debian12", "ab" * 32, hosts=hosts, **values)
+
+
+def test_a_single_pools_facts_stand_among_the_runs():
+    facts = environment(run(EL9, build="b7"))
+    assert facts["Product"] == "QEMU/libvirt"
+    assert facts["Acceleration"] == "tcg"
+    assert facts["Guest agent"] == "7.2"
+    assert facts["Build id"] == "b7"
+    assert "Release" not in facts
+
+
+def test_several_pools_have_one_line_each():
+    facts = environment(run(EL9, WS))
+    assert facts["el9"] == "QEMU/libvirt 8.2.2, tcg"
+    assert facts["ws2019"] == "Microsoft Hyper-V 10.0.17763, hyperv, twin"
+
+
+def test_members_of_a_pool_that_differ_are_flagged():
+    shown = variables(run(EL9, EL9_NEWER), "el9")
+    assert shown["Version"] == "DIFFERS: 8.2.2 on el9-1, 9.0.0 on el9-2"
+    assert shown["Kernel"] == "6.1.0-28"
+
+
+def test_a_twin_says_so():
+    assert variables(run(WS), "ws2019")["Twin"]
+
+
+def test_the_file_survives_odd_characters_and_holds_no_secret(tmp_path):
+    write(tmp_path, run(EL9, more={"a = b: c": "C:\\x\ny hunter2-secret"}), Redactor(["hunter2-secret"]))
+    text = (tmp_path / "environment.properties").read_text()
+    assert "a\\ \\=\\ b\\:\\ c = C:\\\\x y ********\n" in text
+    assert all(re.match(r"(?:\\.|[^\\ =:])+ = ", line) for line in text.splitlines())
+
+
+def test_pools_and_categories_lie_beside_the_results(tmp_path):
+    write(tmp_path, run(EL9, WS))
+    assert list(json.loads((tmp_path / "pools.json").read_text())["pools"]) == ["el9", "ws2019"]
+    assert json.loads((tmp_path / "categories.json").read_text())
+
+
+def test_pools_are_named_as_allure_accepts_them():
+    assert (environment_id("ws2019/left ä"), environment_name("ws2019/left ä")) == ("ws2019-left", "ws2019-left ä")
+    assert len(environment_name("x" * 99)) == 64
+    assert environment_id("///") == environment_name("..") == "pool"
+
+
+def test_the_ci_job_is_the_executor_where_there_is_one():
+    assert executor(run(), {"BUILD_URL": "http://ci/7", "BUILD_TAG": "night-7"})["buildUrl"] == "http://ci/7"
+    assert executor(run(), {}) == {"name": "interop 0.1.0", "type": "interop", "buildName": "r1"}

@@ -1,0 +1,87 @@
+"""The summary fits a screen and says what matters."""
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from harness.report.summary import Outcome, Verdict, show, text
+
+
+def outcomes(suites=5, pools=3, bad=20):
+    made = [
+        Outcome(
+            f"suite{suite}", f"C{check:02d}", "It does what it says", f"pool{pool}", f"pool{pool}-1", duration=check
+        )
+        for suite in range(suites)
+        for pool in range(pools)
+        for check in range(9)
+    ]
+    made += [
+        Outcome("suite1", "C09", "It waits", "pool1", status=Verdict.SKIPPED, reason=f"needs thing {n % 6}")
+        for n in range(12)
+    ]
+    made += [
+        Outcome("suite0", f"L{n:02d}", "It fails", "pool0", status=Verdict.FAILED, reason="x" * 300, repeat="pytest x")
+        for n in range(bad)
+    ]
+    return made
+
+
+def test_each_cell_counts_its_suite_and_pool():
+    shown = text(
+        [
+            Outcome("vcpu", "C01", "One", "kvm"),
+            Outcome("vcpu", "C02", "Two", "kvm", status=Verdict.FAILED),
+            Outcome("clock", "T01", "Three", "ws2019", status=Verdict.SKIPPED, reason="needs NMI"),
+        ]
+    )
+    vcpu = next(line for line in shown.splitlines() if line.strip().startswith("vcpu"))
+    assert vcpu.split() == ["vcpu", "1", "pass", "1", "fail", "0", "pass"]
+    assert "all" in shown
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_no_line_but_a_command_is_wider_than_the_terminal(width):
+    assert all(len(line) <= width for line in text(outcomes(), width=width).splitlines())
+
+
+@pytest.mark.parametrize("height", [24, 40])
+def test_it_fits_the_screen(height):
+    buffer = StringIO()
+    show(outcomes(), Console(file=buffer, width=120, height=height, force_terminal=True), report="page")
+    assert len(buffer.getvalue().splitlines()) <= height
+
+
+def test_a_command_to_copy_is_never_cut():
+    long = "pytest " + "x" * 300
+    shown = text([Outcome("vcpu", "C01", "One", "kvm", status=Verdict.LAB, repeat=long)], width=80)
+    assert long in shown
+
+
+def test_without_colour_there_is_no_escape():
+    assert "\x1b" not in text(outcomes())
+
+
+def test_the_same_lack_on_two_hosts_is_one_reason():
+    skips = [
+        Outcome("vcpu", "C09", "Hot add", pool, f"{pool}-1", Verdict.SKIPPED, reason=f"{pool}-1: needs CPU_HOT_ADD")
+        for pool in ("kvm", "ws2019")
+    ]
+    assert "2 x  needs CPU_HOT_ADD" in text(skips)
+
+
+def test_the_slowest_come_first_and_quick_ones_are_not_named():
+    shown = text(
+        [Outcome("vcpu", "C01", "Slow", "kvm", duration=83), Outcome("vcpu", "C02", "Quick", "kvm", duration=0.2)]
+    )
+    assert "1:23 min  C01 Slow" in shown
+    assert "C02" not in shown
+
+
+def test_markup_in_a_reason_is_text():
+    assert "[bold]x[/nope]" in text([Outcome("v", "C01", "T", "kvm", status=Verdict.FAILED, reason="[bold]x[/nope]")])
+
+
+def test_a_run_without_tests_shows_where_the_report_is_and_nothing_else():
+    assert text([], report="reports/out/1").split() == ["report", "reports/out/1"]
