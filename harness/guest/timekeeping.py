@@ -8,6 +8,8 @@ from datetime import timedelta
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from harness.backends.protocol import HostClock
+from harness.core import Deadline
 from harness.guest.inside import program
 from harness.guest.probe import Probe
 
@@ -65,6 +67,87 @@ def parse_clock_calls(data: bytes) -> ClockCalls:
     fields = json.loads(data)
     costs = tuple(float(cost) for cost in fields["seconds"])
     return ClockCalls(int(fields["calls"]), costs, fields["in_user_space"] is True, fields["filter_bites"] is True)
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How far one of the guest's clocks is from its host's.
+
+    Args:
+        seconds: guest minus host.
+        uncertainty: the true value lies within this much of ``seconds``.
+    """
+
+    seconds: float
+    uncertainty: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:+.2f} s ± {self.uncertainty:.2f} s"
+
+
+@dataclass(frozen=True, slots=True)
+class BootClocks:
+    """What the clocks of a guest showed since it booted, against its host's.
+
+    Args:
+        first: the wall clock when the first line of this boot was logged.
+        now: the wall clock now.
+        rtc: the battery clock now, taken as UTC.
+    """
+
+    first: Reading
+    now: Reading
+    rtc: Reading
+
+
+def parse_first_stamp(data: bytes) -> tuple[float, float]:
+    """The first object of ``journalctl --output=json``: wall and monotonic clock when it was logged, in seconds."""
+    fields = json.loads(data)
+    return int(fields["__REALTIME_TIMESTAMP"]) / 1e6, int(fields["__MONOTONIC_TIMESTAMP"]) / 1e6
+
+
+# The clocks are read one after the other within a few processes' starts; the round trip around all of them is known.
+_STAMPS = (
+    "printf 'clocks-%s-%s-%s-end\\n' $(date +%s.%N) $(cut -d' ' -f1 /proc/uptime) "
+    "$(cat /sys/class/rtc/rtc0/since_epoch)"
+)
+_FIRST = ("sh", "-c", "journalctl --boot --output=json --quiet | head -n 1")
+
+
+def boot_clocks(guest: Guest, clock: HostClock, deadline: Deadline) -> BootClocks:
+    """Read the clocks of a guest over its serial console: it needs no network, and nothing that could set a clock.
+
+    Sources: ``date``, ``/proc/uptime``, ``/sys/class/rtc/rtc0/since_epoch``, the first entry of this boot's journal.
+
+    Args:
+        guest: a guest that boots or has booted.
+        clock: its host.
+        deadline: for booting, logging in and reading.
+
+    Raises:
+        GuestError: it did not answer, or not as expected.
+        LabError: the host's clock cannot be read.
+    """
+    guest.console.login(deadline)
+    first = Probe("first log entry", _FIRST, parse_first_stamp).value(
+        guest.console.run(_FIRST, timeout=timedelta(seconds=deadline.seconds)), guest.name
+    )
+    began = guest.console.end
+    sent = clock.clock(deadline)
+    guest.console.write(f"{_STAMPS}\n".encode())
+    found = guest.console.wait_for(r"clocks-(\d+\.\d+)-(\d+\.\d+)-(\d+)-end", deadline, since=began)
+    received = clock.clock(deadline)
+    middle = (sent.at + received.at) / 2
+    doubt = (received.at - sent.at) / 2 + max(sent.uncertainty, received.uncertainty)
+    wall, uptime, rtc = float(found[1]), float(found[2]), int(found[3])
+    # If nobody set the clock since, wall minus monotonic is what it was at the first line.
+    stepped = (wall - uptime) - (first[0] - first[1])
+    return BootClocks(
+        first=Reading(wall - middle - stepped, doubt),
+        now=Reading(wall - middle, doubt),
+        # It counts whole seconds: what it shows is up to one second old.
+        rtc=Reading(rtc + 0.5 - middle, doubt + 0.5),
+    )
 
 
 class Timekeeping:

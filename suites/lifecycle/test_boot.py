@@ -1,7 +1,6 @@
 import time
 
 import pytest
-from harness.plugin.measuring import Measure
 
 from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware
@@ -10,6 +9,7 @@ from harness.image.store import Store
 from harness.lab.expectations import Expectations
 from harness.measure.views import Views
 from harness.plugin.lender import Guests
+from harness.plugin.measuring import Measure
 from harness.plugin.session import HostUnderTest
 
 

@@ -1,5 +1,6 @@
 """What hypervisors must show is data: rules by host, the particular over the general, and clear words when it lacks."""
 
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -165,3 +166,24 @@ def test_the_files_that_ship_can_be_read() -> None:
     for accelerated in ("kvm", "tcg"):
         for firmware in Firmware:
             assert Expectations.for_host("kvm", facts(accelerated), firmware).words("virt")
+
+
+USED = re.compile(r"""expect\.(words?|limit|deadline|count|duration|size)\(\s*"([^"]+)"\s*\)""")
+
+
+@pytest.mark.parametrize("accelerated", ["kvm", "tcg"])
+def test_what_the_suites_ask_for_is_in_the_files_that_ship(accelerated: str) -> None:
+    expect = Expectations.for_host("kvm", facts(accelerated), Firmware.BIOS)
+    suites = Path(__file__).resolve().parents[2] / "suites"
+    asked = {found for file in suites.rglob("*.py") for found in USED.findall(file.read_text())}
+    assert len(asked) > 30, "the suites are not where they should be, or ask in another way"
+    for method, key in asked:
+        getattr(expect, method)(key)
+
+
+def test_nothing_ships_that_no_suite_asks_for() -> None:
+    suites = Path(__file__).resolve().parents[2] / "suites"
+    asked = {key for file in suites.rglob("*.py") for _, key in USED.findall(file.read_text())}
+    expect = Expectations.for_host("kvm", facts(), Firmware.BIOS)
+    spoken_for = asked | {"time_service"}
+    assert {*expect.shows, *expect.sizes, *expect.limits} <= spoken_for
