@@ -1,0 +1,34 @@
+"""The ``kvm`` backend: QEMU guests through libvirt, embedded in this process, local or remote.
+
+libvirt itself is imported by :func:`connect` alone, so that lab files can be checked on machines without it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from harness.backends.kvm.settings import Settings
+from harness.backends.protocol import Hypervisor
+from harness.backends.registry import Context
+from harness.core import UsageError
+
+__all__ = ["Settings", "connect"]
+
+
+def connect(settings: Settings, context: Context) -> Hypervisor:
+    """Open the host that ``settings.uri`` names.
+
+    Raises:
+        LabError: it refuses, does not answer in time, or lacks something; with a hint.
+        UsageError: libvirt's Python binding is not installed.
+    """
+    # libvirt's embedded driver logs to stderr, where it would tear progress displays; errors come back as exceptions.
+    # libvirt reads this when it is first imported.
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:stderr")
+    try:
+        from harness.backends.kvm.hypervisor import open_host  # noqa: PLC0415 - libvirt is an optional extra
+    except ImportError as error:
+        raise UsageError(
+            f"the kvm backend needs libvirt's Python binding: {error}", hint="pip install 'interop-harness[kvm]'"
+        ) from error
+    return open_host(settings, context)

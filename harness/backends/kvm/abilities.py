@@ -1,0 +1,61 @@
+"""Which capabilities a libvirt host has with a machine of some shape."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from harness.backends.capabilities import Capability
+from harness.backends.kvm.domain import HostKind
+from harness.backends.model import Firmware, Shape
+
+_ALWAYS = frozenset(
+    {
+        Capability.BIOS,
+        Capability.TOPOLOGY,
+        Capability.LINKED_CLONE,
+        Capability.DISK_HOT_ADD,
+        Capability.DISK_RESIZE,
+        Capability.NIC_HOT_ADD,
+        Capability.LINK_STATE,
+        Capability.PAUSE,
+        Capability.SAVE,
+        Capability.SHUTDOWN,
+        Capability.HEARTBEAT,
+        Capability.EXCHANGE,
+        Capability.FILE_COPY,
+        Capability.SCREENSHOT,
+        Capability.NMI,
+        Capability.HOST_EVENTS,
+        Capability.CONSOLE_INPUT,
+        Capability.LEGACY_NIC,
+        Capability.PEER_NETWORK,
+        Capability.MTU,
+        Capability.CHECKPOINT,
+        Capability.CHECKPOINT_WITH_MEMORY,
+    }
+)
+
+
+def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
+    """What the host can do with such a machine; sizes that may grow need room kept by the shape."""
+    can = set(_ALWAYS)
+    if host.firmware:
+        can.add(Capability.UEFI)
+    if host.clock:
+        can.add(Capability.HOST_CLOCK)
+    if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
+        can |= {Capability.CPU_HOT_ADD, Capability.CPU_HOT_REMOVE}
+    if shape.max_memory and shape.max_memory > shape.memory:
+        can.add(Capability.MEMORY_HOT_ADD)
+    if host.embedded:
+        can.add(Capability.VLAN)  # the harness's own switch; Linux bridges take no VLAN from libvirt
+    else:
+        can |= {
+            Capability.MULTIQUEUE,
+            Capability.OFFLOAD,
+        }  # a tap with vnet headers; user and udp netdevs have one queue and none
+        if shape.firmware is Firmware.UEFI:
+            can -= {Capability.CHECKPOINT, Capability.CHECKPOINT_WITH_MEMORY}
+    if host.kvm:
+        can |= {Capability.STEAL, Capability.PTP}
+    return frozenset(can)

@@ -1,0 +1,147 @@
+"""One connection to libvirt: opened late, reopened when stale, and never waited for without end."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import libvirt
+
+from harness.backends.kvm.errors import lost, translated
+from harness.core import Deadline, LabError
+
+T = TypeVar("T")
+
+_loop_lock = threading.Lock()
+_loop: threading.Thread | None = None
+
+
+def _start_event_loop() -> None:
+    """Once a process, before anything is opened: the embedded driver talks to its QEMUs through this loop."""
+    global _loop  # noqa: PLW0603 - libvirt's event loop is one a process as well
+    with _loop_lock:
+        if _loop is None:
+            libvirt.registerErrorHandler(lambda _context, _error: None, None)  # else it prints to stderr
+            libvirt.virEventRegisterDefaultImpl()
+            _loop = threading.Thread(target=_run_events, name="libvirt-events", daemon=True)
+            _loop.start()
+
+
+def _run_events() -> None:
+    while True:
+        libvirt.virEventRunDefaultImpl()
+
+
+class Connection:
+    """libvirt calls with a deadline.
+
+    libvirt's calls take no time-out, so each runs in a thread of its own; one that overruns is left behind with its
+    connection, and the next call opens a new one.
+
+    Args:
+        uri: what to open.
+        host: the lab's name for it, for messages.
+        opened: called with every new connection, before anything else uses it.
+    """
+
+    def __init__(self, uri: str, host: str, opened: Callable[[Any], None] | None = None) -> None:
+        self.uri = uri
+        self.host = host
+        self._opened = opened
+        self._lock = threading.RLock()
+        self._connection: Any = None
+
+    def call(self, operation: str, work: Callable[[Any], T], deadline: Deadline) -> T:
+        """Run ``work(connection)`` and return what it returns.
+
+        Raises:
+            LabError: no connection, lost in the middle, or over time.
+            WrongState: libvirt calls the operation invalid in the present state.
+            Refused: libvirt does not support or accept what was asked.
+        """
+        connection = self._usable(deadline)
+        try:
+            return self._within(operation, lambda: work(connection), deadline)
+        except libvirt.libvirtError as error:
+            if lost(error):
+                self._drop(connection)
+            raise translated(error, self.host, operation) from error
+
+    def close(self) -> None:
+        """Hang up; a later call would connect anew."""
+        with self._lock:
+            connection, self._connection = self._connection, None
+        if connection is not None:
+            _close_quietly(connection)
+
+    def _usable(self, deadline: Deadline) -> Any:
+        with self._lock:
+            if self._connection is not None and not self._alive(self._connection):
+                self._drop(self._connection)
+            if self._connection is None:
+                self._connection = self._open(deadline)
+            return self._connection
+
+    @staticmethod
+    def _alive(connection: Any) -> bool:
+        try:
+            return bool(connection.isAlive())
+        except libvirt.libvirtError:
+            return False
+
+    def _open(self, deadline: Deadline) -> Any:
+        _start_event_loop()
+        try:
+            connection = self._within("connect", lambda: libvirt.open(self.uri), deadline)
+            if not self.uri.startswith("qemu:///embed"):
+                connection.setKeepAlive(5, 4)  # a host that vanished is noticed after 20 s
+            if self._opened:
+                self._opened(connection)
+        except libvirt.libvirtError as error:
+            raise LabError(
+                f"libvirt at {self.uri} refuses: {error.get_error_message()}",
+                host=self.host,
+                operation="connect",
+                hint="`virsh -c URI version` tells whether it is this harness or the host",
+            ) from error
+        return connection
+
+    def _drop(self, connection: Any) -> None:
+        with self._lock:
+            if self._connection is connection:
+                self._connection = None
+        threading.Thread(target=_close_quietly, args=(connection,), daemon=True).start()  # closing may hang as well
+
+    def _within(self, operation: str, work: Callable[[], T], deadline: Deadline) -> T:
+        results: list[T] = []
+        faults: list[BaseException] = []
+
+        def body() -> None:
+            try:
+                results.append(work())
+            except BaseException as error:  # noqa: BLE001 - raised again below, in the caller's thread
+                faults.append(error)
+
+        thread = threading.Thread(target=body, name=f"libvirt-{operation}", daemon=True)
+        thread.start()
+        thread.join(deadline.seconds or 0.001)
+        if faults:
+            raise faults[0]
+        if not results:
+            with self._lock:
+                self._connection = None  # whatever it waits for, nobody shall queue behind it
+            raise LabError(
+                f"libvirt at {self.uri} did not answer in time",
+                host=self.host,
+                operation=operation,
+                hint="the host may be overloaded or out of reach; the call was abandoned",
+            )
+        return results[0]
+
+
+def _close_quietly(connection: Any) -> None:
+    try:
+        connection.close()
+    except libvirt.libvirtError:
+        return

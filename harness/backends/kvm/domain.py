@@ -1,0 +1,152 @@
+"""The domain that a machine's spec becomes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.backends.kvm import devices
+from harness.backends.kvm.places import Parts
+from harness.backends.kvm.xml import Element, mark, node
+from harness.backends.model import Firmware, MachineSpec, Shape, Topology
+
+SPARE_PORTS = 10
+"""PCIe slots left free for disks and NICs that come while the guest runs (q35 has none otherwise)."""
+
+MODULE_SLOTS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class HostKind:
+    """What the domain has to know of its host.
+
+    Args:
+        kvm: whether KVM runs the vCPUs, else TCG.
+        emulator: path of QEMU (or of the wrapper in its place); None: libvirt's own choice.
+        firmware: UEFI code and template of its variables; None on hosts without UEFI.
+        switch: where the harness's own switch listens; None on hosts without it.
+        cache: disk cache mode; ``unsafe`` where the host's crash would end the run anyway.
+        embedded: whether the driver, and so every file and socket, is on this machine.
+        clock: whether the host's clock can be read.
+    """
+
+    kvm: bool
+    emulator: str | None
+    firmware: tuple[str, str] | None
+    switch: tuple[str, int] | None
+    cache: str | None
+    embedded: bool
+    clock: bool
+
+
+def build(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Element:
+    """The whole ``<domain>``.
+
+    Raises:
+        Refused: the host has no network of a kind the spec names.
+    """
+    shape = spec.shape
+    memory = shape.max_memory and max(shape.max_memory, shape.memory)
+    return node(
+        "domain",
+        None,
+        node("name", spec.name),
+        node("uuid", uuid),
+        node("metadata", None, mark(spec)),
+        node("maxMemory", memory >> 10, unit="KiB", slots=MODULE_SLOTS) if memory else None,
+        node("memory", shape.memory.kib, unit="KiB"),
+        node("vcpu", _most_vcpus(shape), placement="static", current=shape.vcpus),
+        _boot(shape, parts, host),
+        node("features", None, node("acpi"), node("apic")),
+        _cpu(shape, host),
+        _clock(host),
+        node("on_poweroff", "destroy"),
+        node("on_reboot", "restart"),
+        node("on_crash", "preserve"),  # a panic stays visible as a state, and its memory and screen as evidence
+        node("pm", None, node("suspend-to-mem", enabled="no"), node("suspend-to-disk", enabled="no")),
+        _devices(spec, uuid, parts, host),
+        type="kvm" if host.kvm else "qemu",
+    )
+
+
+def _most_vcpus(shape: Shape) -> int:
+    return max(shape.vcpus, shape.max_vcpus or 0, shape.topology.vcpus if shape.topology else 0)
+
+
+def _boot(shape: Shape, parts: Parts, host: HostKind) -> Element:
+    if shape.firmware is Firmware.BIOS or host.firmware is None:
+        return node("os", None, node("type", "hvm", arch="x86_64", machine="q35"), node("boot", dev="hd"))
+    code, template = host.firmware
+    return node(
+        "os",
+        None,
+        node("type", "hvm", arch="x86_64", machine="q35"),
+        node("loader", code, readonly="yes", type="pflash"),
+        node("nvram", parts.variables, template=template),
+        node("boot", dev="hd"),
+    )
+
+
+def _cpu(shape: Shape, host: HostKind) -> Element:
+    topology = shape.topology
+    cells = None
+    if shape.max_memory:  # libvirt plugs memory into NUMA nodes only
+        cell = node("cell", id=0, cpus=f"0-{_most_vcpus(shape) - 1}", memory=shape.memory.kib, unit="KiB")
+        cells = node("numa", None, cell)
+    return node(
+        "cpu",
+        None,
+        _topology(topology) if topology else None,
+        # TCG walks five levels of page tables in software for every TLB miss where the guest may use them.
+        None if host.kvm else node("feature", policy="disable", name="la57"),
+        cells,
+        mode="host-passthrough" if host.kvm else "maximum",
+        check="none",
+        migratable="on" if host.kvm else None,
+    )
+
+
+def _topology(asked: Topology) -> Element:
+    return node("topology", sockets=asked.sockets, cores=asked.cores, threads=asked.threads)
+
+
+def _clock(host: HostKind) -> Element:
+    timers = [node("timer", name="rtc", tickpolicy="catchup"), node("timer", name="pit", tickpolicy="delay")]
+    if host.kvm:
+        timers += [node("timer", name="kvmclock", present="yes"), node("timer", name="hpet", present="no")]
+    return node("clock", None, *timers, offset="utc")
+
+
+def _devices(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Element:
+    disks = [devices.disk(parts.system, "vda", cache=host.cache)]
+    for index, (asked, path) in enumerate(zip(spec.disks, parts.disks, strict=True)):
+        disks.append(devices.disk(path, f"vd{chr(ord('b') + index)}", serial=asked.serial, cache=host.cache))
+    ports = [node("controller", type="pci", index=0, model="pcie-root")]
+    ports += [node("controller", type="pci", model="pcie-root-port") for _ in range(SPARE_PORTS + len(spec.nics))]
+    return node(
+        "devices",
+        None,
+        node("emulator", host.emulator) if host.emulator else None,
+        *disks,
+        devices.cdrom(parts.seed) if parts.seed else None,
+        *ports,
+        *[devices.nic(nic, uuid, host.switch) for nic in spec.nics],
+        _serial(parts),
+        _agent(parts),
+        node("video", None, node("model", type="vga")),
+        node("memballoon", model="virtio"),
+        node("rng", None, node("backend", "/dev/urandom", model="random"), model="virtio"),
+        node("panic", model="isa"),
+    )
+
+
+def _serial(parts: Parts) -> Element:
+    log = node("log", file=parts.console_log, append="on") if parts.console_log else None
+    if parts.console is None:
+        return node("serial", None, log, node("target", port=0), type="pty")
+    source = node("source", mode="bind", path=parts.console)
+    return node("serial", None, source, log, node("target", port=0), type="unix")
+
+
+def _agent(parts: Parts) -> Element:
+    source = node("source", mode="bind", path=parts.agent) if parts.agent else None
+    return node("channel", None, source, node("target", type="virtio", name="org.qemu.guest_agent.0"), type="unix")

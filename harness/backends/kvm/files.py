@@ -1,0 +1,167 @@
+"""Places of embedded hosts: plain files below the root, a folder a machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+from harness.backends.kvm import codec, qcow2
+from harness.backends.kvm.places import Parts
+from harness.backends.kvm.roots import Root
+from harness.backends.model import Firmware, MachineSpec, Owned, Ownership, PublishedImage, ResourceKind
+from harness.backends.protocol import Refused
+from harness.core import Deadline, LabError, Size
+from harness.image.model import Image
+
+MARK = "owner.json"
+
+
+class Files:
+    """As :class:`~harness.backends.kvm.places.Places`.
+
+    Args:
+        root: the embed root of this process.
+        base: where published images are, shared by all roots.
+        host: the lab's name of the host, for messages.
+        variables: the template of UEFI variables, if the host has UEFI.
+    """
+
+    def __init__(self, root: Root, base: Path, host: str, variables: Path | None) -> None:
+        self._root = root
+        self._base = base
+        self._host = host
+        self._variables = variables
+        base.mkdir(parents=True, exist_ok=True)
+
+    def folder(self, machine: str) -> Path:
+        """The machine's folder."""
+        return self._root.machines / machine
+
+    def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
+        """A hard link to the store's file: no time, no space, and it stays when the store is pruned."""
+        target = self._base / f"{image.digest}.qcow2"
+        if not target.exists():
+            temporary = self._base / f"{image.digest}.{os.getpid()}.part"
+            temporary.unlink(missing_ok=True)
+            try:
+                temporary.hardlink_to(image.qcow2)
+            except OSError:
+                self._copy(image.qcow2, temporary)
+            qcow2.check(temporary, self._host, deadline)
+            temporary.replace(target)
+        return PublishedImage(image.digest, str(target))
+
+    def furnish(self, machine: str, spec: MachineSpec, deadline: Deadline) -> Parts:
+        """Everything goes into the machine's folder; the owner's mark is there before anything else."""
+        folder = self.folder(machine)
+        folder.mkdir()
+        _write_mark(folder, spec.owner)
+        base = Path(spec.image.handle)
+        if not base.is_file():
+            raise LabError(f"the image {spec.image.digest[:12]} is not published", host=self._host, operation="create")
+        uefi = spec.shape.firmware is Firmware.UEFI
+        system = folder / "system.qcow2"
+        qcow2.clone(system, base, self._host, deadline)
+        paths = tuple(self.add_disk(machine, disk.serial, disk.size, deadline) for disk in spec.disks)
+        if spec.seed:
+            self._copy(spec.seed, folder / "seed.iso")
+        if uefi and self._variables:
+            self._copy(self._variables, folder / "variables.fd")
+        short = self._root.sockets / machine[:13]
+        return Parts(
+            system=str(system),
+            seed=str(folder / "seed.iso") if spec.seed else None,
+            disks=paths,
+            console=f"{short}.con",
+            agent=f"{short}.qga",
+            console_log=str(folder / "console.log"),
+            variables=str(folder / "variables.fd") if uefi else None,
+        )
+
+    def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
+        """``disk-SERIAL.qcow2``; a file of that name left by an earlier disk is replaced unless a checkpoint has it."""
+        path = self.folder(machine) / f"disk-{_safe(serial)}.qcow2"
+        if path.exists():
+            raise Refused(f"the machine has, or a checkpoint of it keeps, a disk {serial!r}", host=self._host)
+        qcow2.create(path, size, self._host, deadline)
+        return str(path)
+
+    def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
+        """Only below the machine's own folder."""
+        file = Path(path)
+        if file.parent == self.folder(machine):
+            file.unlink(missing_ok=True)
+
+    def states(self, machine: str) -> Path:
+        """Beside its disks."""
+        return self.folder(machine) / "checkpoints"
+
+    def clear(self, machine: str, deadline: Deadline) -> None:
+        """The folder, and the sockets that QEMU left."""
+        for suffix in ("con", "qga"):
+            (self._root.sockets / f"{machine[:13]}.{suffix}").unlink(missing_ok=True)
+        folder = self.folder(machine)
+        if folder.exists():
+            # The mark goes last: a removal that is killed half-way is found again.
+            for entry in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
+            folder.rmdir()
+
+    def owned(self, deadline: Deadline) -> Iterator[Owned]:
+        """Machines' folders of this root, and uploads that never ended."""
+        yield from marked(self._root)
+        for part in self._base.glob("*.part"):
+            if not _alive(part.name.split(".")[1]):
+                yield Owned(ResourceKind.IMAGE, str(part), None, part.name)
+
+    def withdraw(self, digest: str, deadline: Deadline) -> None:
+        """Refused while a machine of any root stands on it; also takes the name of a half publication."""
+        if digest.endswith(".part"):
+            if Path(digest).parent == self._base:
+                Path(digest).unlink(missing_ok=True)
+            return
+        target = self._base / f"{digest}.qcow2"
+        users = self._root.path.parent.glob("*/machines/*/system.qcow2")
+        if any(qcow2.backing(system, self._host, deadline) == str(target) for system in users):
+            raise Refused(f"machines stand on the image {digest[:12]}", host=self._host, operation="remove")
+        target.unlink(missing_ok=True)
+
+    def _copy(self, source: Path, target: Path) -> None:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise LabError(f"{source} cannot be copied to {target}: {error}", host=self._host) from error
+
+
+def marked(root: Root) -> Iterator[Owned]:
+    """The machines of a root by their folders: needs no libvirt, so it works on roots of other processes too."""
+    if root.machines.is_dir():
+        for folder in sorted(root.machines.iterdir()):
+            yield Owned(ResourceKind.MACHINE, folder.name, _read_mark(folder), folder.name)
+
+
+def _write_mark(folder: Path, owner: Ownership) -> None:
+    with (folder / MARK).open("w") as file:
+        file.write(codec.dumps(owner))
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _read_mark(folder: Path) -> Ownership | None:
+    try:
+        return codec.loads(Ownership, (folder / MARK).read_text())
+    except (OSError, ValueError, json.JSONDecodeError):
+        return None
+
+
+def _alive(process: str) -> bool:
+    return process.isdigit() and Path(f"/proc/{process}").exists()
+
+
+def _safe(serial: str) -> str:
+    if not serial or not all(letter.isalnum() or letter in "-_." for letter in serial) or serial.startswith("."):
+        raise Refused(f"{serial!r} cannot be a disk's serial: letters, digits, dash, dot, underscore")
+    return serial

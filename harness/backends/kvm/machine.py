@@ -1,0 +1,48 @@
+"""A machine: all its concerns together, and its end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libvirt
+
+from harness.backends.kvm import devices
+from harness.backends.kvm.evidence import Evidence
+from harness.backends.kvm.sizes import Sizes
+from harness.backends.model import ResourceKind
+from harness.core import Deadline
+
+_EVERYTHING = (
+    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+    | libvirt.VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+    | libvirt.VIR_DOMAIN_UNDEFINE_NVRAM
+)
+
+
+class KvmMachine(Evidence, Sizes):
+    """A domain of ours."""
+
+    def destroy(self, deadline: Deadline) -> None:
+        """The domain first, then its files: a half-done removal still has its mark."""
+        with self._lock:
+            self._host.ledger.check()
+            self._hang_up()
+            self._host.connection.call("destroy", lambda connection: undefine(connection, self._uuid), deadline)
+            for nic in self._spec.nics:
+                self._plug(devices.port(self._uuid, nic.mac), None)
+            self._host.places.clear(self._uuid, deadline)
+            self._host.events.forget(self._uuid)
+            self._host.ledger.gone(ResourceKind.MACHINE, self._uuid)
+
+
+def undefine(connection: Any, uuid: str) -> None:
+    """Switch a domain off and forget it; no-op when there is none."""
+    try:
+        domain = connection.lookupByUUIDString(uuid)
+        if domain.isActive():
+            domain.destroy()
+        domain.undefineFlags(_EVERYTHING)
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+            raise

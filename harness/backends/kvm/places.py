@@ -1,0 +1,59 @@
+"""Where a machine's parts are on the host, and how they get there: the waist between machines and storage."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from harness.backends.model import MachineSpec, Owned, PublishedImage
+from harness.core import Deadline, Size
+from harness.image.model import Image
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The paths, on the host, of what a new machine consists of."""
+
+    system: str
+    seed: str | None
+    disks: tuple[str, ...]
+    console: str | None
+    agent: str | None
+    console_log: str | None
+    variables: str | None
+
+
+class Places(Protocol):
+    """Disks and files of machines on one host."""
+
+    def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
+        """As :meth:`Hypervisor.publish`."""
+
+    def furnish(self, machine: str, spec: MachineSpec, deadline: Deadline) -> Parts:
+        """Make everything a machine needs before it is defined; the owner's mark comes first.
+
+        Args:
+            machine: the UUID it will have.
+            spec: image, data disks, seed, firmware and owner are taken from it.
+            deadline: for all of it.
+        """
+
+    def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
+        """An empty qcow2 disk; returns its path on the host."""
+
+    def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
+        """Delete a disk of this machine."""
+
+    def states(self, machine: str) -> Path:
+        """The folder of the machine's saved states."""
+
+    def clear(self, machine: str, deadline: Deadline) -> None:
+        """Delete everything of a machine; idempotent."""
+
+    def owned(self, deadline: Deadline) -> Iterable[Owned]:
+        """What carries our mark here, whether its machine is defined or not."""
+
+    def withdraw(self, digest: str, deadline: Deadline) -> None:
+        """Delete a published image that no machine stands on."""

@@ -1,0 +1,108 @@
+"""Power, pause, save, and asking the guest to go down."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libvirt
+
+from harness.backends.kvm.agent import Agent
+from harness.backends.kvm.nics import Nics
+from harness.backends.kvm.serial import Serial
+from harness.backends.model import PowerState
+from harness.backends.protocol import GuestIgnored
+from harness.core import Deadline, Pending, wait_for
+
+RUNNING, PAUSED, SAVED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SAVED, PowerState.OFF
+
+
+class Power(Nics, Serial, Agent):
+    """The verbs of :class:`Machine`, :class:`Pausable`, :class:`Savable` and :class:`ShutdownRequest`."""
+
+    def start(self, deadline: Deadline) -> None:
+        """Boot; a saved machine continues."""
+        with self._lock:
+            state = self._require("start", deadline, OFF, SAVED)
+            if state is OFF:
+                self._begin_console()
+            self._wire(deadline)
+            self._act("start", lambda domain: domain.create(), deadline)
+            self._forward(deadline)
+
+    def stop(self, deadline: Deadline) -> None:
+        """Cut the power; saved state is discarded."""
+        with self._lock:
+            state = self._state(deadline)
+            if state is SAVED:
+                self._act("stop", lambda domain: domain.managedSaveRemove(0), deadline)
+            elif state is not OFF:
+                self._act("stop", _destroy, deadline)
+
+    def reset(self, deadline: Deadline) -> None:
+        """Press the reset button."""
+        with self._lock:
+            self._require("reset", deadline, RUNNING)
+            self._act("reset", lambda domain: domain.reset(0), deadline)
+
+    def pause(self, deadline: Deadline) -> None:
+        """``virsh suspend``."""
+        with self._lock:
+            self._require("pause", deadline, RUNNING)
+            self._act("pause", lambda domain: domain.suspend(), deadline)
+
+    def resume(self, deadline: Deadline) -> None:
+        """``virsh resume``."""
+        with self._lock:
+            self._require("resume", deadline, PAUSED)
+            self._act("resume", lambda domain: domain.resume(), deadline)
+
+    def save(self, deadline: Deadline) -> None:
+        """``virsh managedsave``."""
+        with self._lock:
+            self._require("save", deadline, RUNNING, PAUSED)
+            self._refuse_foreign_nics("save", deadline)
+            self._act("save", lambda domain: domain.managedSave(libvirt.VIR_DOMAIN_SAVE_RUNNING), deadline)
+
+    def restore(self, deadline: Deadline) -> None:
+        """Continue from ``managedsave``."""
+        with self._lock:
+            self._require("restore", deadline, SAVED)
+            self._wire(deadline)
+            self._act("restore", lambda domain: domain.create(), deadline)
+            self._forward(deadline)
+
+    def shutdown(self, deadline: Deadline) -> None:
+        """By the agent where it is connected, else by the ACPI power button; once."""
+        with self._lock:
+            self._require("shutdown", deadline, RUNNING)
+            self._ask_guest("shutdown", deadline)
+            wait_for(
+                f"{self._spec.name} to be off",
+                lambda: True if (seen := self._state(deadline)) is OFF else Pending(f"it is {seen.value}"),
+                deadline,
+                every=0.2,
+                fault=lambda message: GuestIgnored(message, host=self._host.name, operation="shutdown"),
+            )
+
+    def reboot(self, deadline: Deadline) -> None:
+        """By the agent where it is connected, else by ACPI."""
+        with self._lock:
+            self._require("reboot", deadline, RUNNING)
+            self._ask_guest("reboot", deadline)
+
+    def _ask_guest(self, verb: str, deadline: Deadline) -> None:
+        agent = self._agent_connected(deadline)
+        if verb == "shutdown":
+            mode = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
+            self._act(verb, lambda domain: domain.shutdownFlags(mode), deadline)
+        else:
+            mode = libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
+            self._act(verb, lambda domain: domain.reboot(mode), deadline)
+
+
+def _destroy(domain: Any) -> None:
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it went off by itself just now
+            raise

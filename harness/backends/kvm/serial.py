@@ -1,0 +1,142 @@
+"""The first serial port: QEMU writes its output to a file and takes input from a socket."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from harness.backends.kvm.base import MachineBase
+from harness.backends.kvm.xml import attribute
+from harness.backends.protocol import Console, WrongState
+from harness.core import Deadline, LabError
+
+MOST_LOG = 64 << 20
+"""A guest may print rubbish for hours; above this the middle of its console is given back to the file system."""
+
+KEPT_HEAD, KEPT_TAIL = 4 << 20, 16 << 20
+
+
+class FileConsole:
+    """A console whose output is a local file.
+
+    Args:
+        log: the file QEMU appends to.
+        path: the port's Unix socket.
+        host: the lab's name of the host, for messages.
+    """
+
+    def __init__(self, log: Path, path: Path, host: str) -> None:
+        self._log = log
+        self._path = path
+        self._host = host
+        self._lock = threading.Lock()
+        self._line: socket.socket | None = None
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """Output from ``offset``, which counts from power-on. What was given back reads as zero bytes."""
+        trim(self._log)
+        try:
+            with self._log.open("rb") as file:
+                file.seek(offset)
+                return file.read(limit)
+        except FileNotFoundError:
+            return b""  # never started
+
+    def write(self, data: bytes) -> None:
+        """Type. The line stays open: QEMU forgets typed bytes that the guest has not taken when it is closed."""
+        with self._lock:
+            try:
+                line = self._line or self._connect()
+                line.sendall(data)
+            except OSError:
+                self.hang_up()
+                line = self._connect()
+                line.sendall(data)
+
+    def forget(self) -> None:
+        """Begin anew at offset 0: the machine is about to be switched on."""
+        self.hang_up()
+        with suppress(FileNotFoundError):
+            os.truncate(self._log, 0)
+
+    def hang_up(self) -> None:
+        """Close the line, e.g. because the machine's QEMU has ended."""
+        line, self._line = self._line, None
+        if line is not None:
+            with suppress(OSError):
+                line.shutdown(socket.SHUT_RDWR)  # ends the draining thread
+
+    def _connect(self) -> socket.socket:
+        line = socket.socket(socket.AF_UNIX)
+        line.settimeout(10)
+        try:
+            line.connect(str(self._path))
+        except OSError as error:
+            line.close()
+            if isinstance(error, (FileNotFoundError, ConnectionRefusedError)):
+                raise WrongState("the machine is off: nobody listens on its serial port", host=self._host) from error
+            raise LabError(
+                f"the serial port cannot be typed into: {error}",
+                host=self._host,
+                operation="console",
+                hint="one process at a time may type; is another one doing so?",
+            ) from error
+        line.settimeout(None)
+        threading.Thread(target=_drain, args=(line,), name="console-drain", daemon=True).start()
+        self._line = line
+        return line
+
+
+def _drain(line: socket.socket) -> None:
+    """Output is read from the file; unread here, it would stall the guest's port."""
+    with suppress(OSError), line:
+        while line.recv(65536):
+            pass
+
+
+def trim(log: Path) -> None:
+    """Give the middle of an overlong log back to the file system; offsets stay what they are."""
+    try:
+        blocks = log.stat().st_blocks * 512
+    except FileNotFoundError:
+        return
+    if blocks > MOST_LOG:
+        with log.open("r+b") as file:
+            size = os.fstat(file.fileno()).st_size
+            _punch(file.fileno(), KEPT_HEAD, size - KEPT_HEAD - KEPT_TAIL)
+
+
+def _punch(handle: int, offset: int, length: int) -> None:
+    """``fallocate(2)`` with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, which Python's os module lacks."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.fallocate(handle, 0x03, ctypes.c_int64(offset), ctypes.c_int64(length))
+
+
+class Serial(MachineBase):
+    """The verb :meth:`Machine.console`."""
+
+    _console: Console | None = None
+
+    def console(self) -> Console:
+        """The first serial port."""
+        with self._lock:
+            if self._console is None:
+                port = self._xml(Deadline.after(30), inactive=True)
+                log = Path(attribute(port, "devices/serial/log", "file"))
+                path = Path(attribute(port, "devices/serial/source", "path"))
+                self._console = FileConsole(log, path, self._host.name)
+            return self._console
+
+    def _begin_console(self) -> None:
+        """A new power session begins its console at 0; QEMU appends, so that save and restore keep it."""
+        console = self.console()
+        if isinstance(console, FileConsole):
+            console.forget()
+
+    def _hang_up(self) -> None:
+        if isinstance(self._console, FileConsole):
+            self._console.hang_up()

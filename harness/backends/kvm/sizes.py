@@ -1,0 +1,77 @@
+"""vCPUs and memory: set while off, added (and vCPUs removed) while running."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import libvirt
+
+from harness.backends.kvm import devices
+from harness.backends.kvm.base import MachineBase
+from harness.backends.kvm.xml import change, drop, number, parse, text
+from harness.backends.model import PowerState
+from harness.backends.protocol import GuestIgnored
+from harness.core import Deadline, LabError, Pending, Size, wait_for
+
+_CONFIG, _LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIVE
+
+
+class Sizes(MachineBase):
+    """The verb :meth:`Machine.resize`: CPU_HOT_ADD, CPU_HOT_REMOVE, MEMORY_HOT_ADD."""
+
+    def resize(self, deadline: Deadline, *, vcpus: int | None = None, memory: Size | None = None) -> None:
+        """Both parts are checked before either is done."""
+        with self._lock:
+            state = self._require("resize", deadline, PowerState.OFF, PowerState.RUNNING)
+            if vcpus is not None and vcpus < 1:
+                raise self._refused(f"{vcpus} vCPUs", "resize")
+            if state is PowerState.OFF:
+                self._resize_off(vcpus, memory, deadline)
+                return
+            domain = self._xml(deadline)
+            most = number(domain, "vcpu")
+            if vcpus is not None and vcpus > most:
+                raise self._refused(f"{vcpus} vCPUs; the machine was made for at most {most}", "resize")
+            growth = None if memory is None else int(memory) - (number(domain, "memory") << 10)
+            if growth is not None and growth < 0:
+                raise self._refused("memory cannot be taken from a running machine", "resize")
+            if growth and domain.find("maxMemory") is None:
+                raise self._refused("the machine was made without room for more memory", "resize")
+            if vcpus is not None:
+                self._set_vcpus(vcpus, deadline)
+            if growth:
+                module = text(devices.memory_module(Size(growth)))
+                self._act("resize", lambda found: found.attachDeviceFlags(module, _LIVE | _CONFIG), deadline)
+
+    def _set_vcpus(self, vcpus: int, deadline: Deadline) -> None:
+        def seen() -> int:
+            return int(self._ask("resize", lambda found: found.vcpusFlags(_LIVE), deadline))
+
+        try:
+            self._act("resize", lambda found: found.setVcpusFlags(vcpus, _LIVE), deadline)
+        except LabError as error:
+            if "unplug request timed out" not in error.message:
+                raise  # libvirt waits 5 s for the guest; a slow one is given until the deadline
+        wait_for(
+            f"{self._spec.name} to have {vcpus} vCPUs",
+            lambda: True if (now := seen()) == vcpus else Pending(f"it has {now}"),
+            deadline,
+            every=0.25,
+            fault=lambda message: GuestIgnored(message, host=self._host.name, operation="resize"),
+        )
+        self._act("resize", lambda found: found.setVcpusFlags(vcpus, _CONFIG), deadline)
+
+    def _resize_off(self, vcpus: int | None, memory: Size | None, deadline: Deadline) -> None:
+        def work(connection: Any) -> None:
+            found = connection.lookupByUUIDString(self._uuid)
+            domain = parse(found.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE | libvirt.VIR_DOMAIN_XML_SECURE))
+            if vcpus is not None:
+                change(domain, "vcpu", str(max(vcpus, number(domain, "vcpu"))), current=str(vcpus))
+            if memory is not None:
+                drop(domain, "devices/memory")
+                for tag in ("memory", "currentMemory"):
+                    change(domain, tag, str(memory.kib), unit="KiB")
+            connection.defineXML(text(domain))
+
+        self._host.ledger.check()
+        self._host.connection.call("resize", work, deadline)
