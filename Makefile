@@ -83,7 +83,8 @@ end-to-end: setup test-packages ## Whole runs of the plugin, planted defects, th
 # --- for maintainers -------------------------------------------------------------------------------------------------
 
 .PHONY: docs
-docs: venv ## Regenerate the generated pages below docs/ and run every command the documentation shows
+docs: venv ## Write the pages that come from the code, and try whatever the documentation shows
+	@$(BIN)/python docs/generate.py
 	@$(PYTEST) tests/unit/test_docs.py $(PYTEST_ARGS)
 
 UV := build/uv/bin/uv

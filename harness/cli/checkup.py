@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import platform
 import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -16,8 +18,7 @@ from pathlib import Path
 
 from harness.backends import registry
 from harness.core import GiB, InteropError, Size, paths
-from harness.qemu import firmware
-from harness.qemu.errors import QemuError
+from harness.qemu import QemuError, accel, firmware
 from harness.report import render
 
 NEEDED_MEMORY = Size(2 * GiB)
@@ -178,4 +179,22 @@ def _acceleration() -> Finding:
     if not os.access(device, os.R_OK | os.W_OK):
         remedy = "add your account to the group kvm and log in again"
         return Finding("acceleration", State.NOTE, f"{device} is not yours to open: {slow}", remedy)
-    return Finding("acceleration", State.OK, f"{device} can be opened; the first guest proves whether it works")
+    found = _last_probe()
+    if found is None:
+        return Finding("acceleration", State.OK, f"{device} can be opened; the first guest proves whether it works")
+    if found["accel"] == accel.Accel.KVM:
+        return Finding("acceleration", State.OK, f"KVM: {found['reason']}")
+    return Finding("acceleration", State.NOTE, f"{found['reason']}; so {slow}", "nested virtualisation may be at fault")
+
+
+def _last_probe() -> dict[str, str] | None:
+    """The newest verdict on this machine's KVM since it booted; None where nobody asked yet."""
+    known = paths.cache() / "acceleration.json"
+    booted = time.time() - float(Path("/proc/uptime").read_text(encoding="ascii").split()[0])
+    try:
+        if known.stat().st_mtime < booted:
+            return None
+        verdicts: list[dict[str, str]] = list(json.loads(known.read_bytes()).values())
+        return verdicts[-1] if verdicts else None
+    except (OSError, ValueError, AttributeError):
+        return None

@@ -144,6 +144,15 @@ def test_python_is_collected_by_pytest(block, tmp_path):
         assert f"::{name}[" in done.stdout, f"{block}: {name} was not multiplied by hosts"
 
 
+def test_python_has_the_types_it_claims(tmp_path):
+    """Mypy reads every shown check as strictly as the suites: an attribute that does not exist is found."""
+    for number, block in enumerate(blocks("python")):
+        (tmp_path / f"test_shown_{number}.py").write_text(f"# {block}\n{block.text}")
+    argv = [sys.executable, "-m", "mypy", "--config-file", str(ROOT / "pyproject.toml"), str(tmp_path)]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_files_that_are_shown_are_valid(block, tmp_path):
     """A lab and an image recipe load; other YAML parses."""
@@ -183,7 +192,15 @@ def test_paths_named_in_running_text_exist(page):
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     rooms = "harness|suites|fixtures|configs|tests|docs|benchmarks|reports/templates"
     for path in re.findall(rf"`((?:{rooms})/[\w./-]*)`", prose):
-        assert (ROOT / path).exists(), f"{page.name} names {path}"
+        if not re.search(r"\b[A-Z]{3,}\b", path.removesuffix(".md")):  # NAME stands for a name
+            assert (ROOT / path).exists(), f"{page.name} names {path}"
+
+
+def test_pages_that_come_from_the_code_are_up_to_date():
+    """`make docs` writes them."""
+    argv = [sys.executable, str(ROOT / "docs" / "generate.py"), "--check"]
+    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def page(name):

@@ -70,6 +70,18 @@ def test_without_an_accessible_device_guests_are_emulated_and_the_run_goes_on(mo
     assert "TCG" in acceleration.seen
 
 
+def test_a_probe_that_hung_is_told_with_its_reason(monkeypatch, tmp_path):
+    """/dev/kvm can be opened and still not work."""
+    monkeypatch.setattr(os, "access", lambda *_: True)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path))
+    verdict = {"accel": "tcg", "reason": "a probe boot under KVM did not reach a shell", "seconds": 25.0}
+    (tmp_path / "acceleration.json").write_text(json.dumps({"key": verdict}))
+    acceleration = next(finding for finding in checkup.kvm() if finding.name == "acceleration")
+    assert acceleration.state is State.NOTE
+    assert "did not reach a shell" in acceleration.seen
+
+
 def test_an_unknown_purpose_is_refused_with_the_known_ones():
     """Bad input gets one clear message."""
     result = CliRunner().invoke(command, ["surgery"])
