@@ -76,11 +76,13 @@ def _must_be_dead(store: Store, liveness: Liveness, run: str) -> None:
 
 
 def _show(findings: list[Finding]) -> None:
-    console = Console(soft_wrap=False)
+    console = Console() if sys.stdout.isatty() else Console(width=200)
     if not findings:
         console.print("nothing to reap")
         return
-    table = Table("host", "kind", "thing", "fate", "why", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for heading in ("host", "kind", "thing", "fate", "why"):
+        table.add_column(heading, overflow="fold")
     for finding in findings:
         colour = _COLOURS.get(finding.fate, "dim")
         kind = finding.thing.kind.value if finding.thing else ""

@@ -25,6 +25,20 @@ Name = Annotated[str, BeforeValidator(_name), StringConstraints(pattern=_NAME)]
 """A name: lower-case letters, digits, ``_ . -``, beginning with a letter; fit for a pytest marker."""
 
 
+def _address(value: Any) -> Any:
+    if not isinstance(value, str):
+        raise ValueError("an address is written as 192.0.2.1")  # noqa: TRY004 - pydantic wants a ValueError
+    try:
+        IPv4Address(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not an address: {error}") from error
+    return value
+
+
+Address = Annotated[IPv4Address, BeforeValidator(_address)]
+"""An IPv4 address."""
+
+
 def _network(value: Any) -> Any:
     if not isinstance(value, str) or "/" not in value:
         raise ValueError("a subnet is written as 192.0.2.0/24")

@@ -90,7 +90,7 @@ def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
         raise UsageError(f"the backend {backend!r} has settings named as a lab's own keys: {', '.join(sorted(taken))}")
     key: Any = Annotated[Literal[backend], Field(description="The driver for this kind of hypervisor.")]
     fields: dict[str, Any] = {"backend": (key, ...)}
-    doc = f"A host of the backend `{backend}`. {settings.__doc__ or ''}".strip()
+    doc = settings.__doc__ or f"A host of the backend `{backend}`."
     return cast("type[HostFile]", create_model(f"{backend}_host", __base__=(HostFile, settings), __doc__=doc, **fields))
 
 
@@ -120,6 +120,19 @@ def lab_model() -> type[StrictModel]:
         "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
+
+
+def lab_schema() -> dict[str, Any]:
+    """The JSON Schema of lab files, with the settings of all installed backends.
+
+    Raises:
+        UsageError: no backend can be loaded.
+    """
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        **lab_model().model_json_schema(),
+        "title": "interop lab file",
+    }
 
 
 def _mapping(tree: Any, key: str) -> dict[Any, Any]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
@@ -21,7 +21,7 @@ from harness.core import Size
 from harness.core.config import StrictModel
 from harness.core.fields import Bytes, Duration
 from harness.lab import sizing
-from harness.lab.fields import AddressRange, MacRange, Name, Subnet
+from harness.lab.fields import Address, AddressRange, MacRange, Name, Subnet
 
 THIS_MACHINE = "this-machine"
 _RESERVED = {"and", "or", "not", "none", "true", "false"}  # words of pytest's -m and -k expressions
@@ -85,9 +85,9 @@ class Network(StrictModel):
     macs: MacRange | None = None
     """The MAC addresses the harness may give to NICs, as a prefix (`52:54:00:77`) or a range; locally administered.
     Left out: a range of 65,536 of this controller and network."""
-    gateway: IPv4Address | None = None
+    gateway: Address | None = None
     """The way out, where guests may have one; left out: there is none."""
-    dns: tuple[IPv4Address, ...] = ()
+    dns: tuple[Address, ...] = ()
     """Name servers for guests."""
     mtu: int = Field(default=1500, ge=576, le=65535)
     """MTU in bytes."""
@@ -98,15 +98,6 @@ class Network(StrictModel):
     only) or through a `jump` host. Left out: `forward` for `user`, `jump` where a jump host is given, else `direct`."""
     jump: Jump | None = None
     """The jump host for `reach: jump`."""
-
-    @field_validator("gateway", "dns", mode="before")
-    @classmethod
-    def _addresses(cls, value: Any) -> Any:
-        for item in value if isinstance(value, list) else [value]:
-            if not isinstance(item, str):
-                raise ValueError("an address is written as 192.0.2.1")  # noqa: TRY004
-            IPv4Address(item)
-        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

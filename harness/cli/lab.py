@@ -1,0 +1,178 @@
+"""``interop lab``: check lab files, print their JSON Schema, look at their hosts, prove one."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from datetime import timedelta
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Shape
+from harness.core import Deadline, InteropError, Size
+from harness.core.secrets import Secret
+from harness.lab.connect import connect
+from harness.lab.load import DEFAULT, lab_schema, load_lab
+from harness.lab.models import Host, Lab
+from harness.lab.reference import reference
+from harness.lab.run import Run
+
+_LOOK = timedelta(minutes=2)
+_ACCEPT = "harness.cli.accept"
+
+
+class _Group(click.Group):
+    """``accept`` needs the contract of backends and lives in a module of its own."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *(["accept"] if importlib.util.find_spec(_ACCEPT) else [])]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name == "accept" and importlib.util.find_spec(_ACCEPT):
+            command: click.Command = importlib.import_module(_ACCEPT).command
+            return command
+        return super().get_command(ctx, cmd_name)
+
+
+@click.group("lab", cls=_Group)
+def command() -> None:
+    """Check lab files, print their schema, prove a host."""
+
+
+@command.command()
+@click.argument("lab", default=DEFAULT, metavar="[NAME|FILE]")
+@click.option("--connect", "look", is_flag=True, help="Open every host, and tell what it is and can do.")
+def check(lab: str, look: bool) -> None:
+    """Check a lab file, and show what it says.
+
+    Every mistake is one line with file, line, column and the nearest valid word; the exit status is then 1. With
+    --connect the exit status is also 1 when a host cannot be opened.
+    """
+    found = load_lab(lab)
+    console = _console()
+    console.print(f"[bold]{escape(found.name)}[/] ({escape(str(found.path))})")
+    console.print(_hosts(found))
+    console.print(_networks(found))
+    for host in found.hosts.values():
+        for need in needs(host):
+            console.print(f"{host.name} needs {escape(need)}")
+    if look and not _look(found, console):
+        sys.exit(1)
+
+
+@command.command()
+def schema() -> None:
+    """Print the JSON Schema of lab files, with the settings of every installed backend.
+
+    Editors complete and check a lab file that begins with `# yaml-language-server: $schema=FILE`.
+    """
+    click.echo(json.dumps(lab_schema(), indent=2))
+
+
+@command.command("reference", hidden=True)
+def print_reference() -> None:
+    """Print docs/lab-file.md."""
+    click.echo(reference(), nl=False)
+
+
+def needs(host: Host) -> list[str]:
+    """What must be there before this host can be used, in words."""
+    found = [f"the secret {secret} ({_state(secret)})" for secret in _secrets(host)]
+    for name in dict.fromkeys(filter(None, (host.management, host.peers))):
+        network = host.networks[name]
+        if network.jump:
+            found.append(f"ssh to {network.jump.user}@{network.jump.address}:{network.jump.port} (network {name})")
+        if network.source:
+            found.append(f"the {network.kind.value} {network.source} (network {name})")
+    if host.proxy:
+        found.append(f"the proxy {host.proxy}")
+    return found
+
+
+def _secrets(host: Host) -> list[Secret]:
+    return [
+        value for key in type(host.settings).model_fields if isinstance(value := getattr(host.settings, key), Secret)
+    ]
+
+
+def _state(secret: Secret) -> str:
+    try:
+        secret.reveal()
+    except InteropError as error:
+        return f"missing: {error.message}"
+    return "there"
+
+
+def _console() -> Console:
+    """The terminal's width, or, into a file or pipe, room for a table's longest line."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    return table
+
+
+def _hosts(lab: Lab) -> Table:
+    table = _table("host", "backend", "pool", "shares", "vCPUs", "memory", "guests", "networks")
+    for host in lab.hosts.values():
+        vcpus, memory, guests = host.limits
+        networks = host.management if host.peers is None else f"{host.management}, {host.peers}"
+        table.add_row(
+            *(host.name, host.backend, host.pool, host.domain),
+            *("no limit" if limit is None else str(limit) for limit in (vcpus, memory and Size(memory), guests)),
+            networks,
+        )
+    return table
+
+
+def _networks(lab: Lab) -> Table:
+    table = _table("network", "kind", "source", "addresses", "MTU", "way out", "reached")
+    for name, network in lab.networks.items():
+        addresses = "by DHCP" if network.lendable is None else f"{network.lendable} of {network.network}"
+        way_out = str(network.gateway or ("by DHCP" if network.dhcp else "none"))
+        kind = network.kind.value + (f" VLAN {network.vlan}" if network.vlan else "")
+        reached = network.reached_by + (f" {network.jump.address}" if network.jump else "")
+        table.add_row(name, kind, network.source, addresses, str(network.mtu), way_out, reached)
+    return table
+
+
+def _look(lab: Lab, console: Console) -> bool:
+    """Open every host; True when all could be."""
+    fine = True
+    with Run.begin(lab) as run:
+        for host in lab.hosts.values():
+            try:
+                with console.status(f"opening {host.name}"):
+                    console.print(_seen(host, run))
+            except InteropError as error:
+                fine = False
+                console.print(f"[red]{escape(str(error))}[/]")
+    return fine
+
+
+def _seen(host: Host, run: Run) -> Table:
+    table = _table(host.name, "")
+    hypervisor = connect(host, run)
+    try:
+        facts = hypervisor.facts(Deadline.after(_LOOK))
+        able = hypervisor.capabilities(Shape())
+    finally:
+        hypervisor.close()
+    twin = " (twin)" if facts.twin else ""
+    table.add_row("product", escape(f"{facts.product} {facts.version}{twin}, build {facts.build}"))
+    table.add_row("runs vCPUs by", facts.accelerated)
+    table.add_row("size", f"{facts.cpus} processors, {facts.memory}; {facts.max_vcpus} vCPUs a guest at most")
+    for key, value in facts.details.items():
+        table.add_row(escape(key), escape(value))
+    table.add_row("can", ", ".join(sorted(one.name for one in able)))
+    table.add_row("cannot", ", ".join(sorted(one.name for one in set(Capability) - set(able))))
+    return table
