@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.core import Deadline, Size
+from harness.core import Size
 from harness.image import content, disk, overlay, qemuimg, rootfs
 from harness.image.model import Format, Image
-from harness.image.progress import Progress
+from harness.image.progress import Job
 from harness.image.recipe import NamedRecipe, digest_of
 
 BUILD_SPACE = Size.parse("5 GiB")
@@ -25,17 +25,13 @@ class Built:
     stage: str | None
 
 
-def build_debian(
-    named: NamedRecipe, stage_tar: Callable[[], Path], work: Path, deadline: Deadline, progress: Progress
-) -> Built:
+def build_debian(named: NamedRecipe, stage_tar: Callable[[], Path], job: Job) -> Built:
     """Build a ``debian`` recipe.
 
     Args:
         named: the recipe.
         stage_tar: gives the tar of the installed tree, from cache or made now.
-        work: an empty folder; the image's files are left in it, and a folder ``scratch`` that may go.
-        deadline: when to give up.
-        progress: told each step.
+        job: the image's files are left in its folder, and a folder ``scratch`` that may go.
 
     Raises:
         LabError: a tool is missing or failed.
@@ -43,6 +39,7 @@ def build_debian(
     debian = named.recipe.debian
     if debian is None:
         raise ValueError(f"{named.name} is not a debian recipe")
+    work, deadline, progress = job.work, job.deadline, job.progress
     tree = stage_tar()
     with progress.step("reading the installed tree"):
         contents = rootfs.read_contents(tree)
@@ -55,7 +52,7 @@ def build_debian(
     boot = disk.boot_files(layout, contents.kernel, contents.initrd, debian.kernel_arguments)
     overlay.write_late(debian, late, rootfs.EPOCH, build_id, boot)
     raw = disk.make_disk(
-        [(tree, overlay.removed(debian)), (late, [])], layout, Size(debian.disk), scratch, deadline, progress
+        [(tree, overlay.removed(debian)), (late, [])], layout, Size(debian.disk), Job(scratch, deadline, progress)
     )
     kernel, initrd = work / "vmlinuz", work / "initrd.img"
     rootfs.extract(tree, contents.kernel, kernel)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from harness.core import Deadline, MiB, Size
 from harness.core.process import need, run
-from harness.image.progress import Progress
+from harness.image.progress import Job
 from harness.image.rootfs import EPOCH
 
 SECTOR = 512
@@ -58,9 +58,9 @@ class Layout:
 
 
 def boot_files(layout: Layout, kernel: str, initrd: str, arguments: str) -> dict[str, bytes]:
-    """fstab and GRUB's configuration. ``extra.cfg`` is a seam: a variant of the image changes the command line there."""
+    """The fstab and GRUB's configuration. ``extra.cfg`` is a seam: a variant adds kernel arguments there."""
     return {
-        "/etc/fstab": f"UUID={layout.root} / ext4 errors=remount-ro 0 1\n".encode(),
+        "/etc/fstab": f"UUID={layout.root} / ext4 errors=remount-ro 0 0\n".encode(),
         "/boot/grub/grub.cfg": (
             f"source $prefix/extra.cfg\n"
             f"linux /{kernel} root=UUID={layout.root} ro {arguments} $extra\n"
@@ -76,22 +76,19 @@ def extra_arguments(arguments: str) -> bytes:
     return f"set extra='{arguments}'\n".encode()
 
 
-def make_disk(
-    tars: list[tuple[Path, list[str]]], layout: Layout, size: Size, work: Path, deadline: Deadline, progress: Progress
-) -> Path:
-    """Write ``work/disk.raw`` (sparse).
+def make_disk(tars: list[tuple[Path, list[str]]], layout: Layout, size: Size, job: Job) -> Path:
+    """Write ``disk.raw`` (sparse) into the job's folder.
 
     Args:
         tars: what makes the root file system, in order, each with the patterns left out of it.
         layout: identifiers.
         size: of the whole disk.
-        work: an empty directory with room for the tree and the disk.
-        deadline: when to give up.
-        progress: told each step.
+        job: its folder needs room for the tree and the disk.
 
     Raises:
         LabError: a tool is missing or failed, or the tree does not fit on the disk.
     """
+    work, deadline, progress = job.work, job.deadline, job.progress
     disk = work / "disk.raw"
     with disk.open("wb") as raw:
         raw.truncate(size)
@@ -99,7 +96,7 @@ def make_disk(
     with progress.step("unpacking the tree"):
         tree = _unpack(tars, work, deadline)
     with progress.step("writing the root file system"):
-        _root_filesystem(tree, disk, layout, size, work, deadline)
+        _root_filesystem(tree, disk, layout, job)
     with progress.step("installing boot loaders"):
         _bios_loader(disk, layout, work, deadline)
         _efi_loader(disk, layout, work, deadline)
@@ -137,13 +134,13 @@ def _unpack(tars: list[tuple[Path, list[str]]], work: Path, deadline: Deadline) 
     return tree
 
 
-def _root_filesystem(tree: Path, disk: Path, layout: Layout, size: Size, work: Path, deadline: Deadline) -> None:
-    sectors = size // SECTOR - _GPT_BACKUP_SECTORS - _ROOT_START
+def _root_filesystem(tree: Path, disk: Path, layout: Layout, job: Job) -> None:
+    sectors = disk.stat().st_size // SECTOR - _GPT_BACKUP_SECTORS - _ROOT_START
     extended = f"offset={_ROOT_START * SECTOR},hash_seed={layout.root},root_owner=0:0"
-    argv: list[str | Path] = [*_as_root(work), need("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", "-b", "4096"]
+    argv: list[str | Path] = [*_as_root(job.work), need("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", "-b", "4096"]
     argv += ["-L", "interop-root", "-U", str(layout.root), "-E", extended, "-d", tree, disk, str(sectors // 8)]
     times = {"SOURCE_DATE_EPOCH": str(EPOCH), "E2FSPROGS_FAKE_TIME": str(EPOCH)}
-    run(argv, deadline, env={**os.environ, **times})
+    run(argv, job.deadline, env={**os.environ, **times})
 
 
 def _early_config(layout: Layout, work: Path) -> Path:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from harness.core import LabError, Size
 from harness.core.config import StrictModel
@@ -34,8 +34,8 @@ class Manifest(StrictModel):
     private_key: Path | None = None
     kernel: str | None = None
     initrd: str | None = None
-    labels: dict[str, str] = {}
-    packages: dict[str, str] = {}
+    labels: dict[str, str] = Field(default_factory=dict)
+    packages: dict[str, str] = Field(default_factory=dict)
     stage: str | None = None
 
 

@@ -6,6 +6,7 @@ import io
 import tarfile
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
+from typing import Self
 
 from harness.image.recipe import Debian, GuestFile
 
@@ -21,7 +22,7 @@ class Overlay:
         self._epoch = epoch
         self._folders: set[PurePosixPath] = set()
 
-    def __enter__(self) -> Overlay:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,6 +87,8 @@ def write_late(debian: Debian, path: Path, epoch: int, build_id: str, extra: dic
             for unit in units:
                 place = UNITS / unit if str(UNITS / unit) in own else PurePosixPath("/lib/systemd/system") / unit
                 overlay.link(str(UNITS / f"{target}.wants" / unit), str(place))
+        if debian.default_target:
+            overlay.link(str(UNITS / "default.target"), f"/lib/systemd/system/{debian.default_target}")
         for unit in debian.mask:
             overlay.link(str(UNITS / unit), "/dev/null")
         for name, content in extra.items():

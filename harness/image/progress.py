@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
+
+from harness.core import Deadline
 
 Advance = Callable[[float], None]
 """Told the share that is done, 0.0 to 1.0; may go unheard."""
@@ -28,3 +32,18 @@ class Silent:
 
 
 SILENT: Progress = Silent()
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """Where a piece of image work happens, until when, and whom it tells.
+
+    Args:
+        work: a folder of its own; it is gone afterwards, but for what was moved out.
+        deadline: when to give up.
+        progress: told each step.
+    """
+
+    work: Path
+    deadline: Deadline
+    progress: Progress

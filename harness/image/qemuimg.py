@@ -77,7 +77,18 @@ def convert(
     Raises:
         LabError: qemu-img failed.
     """
-    words = [tool(), "convert", "-p", "-W", "-m", "4", "-f", source_format, "-O", form.value if form else "raw"]
+    words: list[str | Path] = [
+        tool(),
+        "convert",
+        "-p",
+        "-W",
+        "-m",
+        "4",
+        "-f",
+        source_format,
+        "-O",
+        form.value if form else "raw",
+    ]
     with progress.step(what or f"converting to {form.value if form else 'raw'}") as advance:
         options = _OPTIONS[form] if form else []
         if form is Format.VMDK:
@@ -93,7 +104,7 @@ def compare(
     Raises:
         LabError: they differ, or cannot be read.
     """
-    argv = [tool(), "compare", "-p", "-f", left[1], "-F", right[1], left[0], right[0]]
+    argv: list[str | Path] = [tool(), "compare", "-p", "-f", left[1], "-F", right[1], left[0], right[0]]
     with progress.step(what or f"comparing {left[0].name} with {right[0].name}") as advance:
         try:
             watched(argv, deadline, share_of(advance))

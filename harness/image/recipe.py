@@ -77,19 +77,21 @@ class Debian(StrictModel):
     """The release's code name."""
     packages: list[str]
     """What is installed besides Debian's required packages; nothing that is merely recommended."""
-    leave_out: list[str] = []
+    leave_out: list[str] = Field(default_factory=list)
     """Path patterns that dpkg does not unpack (documentation, translations)."""
     kernel_arguments: str
     """The kernel command line after ``root=``."""
-    files: list[GuestFile] = []
+    files: list[GuestFile] = Field(default_factory=list)
     """Files added last."""
-    enable: dict[str, list[str]] = {}
+    default_target: str | None = None
+    """The systemd target to boot into, where it is not the distribution's."""
+    enable: dict[str, list[str]] = Field(default_factory=dict)
     """systemd units to start: target -> units."""
-    disable: list[str] = []
+    disable: list[str] = Field(default_factory=list)
     """systemd units that their packages would start and we do not."""
-    mask: list[str] = []
+    mask: list[str] = Field(default_factory=list)
     """systemd units that must not start for any reason."""
-    remove: list[str] = []
+    remove: list[str] = Field(default_factory=list)
     """Path patterns removed after installation (host keys, package lists)."""
     disk: SizeText = 6 << 30
     """Size of the disk as a guest sees it; unused space costs nothing."""

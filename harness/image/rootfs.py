@@ -51,8 +51,8 @@ def stage_digest(debian: Debian) -> str:
 def make_tree_tar(debian: Debian, work: Path, deadline: Deadline, advance: Advance) -> Path:
     """Install the recipe's packages into a fresh tree, and pack that as ``work/tree.tar``.
 
-    As root, mmdebstrap works in a chroot; as an ordinary user in a user namespace. Nothing is mounted outside of its own
-    mount namespace, and no loop device is used.
+    As root, mmdebstrap works in a chroot; as an ordinary user in a user namespace. Nothing is mounted outside of its
+    own mount namespace, and no loop device is used.
 
     Raises:
         LabError: mmdebstrap is missing or failed; with the end of what it said.
@@ -71,7 +71,7 @@ def make_tree_tar(debian: Debian, work: Path, deadline: Deadline, advance: Advan
     if sources:
         listed.write_text(sources)
         argv.append("-")
-    watched(argv, deadline, _listener(advance), stdin=listed if sources else None, env=_environment(work))
+    watched(argv, deadline, _Stages(advance), stdin=listed if sources else None, env=_environment(work))
     return result
 
 
@@ -131,10 +131,6 @@ def _environment(work: Path) -> Mapping[str, str]:
     if os.geteuid() == 0:
         environment["TMPDIR"] = str(work)  # a user namespace's other user ids could not enter our directories
     return environment
-
-
-def _listener(advance: Advance) -> "_Stages":
-    return _Stages(advance)
 
 
 class _Stages:

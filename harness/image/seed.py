@@ -1,6 +1,6 @@
 """The seed: what makes one guest out of an image that all share.
 
-It is cloud-init's NoCloud data source on a small ISO labelled ``cidata``, the one seed that every hypervisor can attach:
+It is cloud-init's NoCloud data source on a small ISO labelled ``cidata``, the one seed every hypervisor can attach:
 https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
 The user data is written as JSON, which is YAML: nothing in it needs quoting rules of our own.
 """
@@ -92,16 +92,21 @@ class SeedSpec:
                 raise UsageError(f"{path!r} is not an absolute path in the guest")
 
 
-# Run at every boot by cloud-init's bootcmd, before sshd; guarded, so that it acts once. journald picks its folder by the
-# id it started with: the folder is renamed with the id, or journalctl would not find this boot.
+# bootcmd runs at every boot, so this acts only when there is something to do. journald picks its folder by the machine
+# id it started with: it starts again, and what it wrote before moves along, or journalctl would not find it.
 _MACHINE_ID_SCRIPT = """\
 old=$(cat /etc/machine-id)
 [ "$old" = "$1" ] && exit 0
 echo "$1" > /etc/machine-id
-for place in /run/log/journal /var/log/journal; do
-  [ -d "$place/$old" ] && [ ! -e "$place/$1" ] && mv "$place/$old" "$place/$1"
-done
 systemctl restart systemd-journald
+for place in /run/log/journal /var/log/journal; do
+  [ -d "$place/$old" ] || continue
+  mkdir -p "$place/$1"
+  for file in "$place/$old"/*.journal; do
+    [ -e "$file" ] && mv "$file" "$place/$1/before-$(basename "$file")"
+  done
+  rm -rf "$place/$old"
+done
 """
 
 
@@ -128,7 +133,8 @@ def user_data(spec: SeedSpec) -> dict[str, Any]:
 
 def meta_data(spec: SeedSpec) -> dict[str, Any]:
     """The ``meta-data`` document of the seed."""
-    return {"instance-id": spec.instance_id, "local-hostname": spec.hostname}
+    # dsmode local: cloud-init applies everything in its first stage, before the network and sshd are up.
+    return {"instance-id": spec.instance_id, "local-hostname": spec.hostname, "dsmode": "local"}
 
 
 def network_config(nics: Sequence[SeedNic]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from harness.core import Deadline, LabError, Size, UsageError
 from harness.image import content, qemuimg
 from harness.image.builder import Built
 from harness.image.model import Format, Image
-from harness.image.progress import Progress
+from harness.image.progress import Job, Progress
 from harness.image.recipe import NamedRecipe, SourceFile
 from harness.image.tools import space_for
 
@@ -22,13 +22,14 @@ _READABLE = ("qcow2", "raw", "vhdx", "vmdk", "vpc", "vdi")
 DIFFERENT_BITS = "same release, different bits"
 
 
-def import_image(named: NamedRecipe, work: Path, deadline: Deadline, progress: Progress) -> Built:
-    """Bring a ``source`` or ``sources`` recipe's files into ``work``.
+def import_image(named: NamedRecipe, job: Job) -> Built:
+    """Bring a ``source`` or ``sources`` recipe's files into the job's folder.
 
     Raises:
         UsageError: a file is not there, has another hash, or is no disk.
         LabError: a download failed, or a conversion.
     """
+    work, deadline, progress = job.work, job.deadline, job.progress
     recipe = named.recipe
     given = {"kvm": recipe.source} if recipe.source else dict(recipe.sources or {})
     scratch = work / "scratch"
@@ -37,7 +38,7 @@ def import_image(named: NamedRecipe, work: Path, deadline: Deadline, progress: P
     for hypervisor, one in given.items():
         if one is not None:
             form = _FORMAT_OF[hypervisor]
-            files[form] = _bring(one, form, named.folder, work, deadline, progress)
+            files[form] = _bring(one, form, named.folder, job)
     raw = scratch / "disk.raw"
     qcow2 = files[Format.QCOW2]
     virtual = qemuimg.info(qcow2, deadline).virtual_size
@@ -57,7 +58,8 @@ def import_image(named: NamedRecipe, work: Path, deadline: Deadline, progress: P
     return Built(image, {}, None)
 
 
-def _bring(one: SourceFile, form: Format, folder: Path, work: Path, deadline: Deadline, progress: Progress) -> Path:
+def _bring(one: SourceFile, form: Format, folder: Path, job: Job) -> Path:
+    work, deadline, progress = job.work, job.deadline, job.progress
     fetched = work / "scratch" / f"source.{form.value}"
     if one.url:
         _download(one.url, fetched, deadline, progress)

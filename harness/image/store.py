@@ -18,7 +18,7 @@ from harness.core.paths import cache
 from harness.image import builder, content, manifest, qemuimg, rootfs, source
 from harness.image.manifest import Entry
 from harness.image.model import Format, Image
-from harness.image.progress import SILENT, Progress
+from harness.image.progress import SILENT, Job, Progress
 from harness.image.recipe import NamedRecipe
 from harness.image.tools import space_for
 
@@ -56,15 +56,10 @@ class Store:
     def _locks(self) -> Path:
         return self.root / "locks"
 
-    def list(self) -> list[Entry]:
+    def entries(self) -> list[Entry]:
         """All whole entries, newest first; a damaged one is left out (:meth:`prune` removes it)."""
-        entries = []
-        for folder in self._store.iterdir():
-            try:
-                entries.append(manifest.read(folder))
-            except LabError:
-                continue
-        return sorted(entries, key=lambda entry: entry.created, reverse=True)
+        entries = [self._whole(folder.name) for folder in self._store.iterdir()]
+        return sorted((entry for entry in entries if entry), key=lambda entry: entry.created, reverse=True)
 
     def find(self, digest_prefix_or_name: str) -> Entry:
         """The entry with that name (the newest one), or whose image or recipe digest begins so.
@@ -73,7 +68,7 @@ class Store:
             UsageError: none, or several images fit.
         """
         word = digest_prefix_or_name.lower()
-        entries = self.list()
+        entries = self.entries()
         for entry in entries:
             if entry.image.name == digest_prefix_or_name:
                 return entry
@@ -119,7 +114,7 @@ class Store:
             if found and not refresh:
                 return found
             with self._workplace(digest) as work, space_for("building an image", self.root, builder.BUILD_SPACE):
-                done = self._made(recipe, work, until, progress, refresh=refresh)
+                done = self._made(recipe, Job(work, until, progress), refresh=refresh)
                 shutil.rmtree(work / "scratch", ignore_errors=True)
                 manifest.write(work, manifest.manifest_of(done.image, digest, done.packages, done.stage))
                 self._settle(work, digest)
@@ -195,31 +190,23 @@ class Store:
         Returns:
             What was removed.
         """
-        removed: list[Path] = []
-        newest = {entry.image.name: entry for entry in reversed(self.list())}
+        newest = {entry.image.name: entry for entry in reversed(self.entries())}
         kept = set() if everything else {entry.recipe for entry in newest.values()} | (keep or set())
-        stages = {entry.stage for entry in self.list() if entry.recipe in kept}
-        for folder in self._store.iterdir():
-            if folder.name not in kept and self._try_remove(folder, folder.name):
-                removed.append(folder)
-        for tar in self._stages.iterdir():
-            if tar.stem not in stages and self._try_remove(tar, f"stage-{tar.stem}"):
-                removed.append(tar)
-        for work in self._tmp.iterdir():
-            if self._try_remove(work, work.name.split(".")[0]):
-                removed.append(work)
-        return removed
+        stages = {entry.stage for entry in self.entries() if entry.recipe in kept}
+        # Each with the name of the lock that whoever works on it holds.
+        doomed = [(folder, folder.name) for folder in self._store.iterdir() if folder.name not in kept]
+        doomed += [(tar, f"stage-{tar.stem}") for tar in self._stages.iterdir() if tar.stem not in stages]
+        doomed += [(work, work.name.split(".")[0]) for work in self._tmp.iterdir()]
+        return [path for path, lock in doomed if self._try_remove(path, lock)]
 
-    def _made(
-        self, recipe: NamedRecipe, work: Path, deadline: Deadline, progress: Progress, *, refresh: bool
-    ) -> builder.Built:
+    def _made(self, recipe: NamedRecipe, job: Job, *, refresh: bool) -> builder.Built:
         if recipe.recipe.debian is None:
-            return source.import_image(recipe, work, deadline, progress)
+            return source.import_image(recipe, job)
 
         def stage() -> Path:
-            return self._stage(recipe, deadline, progress, refresh=refresh)
+            return self._stage(recipe, job.deadline, job.progress, refresh=refresh)
 
-        return builder.build_debian(recipe, stage, work, deadline, progress)
+        return builder.build_debian(recipe, stage, job)
 
     def _stage(self, recipe: NamedRecipe, deadline: Deadline, progress: Progress, *, refresh: bool) -> Path:
         debian = recipe.recipe.debian

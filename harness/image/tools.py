@@ -39,29 +39,25 @@ def watched(
     """
     words = [str(word) for word in argv]
     shown = shlex.join(words)
-    ours, theirs = os.openpty()
     tail = b""
-    try:
-        with contextlib.ExitStack() as stack:
-            source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
-            try:
-                process = subprocess.Popen(
-                    words, stdin=source, stdout=theirs, stderr=theirs, env=env, start_new_session=True
-                )
-            except OSError as error:
-                raise LabError(f"`{shown}` could not start: {error}", operation=words[0]) from error
-            finally:
-                os.close(theirs)
-            try:
-                for chunk in _output(ours, process, deadline):
-                    tail = (tail + chunk)[-_TAIL:]
-                    heard(chunk)
-                if process.poll() is None:
-                    raise LabError(f"`{shown}` did not finish in the time allowed", operation=words[0])
-            finally:
-                _end(process)
-    finally:
-        os.close(ours)
+    ours, theirs = os.openpty()
+    with contextlib.ExitStack() as stack:
+        stack.callback(os.close, ours)
+        source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
+        try:
+            process = subprocess.Popen(
+                words, stdin=source, stdout=theirs, stderr=theirs, env=env, start_new_session=True
+            )
+        except OSError as error:
+            raise LabError(f"`{shown}` could not start: {error}", operation=words[0]) from error
+        finally:
+            os.close(theirs)
+        stack.callback(_end, process)
+        for chunk in _output(ours, process, deadline):
+            tail = (tail + chunk)[-_TAIL:]
+            heard(chunk)
+        if process.poll() is None:
+            raise LabError(f"`{shown}` did not finish in the time allowed", operation=words[0])
     if process.returncode != 0:
         said = "\n".join(line for line in re.split(r"[\r\n]+", tail.decode("utf-8", "replace")) if _tells(line))
         raise LabError(f"`{shown}` ended with {process.returncode}: {said[-1500:]}", operation=words[0])
