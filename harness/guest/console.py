@@ -32,6 +32,12 @@ _OUTPUT_LIMIT = 1 << 20
 
 _TRIES = 4
 
+# A shell that does not edit lines: bash's readline switches the terminal's mode around every command, and what arrives
+# in that moment is lost.
+_PLAIN_SHELL = (
+    "command -v dash >/dev/null && exec dash; command -v bash >/dev/null && exec bash --noediting --norc; exec sh"
+)
+
 
 class ConsoleSilent(GuestError):
     """The guest does not answer on its serial console."""
@@ -135,7 +141,7 @@ class SerialConsole:
         self._port().write(data)
 
     def login(self, deadline: Deadline) -> None:
-        """Make sure that a root shell listens, whatever stands on the line now.
+        """Make sure that a plain root shell listens, without echo or prompt, whatever stands on the line now.
 
         The image logs root in on its first serial port by itself; an image that asks for a password cannot be helped.
 
@@ -146,7 +152,8 @@ class SerialConsole:
         while True:
             left, right = secrets.token_hex(4), secrets.token_hex(4)
             # ^U drops a half typed line. The echo of this line never holds the two halves side by side.
-            self.write(f"\x15stty -echo; printf '%s%s\\n' {left} {right}\n".encode())
+            shell = f"stty -echo; printf '%s%s\\n' {left} {right}; {_PLAIN_SHELL}"
+            self.write(f"\x15PS1= PS2= exec sh -c {shlex.quote(shell)}\n".encode())
             try:
                 self.wait_for(left + right, deadline.sooner(_SHELL_ANSWERS), since=began)
             except ConsoleSilent:

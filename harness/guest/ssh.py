@@ -65,13 +65,13 @@ class Jump:
     Args:
         endpoint: where its ssh listens.
         user: the account there.
-        host_key: its public key, in OpenSSH's one-line form.
-        private_key: the key file for it; None: ssh's own defaults and agent.
+        known_hosts: the file that holds its host key: it is always verified.
+        private_key: the key file for it; None: the ssh agent's keys.
     """
 
     endpoint: Endpoint
     user: str
-    host_key: str
+    known_hosts: Path
     private_key: Path | None = None
 
 
@@ -423,7 +423,8 @@ async def _tunnel(jump: Jump) -> asyncssh.SSHClientConnection:
         jump.endpoint.address,
         jump.endpoint.port,
         username=jump.user,
-        known_hosts=_known(jump.endpoint, jump.host_key),
+        known_hosts=str(jump.known_hosts),
+        config=[],
         keepalive_interval=KEEPALIVE_INTERVAL,
         keepalive_count_max=KEEPALIVE_COUNT,
         **keys,

@@ -1,0 +1,138 @@
+"""Warm slots that survive their run, on disk: which machine, whose identity, and what it was made from.
+
+Only embedded hosts have them. The machine and its checkpoint are the backend's; here is what the harness itself must
+know to use them again: the guest's identity, and everything that a saved memory depends on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+from harness.backends.model import HostFacts, Shape
+from harness.core import Size
+from harness.image import Image
+from harness.lab.models import Host
+
+# Raised when a seed or an idle guest looks different from before, so that older checkpoints are not used again.
+LAYOUT = 1
+
+CHECKPOINT = "warm"
+
+# Of HostFacts.details: what says where, or how it was found out, not what runs.
+_NO_MATTER = {"acceleration", "uri", "host name"}
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One warm slot.
+
+    Args:
+        name: the guest's name, and its folder's.
+        machine: the host's identity of the machine.
+        machine_id: the guest's ``/etc/machine-id``.
+        host_key: the guest's public host key.
+        wanted: digest of image and shape: who may use it.
+        made_with: digest of host and harness: while it can be used at all.
+        memory: RAM of the shape: a checkpoint is about that large at most.
+        used: when it was last lent, seconds since the epoch.
+    """
+
+    name: str
+    machine: str
+    machine_id: str
+    host_key: str | None
+    wanted: str
+    made_with: str
+    memory: int
+    used: float
+
+
+class Shelf:
+    """The records of one host, a folder each beside the guest's key.
+
+    Args:
+        folder: where.
+        now: the wall clock.
+    """
+
+    def __init__(self, folder: Path, now: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self._now = now
+
+    def records(self) -> Iterator[Record]:
+        """All that can be read, least recently used first."""
+        found = [record for path in self.folder.glob("*/slot.json") if (record := _read(path))]
+        yield from sorted(found, key=lambda record: record.used)
+
+    def put(self, record: Record) -> Record:
+        """Write a record, as used now; whole or not at all."""
+        record = replace(record, used=self._now())
+        path = self.folder / record.name / "slot.json"
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps(asdict(record), indent=1))
+        part.replace(path)
+        return record
+
+    def drop(self, name: str) -> None:
+        """Forget a slot: record, key and seed."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def surplus(records: list[Record], *, most: int, memory: Size) -> list[Record]:
+    """Which records must go so that the rest keeps within ``most`` slots and ``memory`` in all: the longest unused.
+
+    Args:
+        records: of one host, in any order.
+        most: how many may stay.
+        memory: how much RAM those may have together.
+    """
+    kept, taken = 0, 0
+    gone = []
+    for record in sorted(records, key=lambda each: each.used, reverse=True):
+        if kept < most and taken + record.memory <= memory:
+            kept, taken = kept + 1, taken + record.memory
+        else:
+            gone.append(record)
+    return gone
+
+
+def wanted(image: Image, shape: Shape, host: Host) -> str:
+    """What a slot must have been made for: image, shape, and the networks that its addresses are of."""
+    networks = {name: network.model_dump(mode="json") for name, network in sorted(host.networks.items())}
+    return _digest({"image": image.digest, "shape": asdict(shape), "networks": networks})
+
+
+def made_with(facts: HostFacts) -> str:
+    """What a saved memory depends on: hypervisor, its parts and acceleration, and what the harness put into it."""
+    details = {name: value for name, value in facts.details.items() if name not in _NO_MATTER}
+    return _digest(
+        {
+            "layout": LAYOUT,
+            "harness": __version__,
+            "product": facts.product,
+            "version": facts.version,
+            "build": facts.build,
+            "accelerated": facts.accelerated,
+            "details": details,
+        }
+    )
+
+
+def _digest(tree: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read(path: Path) -> Record | None:
+    """A record, or None for what another version wrote, or half wrote."""
+    try:
+        return Record(**json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
