@@ -143,6 +143,18 @@ class Outfitter:
             undo.pop_all()
         return tuple(leases.held)
 
+    def spare(self, guest: str, at: int, shape: Shape, deadline: Deadline) -> tuple[NicSpec, tuple[Lease, ...]]:
+        """A NIC to attach later, with addresses of its own, in the network that the guest's NIC number ``at`` is in.
+
+        Raises:
+            LabError: no address is free until the deadline.
+        """
+        with ExitStack() as undo:
+            leases = undo.enter_context(_Leases())
+            nic = self._nic(guest, at, shape, leases, deadline)
+            undo.pop_all()
+        return nic, tuple(leases.held)
+
     def _forward(self, there: Endpoint, deadline: Deadline) -> Lease:
         def taken(_: str) -> str | None:
             return None if can_bind(there.address, there.port) else f"{there} (something listens there)"

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import PowerState, PublishedImage, Shape
+from harness.backends.model import NicSpec, PowerState, PublishedImage, Shape
 from harness.backends.protocol import Checkpointed, Hypervisor, Machine
 from harness.core import Deadline, GiB, GuestError, InteropError, LabError, Size
 from harness.guest import Guest, Identity
@@ -46,6 +46,7 @@ class _Slot:
     folder: Path
     wanted: str
     leases: tuple[Lease, ...] = ()
+    spare: tuple[Lease, ...] = ()  # of NICs that the borrower may attach
     capacity: Lease | None = None
     record: Record | None = None  # on the shelf: it survives this run
     warm: bool = False  # it has the checkpoint
@@ -148,6 +149,19 @@ class Slots:
         slot.lent = True
         return slot.guest
 
+    def spare_nic(self, guest: Guest, deadline: Deadline) -> NicSpec:
+        """A NIC that is not there yet, for a test to attach to a guest that is lent; its addresses go back with it.
+
+        Raises:
+            LabError: no address is free until the deadline.
+        """
+        slot = self._of(guest)
+        # Two leases a spare NIC at most, so their number never names one that is out already.
+        at = len(guest.identity.nics) + len(slot.spare)
+        nic, leases = self._outfitter.spare(guest.name, at, guest.shape, deadline)
+        slot.spare += leases
+        return nic
+
     def release(self, guest: Guest, *, keep: bool = False) -> None:
         """Take a guest back. A slot's machine is stopped, any other is destroyed.
 
@@ -169,6 +183,7 @@ class Slots:
         slot.machine.stop(Deadline.after(_TIDY))
         slot.lent = False
         # Its addresses stay leased: they are of no use to others while the slot may come back with them.
+        self._free_spare(slot)
         self._free_capacity(slot)
 
     def keep(self, guest: Guest, span: timedelta, why: str) -> KeptGuest:
@@ -379,7 +394,13 @@ class Slots:
             slot.capacity.release()
             slot.capacity = None
 
+    def _free_spare(self, slot: _Slot) -> None:
+        for lease in slot.spare:
+            lease.release()
+        slot.spare = ()
+
     def _give_back(self, slot: _Slot) -> None:
+        self._free_spare(slot)
         self._free_capacity(slot)
         for lease in slot.leases:
             lease.release()

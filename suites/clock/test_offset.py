@@ -1,14 +1,9 @@
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest, Measure
 
-from harness.backends.capabilities import Capability
 from harness.backends.protocol import HostClock
 from harness.backends.verbs import able
-from harness.guest import Guest
 from harness.guest.timekeeping import boot_clocks
-from harness.lab.expectations import Expectations
-from harness.plugin.lender import Guests
-from harness.plugin.measuring import Measure
-from harness.plugin.session import HostUnderTest
 
 
 @pytest.mark.check("T06")

@@ -2,11 +2,9 @@ import re
 from statistics import median
 
 import pytest
+from interop_fixtures import Expectations, Guest, Measure
 
-from harness.guest import Guest
 from harness.guest.timekeeping import Timekeeping
-from harness.lab.expectations import Expectations
-from harness.plugin.measuring import Measure
 
 # What the kernel says when it stops trusting its clock (kernel/time/clocksource.c, arch/x86/kernel/tsc*.c).
 UNSTABLE = re.compile(r"TSC warp|[Mm]arking (TSC|clocksource .*) unstable|tsc: .*unstable|clocksource.* is unstable")

@@ -1,10 +1,7 @@
 import re
 
 import pytest
-
-from harness.guest import Guest
-from harness.lab.expectations import Expectations
-from harness.plugin.session import HostUnderTest
+from interop_fixtures import Expectations, Guest, HostUnderTest
 
 
 @pytest.mark.check("I01")

@@ -1,14 +1,12 @@
 import secrets
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest
 
-from harness.backends.capabilities import Capability
 from harness.backends.protocol import Screenshot, Services
 from harness.backends.verbs import able
 from harness.core import Pending, wait_for
-from harness.guest import Guest
 from harness.guest.screen import Screen
-from harness.lab.expectations import Expectations
 from harness.measure.picture import Picture, read_png
 
 COLUMNS, ROWS = 4, 3

@@ -1,14 +1,11 @@
 import re
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, Guests
 
-from harness.backends.capabilities import Capability
 from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored, ShutdownRequest
 from harness.backends.verbs import able
-from harness.guest import Guest
-from harness.lab.expectations import Expectations
-from harness.plugin.lender import Guests
 
 # What the kernel says of a journalling file system that was not unmounted (fs/ext4, fs/xfs).
 RECOVERED = re.compile(r"recovery (complete|required)|Starting recovery|orphan cleanup on|recovering journal")

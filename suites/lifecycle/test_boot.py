@@ -1,16 +1,11 @@
 import time
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest, Measure
 
-from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware
-from harness.guest import Guest
 from harness.image.store import Store
-from harness.lab.expectations import Expectations
 from harness.measure.views import Views
-from harness.plugin.lender import Guests
-from harness.plugin.measuring import Measure
-from harness.plugin.session import HostUnderTest
 
 
 @pytest.mark.check("L01")

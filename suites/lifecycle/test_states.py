@@ -2,16 +2,14 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest
 
-from harness.backends.capabilities import Capability
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed, Machine, Pausable, Savable, ShutdownRequest, WrongState
 from harness.backends.verbs import able
 from harness.core import Deadline, GuestError
 from harness.core.waiting import pause
-from harness.guest import Guest
 from harness.guest.ticker import Ticker
-from harness.lab.expectations import Expectations
 
 Verb = tuple[str, Callable[[Deadline], object]]
 

@@ -1,8 +1,7 @@
 import pytest
+from interop_fixtures import Expectations, Guest
 
 from harness.core import Pending, wait_for
-from harness.guest import Guest
-from harness.lab.expectations import Expectations
 from harness.measure.views import Views
 
 

@@ -1,15 +1,12 @@
 from ipaddress import ip_interface
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, NicSpec
 
-from harness.backends.capabilities import Capability
-from harness.backends.model import NicSpec
 from harness.backends.protocol import LinkSwitch, NicPlug
 from harness.backends.verbs import able
 from harness.core import Deadline, Pending, wait_for
-from harness.guest import Guest
 from harness.guest.nics import Nic
-from harness.lab.expectations import Expectations
 
 pytestmark = [pytest.mark.needs(Capability.PEER_NETWORK), pytest.mark.shape(nics=2)]
 

@@ -1,11 +1,8 @@
 import re
 
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, Topology
 
-from harness.backends.capabilities import Capability
-from harness.backends.model import Topology
-from harness.guest import Guest
-from harness.lab.expectations import Expectations
 from harness.measure.views import Views
 
 # What the kernel writes of a CPU that did not come (arch/x86/kernel/smpboot.c, kernel/cpu.c).

@@ -1,11 +1,8 @@
 import pytest
+from interop_fixtures import Capability, Expectations, Guest, Guests
 
-from harness.backends.capabilities import Capability
 from harness.core import Deadline, Pending, Size, wait_for
-from harness.guest import Guest
-from harness.lab.expectations import Expectations
 from harness.measure.views import Views
-from harness.plugin.lender import Guests
 
 ROOM_FOR_EIGHT = {"vcpus": 2, "max_vcpus": 8}
 
