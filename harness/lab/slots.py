@@ -46,11 +46,11 @@ class _Slot:
     folder: Path
     wanted: str
     leases: tuple[Lease, ...] = ()
-    spare: tuple[Lease, ...] = ()  # of NICs that the borrower may attach
     capacity: Lease | None = None
     record: Record | None = None  # on the shelf: it survives this run
     warm: bool = False  # it has the checkpoint
     lent: bool = False
+    spare: tuple[Lease, ...] = ()  # of NICs that the borrower may attach
 
     @property
     def machine(self) -> Machine:
@@ -214,7 +214,9 @@ class Slots:
             account=guest.identity.login.user,
             why=why,
         )
-        Kept(self.run.store).add(kept, self.run.leases, [*slot.leases, *([slot.capacity] if slot.capacity else [])])
+        Kept(self.run.store).add(
+            kept, self.run.leases, [*slot.leases, *slot.spare, *([slot.capacity] if slot.capacity else [])]
+        )
         if slot.record:
             # It is somebody's now: no later run may revert it under their hands.
             (slot.folder / "slot.json").unlink(missing_ok=True)
