@@ -22,9 +22,8 @@ def connect(settings: Settings, context: Context) -> Hypervisor:
         LabError: it refuses, does not answer in time, or lacks something; with a hint.
         UsageError: libvirt's Python binding is not installed.
     """
-    # libvirt's embedded driver logs to stderr, where it would tear progress displays; errors come back as exceptions.
-    # libvirt reads this when it is first imported.
-    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", "4:stderr")
+    # The embedded driver would log to stderr and tear progress displays; libvirt reads this when it is first imported.
+    os.environ.setdefault("LIBVIRT_LOG_OUTPUTS", f"3:file:{context.scratch / 'libvirt.log'}")
     try:
         from harness.backends.kvm.hypervisor import open_host  # noqa: PLC0415 - libvirt is an optional extra
     except ImportError as error:

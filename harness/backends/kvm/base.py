@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 import libvirt
@@ -15,6 +14,7 @@ from harness.backends.kvm.connection import Connection
 from harness.backends.kvm.domain import HostKind
 from harness.backends.kvm.events import EventLog
 from harness.backends.kvm.places import Places
+from harness.backends.kvm.roots import Root
 from harness.backends.kvm.xml import Element, parse
 from harness.backends.model import MachineSpec, PowerState
 from harness.backends.protocol import Ledger, Refused, WrongState
@@ -50,7 +50,7 @@ class HostAccess:
     ledger: Ledger
     events: EventLog
     switch: SwitchClient | None
-    qemu_logs: Path | None
+    root: Root | None
     notes: dict[str, str]
 
 

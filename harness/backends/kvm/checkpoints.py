@@ -58,7 +58,7 @@ class Checkpoints(Power):
                 self._wire(deadline)
                 self._act("revert", lambda domain: _revert(domain, name), deadline)
                 if self._state(deadline) is RUNNING:
-                    self._forward(deadline)
+                    self._connect(deadline)
 
     def checkpoints(self, deadline: Deadline) -> tuple[str, ...]:
         """The names present, oldest first."""
@@ -116,7 +116,7 @@ class Checkpoints(Power):
         self._wire(deadline)
         memory, flags = str(self._states.memory(name)), _SAVE_AS[state]
         self._host.connection.call("resume", lambda connection: connection.restoreFlags(memory, None, flags), deadline)
-        self._forward(deadline)
+        self._connect(deadline)
 
 
 _SAVE_AS = {RUNNING: libvirt.VIR_DOMAIN_SAVE_RUNNING, PAUSED: libvirt.VIR_DOMAIN_SAVE_PAUSED}

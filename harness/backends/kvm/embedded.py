@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.backends.kvm import roots
+from harness.backends.kvm import orphans, roots
 from harness.backends.kvm.base import HostAccess, lab_error
 from harness.backends.kvm.connection import Connection
 from harness.backends.kvm.domain import HostKind
@@ -44,6 +44,8 @@ def access(settings: Settings, context: Context) -> HostAccess:
         embedded=True,
         clock=True,
     )
+    if orphans.init_is_slow():
+        orphans.adopt()
     return HostAccess(
         name=context.host,
         connection=Connection(root.uri, context.host, events.listen),
@@ -52,7 +54,7 @@ def access(settings: Settings, context: Context) -> HostAccess:
         ledger=context.ledger,
         events=events,
         switch=switch,
-        qemu_logs=root.path / "log" / "qemu",
+        root=root,
         notes={"acceleration": verdict.reason},
     )
 

@@ -61,8 +61,9 @@ class Evidence(Disks):
 
     def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
         """Libvirt's events since this process opened the host, and QEMU's log where it is on this machine."""
-        log = self._host.qemu_logs / f"{self._spec.name}.log" if self._host.qemu_logs else None
-        events = [*self._host.events.of(self._uuid), *(qemu_log(log) if log else ())]
+        events = list(self._host.events.of(self._uuid))
+        if self._host.root:
+            events += qemu_log(self._host.root.path / "log" / "qemu" / f"{self._spec.name}.log")
         return tuple(sorted(events, key=lambda event: event.at))
 
     def _nic_views(self, live: Element, deadline: Deadline) -> tuple[NicView, ...]:

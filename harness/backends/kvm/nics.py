@@ -128,8 +128,8 @@ class Nics(MachineBase):
             if plug is not None:
                 self._plug(devices.port(self._uuid, mac), plug)
 
-    def _forward(self, deadline: Deadline) -> None:
-        """Every new QEMU process begins without port forwards: slirp does not save them."""
+    def _connect(self, deadline: Deadline) -> None:
+        """After a start of any kind: every new QEMU begins without port forwards, for slirp does not save them."""
         domain = self._xml(deadline)
         for nic in self._spec.nics:
             interface = devices.find_nic(domain, nic.mac)

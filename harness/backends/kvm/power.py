@@ -27,7 +27,7 @@ class Power(Nics, Serial, Agent):
                 self._begin_console()
             self._wire(deadline)
             self._act("start", lambda domain: domain.create(), deadline)
-            self._forward(deadline)
+            self._connect(deadline)
 
     def stop(self, deadline: Deadline) -> None:
         """Cut the power; saved state is discarded."""
@@ -69,7 +69,7 @@ class Power(Nics, Serial, Agent):
             self._require("restore", deadline, SAVED)
             self._wire(deadline)
             self._act("restore", lambda domain: domain.create(), deadline)
-            self._forward(deadline)
+            self._connect(deadline)
 
     def shutdown(self, deadline: Deadline) -> None:
         """By the agent where it is connected, else by the ACPI power button; once."""
