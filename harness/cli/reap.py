@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from datetime import timedelta
-from pathlib import Path
 
 import click
 from rich.console import Console
@@ -41,30 +43,40 @@ def command(lab: str | None, run: str | None, dry_run: bool, force_expired: bool
     if run is not None:
         _must_be_dead(store, liveness, run)
     wish = Wish(run=run, dry_run=dry_run, force_expired=force_expired, warm=warm)
-    deadline = Deadline.after(_LONGEST)
     findings: list[Finding] = []
-    console = Console(stderr=True)
-    with console.status("looking at hosts") as status:
-        for each in _labs(lab, store, findings):
-            for finding in Reaper(each, store, liveness, wish).reap(deadline):
-                findings.append(finding)
-                status.update(f"{finding.host}: {escape(_name(finding))} {finding.fate.value}")
+    labs = list(_labs(lab, store, findings))
+    with Console(stderr=True).status(f"looking at the hosts of {', '.join(each.name for each in labs)}"):
+        for each in labs:
+            findings += _reap_apart(each, wish) if len(labs) > 1 else reap_lab(each, wish)
     _show(findings)
     if any(finding.fate is Fate.FAILED for finding in findings):
         sys.exit(1)
 
 
-def _labs(chosen: str | None, store: Store, findings: list[Finding]) -> Iterator[Lab]:
-    if chosen is not None:
-        yield load_lab(chosen)
-        return
-    left = journalled_labs(store)
-    for path in dict.fromkeys([*left, str(find_lab(DEFAULT).resolve())]):
+def reap_lab(lab: Lab, wish: Wish) -> list[Finding]:
+    """Reap one lab in this process."""
+    return list(Reaper(lab, open_store(), Liveness(), wish).reap(Deadline.after(_LONGEST)))
+
+
+def _reap_apart(lab: Lab, wish: Wish) -> list[Finding]:
+    """In a process of its own: a driver may serve one embedded host in the lifetime of a process, and no more."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as apart:
         try:
-            yield load_lab(Path(path).absolute())
-        except UsageError as error:
-            runs = f"left by run {', '.join(left.get(path, []))}: " if path in left else ""
-            findings.append(Finding("", None, Fate.FAILED, f"{runs}{error}"))
+            return apart.submit(reap_lab, lab, wish).result()
+        except BrokenProcessPool:
+            return [Finding("", None, Fate.FAILED, f"the process that reaped the lab {lab.name} died")]
+
+
+def _labs(chosen: str | None, store: Store, findings: list[Finding]) -> Iterator[Lab]:
+    left = journalled_labs(store)
+    default = find_lab(chosen or DEFAULT).resolve()
+    for path, lab in left.items():
+        if isinstance(lab, UsageError):
+            findings.append(Finding("", None, Fate.FAILED, str(lab)))
+        elif chosen is None or path == str(default):
+            yield lab
+    if str(default) not in left:
+        yield load_lab(default)
 
 
 def _must_be_dead(store: Store, liveness: Liveness, run: str) -> None:

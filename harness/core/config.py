@@ -44,11 +44,11 @@ class Problem:
     text: str
 
 
-def read_yaml(path: Path) -> Any:
-    """The round-trip tree of a YAML file (YAML 1.2: ``no`` is a word, ``0777`` a number as written).
+def read_text(path: Path) -> str:
+    """A configuration file's text.
 
     Raises:
-        UsageError: the file cannot be read, or is no YAML; with line and column.
+        UsageError: it cannot be read, is no UTF-8 text, or too large to be one.
     """
     try:
         with path.open("rb") as file:
@@ -58,12 +58,20 @@ def read_yaml(path: Path) -> Any:
     if len(raw) > _MAX_TEXT:
         raise UsageError(f"{path}: is larger than {_MAX_TEXT >> 20} MiB; that is no configuration file")
     try:
-        text = raw.decode("utf-8-sig")
+        return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = raw[: error.start]
         line, column = before.count(b"\n") + 1, len(before) - before.rfind(b"\n")
         raise UsageError(f"{path}:{line}:{column} is not UTF-8 text") from error
-    return parse_yaml(text, str(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """The round-trip tree of a YAML file (YAML 1.2: ``no`` is a word, ``0777`` a number as written).
+
+    Raises:
+        UsageError: the file cannot be read, or is no YAML; with line and column.
+    """
+    return parse_yaml(read_text(path), str(path))
 
 
 def parse_yaml(text: str, name: str) -> Any:

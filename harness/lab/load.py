@@ -10,7 +10,7 @@ from pydantic import Field, create_model
 from harness.backends import registry
 from harness.backends.registry import HostSettings
 from harness.core import UsageError, paths
-from harness.core.config import Problem, StrictModel, check, complaint, nearest, problem, read_yaml
+from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
 from harness.lab.fields import Name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
@@ -32,7 +32,7 @@ def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
         UsageError: no such lab, or one line ``file:line:column dotted.path: problem`` for everything wrong in it.
     """
     path = find_lab(name_or_path)
-    return read_lab(read_yaml(path), path)
+    return read_lab(read_text(path), path)
 
 
 def find_lab(name_or_path: str | Path) -> Path:
@@ -59,12 +59,13 @@ def labs() -> dict[str, Path]:
     return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
 
 
-def read_lab(tree: Any, path: Path) -> Lab:
-    """Check a tree of :func:`~harness.core.config.read_yaml`.
+def read_lab(text: str, path: Path) -> Lab:
+    """Check a lab file's text; ``path`` is where it stands.
 
     Raises:
         UsageError: as :func:`load_lab`.
     """
+    tree = parse_yaml(text, str(path))
     frame, problems = check(tree, _Frame)
     hosts: dict[str, Host] = {}
     for key, section in _mapping(tree, "hosts").items():
@@ -76,7 +77,7 @@ def read_lab(tree: Any, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits)
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text)
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:

@@ -273,13 +273,23 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Lab:
-    """A lab file, read and checked."""
+    """A lab file, read and checked.
+
+    Args:
+        name: the file's name without its ending.
+        path: the file.
+        hosts: by name.
+        networks: by name.
+        limits: how long things may last.
+        text: the file as it was read: the journal keeps it, so that hosts can be reaped when the file is gone.
+    """
 
     name: str
     path: Path
     hosts: dict[str, Host]
     networks: dict[str, Network]
     limits: Limits
+    text: str = field(default="", repr=False)
 
     def pools(self) -> dict[str, tuple[Host, ...]]:
         """The hosts of each pool, in the file's order."""

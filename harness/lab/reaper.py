@@ -7,18 +7,21 @@ any mark was on the host), the host's own marks know what is there (the journal 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
 
 from harness.backends.model import Owned, Ownership, ResourceKind
 from harness.backends.protocol import Hypervisor
-from harness.core import Deadline, InteropError
+from harness.core import Deadline, InteropError, UsageError
 from harness.lab import keep
 from harness.lab.booking import leave
 from harness.lab.connect import connect
 from harness.lab.journal import Entry, entries, strike
 from harness.lab.judge import Fate, Judge, Wish
 from harness.lab.liveness import Liveness
+from harness.lab.load import load_lab, read_lab
 from harness.lab.models import Host, Lab
 from harness.lab.run import Run
 from harness.lab.store import Store
@@ -151,15 +154,33 @@ class Reaper:
         return Owned(entry.kind, entry.handle or entry.name, owner, entry.name)
 
 
-def journalled_labs(store: Store) -> dict[str, list[str]]:
-    """The lab files that have something open in the journal, with the runs that left it."""
-    labs: dict[str, list[str]] = {}
+def journalled_labs(store: Store) -> dict[str, Lab | UsageError]:
+    """The labs that have something open in the journal, by path, with every host that something was left on.
+
+    A file that is gone, wrong, or without a host by now is completed by what it said when the runs began.
+    """
+    labs: dict[str, Lab | UsageError] = {}
     for row in store.rows(
-        "SELECT DISTINCT runs.lab AS lab, runs.id AS run FROM journal JOIN runs ON runs.id = journal.run"
-        " WHERE journal.gone IS NULL ORDER BY runs.id"
+        "SELECT DISTINCT runs.id AS run, runs.lab AS lab, lab_text, host FROM journal JOIN runs ON runs.id = run"
+        " WHERE gone IS NULL ORDER BY runs.id DESC"
     ):
-        labs.setdefault(row["lab"], []).append(row["run"])
+        path = Path(row["lab"])
+        if row["lab"] not in labs:
+            labs[row["lab"]] = _read(partial(load_lab, path))
+        known = labs[row["lab"]]
+        if isinstance(known, Lab) and row["host"] in known.hosts:
+            continue
+        then = _read(partial(read_lab, row["lab_text"], path))
+        if isinstance(then, Lab):
+            labs[row["lab"]] = then if isinstance(known, UsageError) else replace(known, hosts=then.hosts | known.hosts)
     return labs
+
+
+def _read(read: Callable[[], Lab]) -> Lab | UsageError:
+    try:
+        return read()
+    except UsageError as error:
+        return error
 
 
 def _same(entry: Entry, thing: Owned) -> bool:

@@ -62,9 +62,10 @@ class Run:
         run = cls(lab, store, liveness, _new_id(now), secrets.token_hex(16), began=True)
         with store.write() as rows:
             rows.run(
-                "INSERT INTO runs (id, token, lab, lab_name, controller, started, heartbeat, expiry)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                *(run.id, run.token, str(lab.path), lab.name, liveness.here, now, now, now + run._span),
+                "INSERT INTO runs (id, token, lab, lab_name, lab_text, controller, started, heartbeat, expiry)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                *(run.id, run.token, str(lab.path), lab.name, lab.text),
+                *(liveness.here, now, now, now + run._span),
             )
         return run._enter()
 

@@ -21,8 +21,7 @@ from harness.core import LabError, paths
 
 Row = sqlite3.Row
 _BUSY = 60.0  # seconds a writer waits for another; a transaction here takes well under a millisecond
-_VERSION = 1
-_SCHEMA = """
+_TABLES = """
 CREATE TABLE runs (
     id TEXT PRIMARY KEY, token TEXT NOT NULL, lab TEXT NOT NULL, lab_name TEXT NOT NULL,
     controller TEXT NOT NULL, started REAL NOT NULL, heartbeat REAL NOT NULL, expiry REAL NOT NULL,
@@ -47,10 +46,16 @@ CREATE TABLE kept (
     id TEXT PRIMARY KEY, lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, run TEXT NOT NULL,
     until REAL NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, identity TEXT NOT NULL,
     known_hosts TEXT NOT NULL, account TEXT NOT NULL, why TEXT NOT NULL, kept REAL NOT NULL);
-CREATE TABLE warm (
+"""
+_STEPS = (  # each takes a store of one version to the next; a new version appends a step and changes none
+    _TABLES,
+    """
+CREATE TABLE IF NOT EXISTS warm (
     lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL,
     PRIMARY KEY (lab, host, machine));
-"""
+ALTER TABLE runs ADD COLUMN lab_text TEXT NOT NULL DEFAULT '';
+""",
+)
 
 
 class Store(Protocol):
@@ -136,14 +141,14 @@ class SqliteStore:
     def _create(self) -> None:
         with self.write() as tables:
             version = tables.rows("PRAGMA user_version")[0][0]
-            if version > _VERSION:
+            if version > len(_STEPS):
                 raise LabError(
                     f"{self.path} was written by a newer version of the harness", hint="update this installation"
                 )
-            if version == 0:
-                for statement in _SCHEMA.strip().split(";\n"):
+            for step in _STEPS[version:]:
+                for statement in step.strip().split(";\n"):
                     tables.run(statement)
-                tables.run(f"PRAGMA user_version = {_VERSION}")
+            tables.run(f"PRAGMA user_version = {len(_STEPS)}")
 
     def _fault(self, error: Exception) -> LabError:
         return LabError(

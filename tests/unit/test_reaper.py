@@ -10,13 +10,13 @@ from harness.backends.model import Endpoint, Owned, Ownership, ResourceKind
 from harness.backends.protocol import Refused
 from harness.backends.registry import HostSettings
 from harness.core import Deadline, LabError
-from harness.lab import Host, Lab, Run
+from harness.lab import Host, Lab, Run, load_lab
 from harness.lab.journal import entries
 from harness.lab.judge import Fate, Wish
 from harness.lab.keep import Kept, KeptGuest, keep_warm
 from harness.lab.liveness import Liveness
 from harness.lab.models import Capacity, Limits
-from harness.lab.reaper import Reaper
+from harness.lab.reaper import Reaper, journalled_labs
 from harness.lab.store import open_store
 
 MACHINE, DISK = ResourceKind.MACHINE, ResourceKind.DISK
@@ -350,3 +350,18 @@ def test_hosts_are_closed_again(scene):
     scene.reap()
     assert scene.shelves["near"].closed
     assert scene.shelves["far"].closed
+
+
+def test_a_lab_file_that_is_gone_is_read_as_it_was(tmp_path):
+    """Who deletes or edits a lab file must not make its hosts' things unreachable for ever."""
+    path = tmp_path / "lab.yaml"
+    path.write_text("hosts: {old: {backend: kvm}}\nnetworks: {management: {kind: user}}\n")
+    store, liveness = open_store(tmp_path), Liveness(tmp_path / "runs")
+    with Run.begin(load_lab(path), store=store, liveness=liveness) as run, run.ledger("old").creating(MACHINE, "a"):
+        pass
+    path.unlink()
+    assert list(journalled_labs(store)[str(path)].hosts) == ["old"]
+    path.write_text("hosts: {new: {backend: kvm}}\nnetworks: {management: {kind: user}}\n")
+    assert set(journalled_labs(store)[str(path)].hosts) == {"old", "new"}
+    path.write_text("hosts: {new: {backend: kvm")
+    assert list(journalled_labs(store)[str(path)].hosts) == ["old"]
