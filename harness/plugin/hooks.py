@@ -79,7 +79,11 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     config = session.config
     state = config.stash[KEY]
     # pytest calls this after a usage error, too.
-    if state.problem is not None or config.option.collectonly or not any(item in state.places for item in session.items):
+    if (
+        state.problem is not None
+        or config.option.collectonly
+        or not any(item in state.places for item in session.items)
+    ):
         return
     opened = state.open()
     assert state.folder is not None

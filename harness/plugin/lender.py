@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from harness.backends.model import Shape
+from harness.backends.model import NicSpec, Shape
 from harness.core import Deadline, InteropError
 from harness.guest import Guest
+from harness.lab.keep import KeptGuest
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
 from harness.plugin.demand import shape as shape_of
@@ -23,10 +24,14 @@ class Lender:
     """The guests of one column, and which test holds which."""
 
     slots: Slots
+    """Where guests come from; while it waits for capacity it asks for idle ones back."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.slots.meanwhile = self.give_back_idle
 
     @property
     def loans(self) -> tuple[Loan, ...]:
@@ -43,6 +48,10 @@ class Lender:
         """A second guest of the same shape, never from the checkpoint of the first."""
         return self._lend(self._peer, demand.shape)
 
+    def spare_nic(self, guest: Guest) -> NicSpec:
+        """A NIC for the running test to attach to one of its guests."""
+        return self.slots.spare_nic(guest, Deadline.after(PATIENCE))
+
     def fresh(self, shape: Shape) -> Guest:
         """A clean, running guest for this test alone."""
         self._make_room(for_shape=shape)
@@ -53,40 +62,56 @@ class Lender:
         self._make_room()
         return self._hold(self.slots.cold(shape, Deadline.after(PATIENCE), boot=boot, **seed))
 
-    def finish(self, demand: Demand | None, *, failed: bool, keep: timedelta | None) -> list[Guest]:
+    def finish(
+        self, demand: Demand | None, *, failed: bool, keep: timedelta | None = None, why: str = ""
+    ) -> list[KeptGuest]:
         """The test is over: take back what was its own, and what nobody should share any more.
 
-        Returns:
-            The guests that were kept for a closer look.
+        Args:
+            demand: what the test asked for.
+            failed: whether it failed: then nobody knows what state its guests are in.
+            keep: leave a failed test's guests as they are, for that long.
+            why: the test, for whoever finds a kept guest.
+
+        Raises:
+            InteropError: a guest could not be given back; the others were.
         """
-        kept = [loan.guest for loan in self._loans] if failed and keep else []  # TODO keep span
         spoilt = failed or (demand is not None and demand.changes_guest)
-        problems: list[InteropError] = []
-        for guest in list(self._own):
-            self._own.remove(guest)
-            self._release(guest, problems, keep=guest in kept)
+        leaving, self._own = self._own, []
         if spoilt:
             for guests in (self._shared, self._peer):
                 for shape, guest in list(guests.items()):
-                    if any(loan.guest is guest for loan in self._loans):
-                        del guests[shape]
-                        self._release(guest, problems, keep=guest in kept)
+                    if self._is_lent(guest):
+                        leaving.append(guests.pop(shape))
         self._loans.clear()
+        kept: list[KeptGuest] = []
+        problems: list[InteropError] = []
+        for guest in leaving:
+            try:
+                if failed and keep is not None:
+                    kept.append(self.slots.keep(guest, keep, why))
+                else:
+                    self.slots.release(guest)
+            except InteropError as error:
+                problems.append(error)
         if problems:
             raise problems[0]
         return kept
 
     def close(self) -> None:
         """Give everything back; what cannot be is left to the reaper, which knows it."""
-        problems: list[InteropError] = []
-        for guest in [*self._own, *self._shared.values(), *self._peer.values()]:
-            self._release(guest, problems)
+        leaving = [*self._own, *self._shared.values(), *self._peer.values()]
         self._own.clear()
         self._shared.clear()
         self._peer.clear()
-        self.slots.close()
-        if problems:
-            raise problems[0]
+        try:
+            self._release(leaving)
+        finally:
+            self.slots.close()
+
+    def give_back_idle(self) -> None:
+        """Give back shared guests that the running test does not hold; for whoever waits for capacity."""
+        self._make_room()
 
     def _lend(self, guests: dict[Shape, Guest], shape: Shape) -> Guest:
         if shape not in guests:
@@ -103,22 +128,25 @@ class Lender:
 
     def _make_room(self, for_shape: Shape | None = None) -> None:
         """Shared guests that the running test does not hold go first: two cores carry few guests."""
-        problems: list[InteropError] = []
+        leaving = []
         for guests in (self._shared, self._peer):
             for shape, guest in list(guests.items()):
-                if not any(loan.guest is guest for loan in self._loans) and (
-                    guests is self._peer or shape != for_shape
-                ):
-                    del guests[shape]
-                    self._release(guest, problems)
+                if not self._is_lent(guest) and (guests is self._peer or shape != for_shape):
+                    leaving.append(guests.pop(shape))
+        self._release(leaving)
+
+    def _is_lent(self, guest: Guest) -> bool:
+        return any(loan.guest is guest for loan in self._loans)
+
+    def _release(self, leaving: list[Guest]) -> None:
+        problems: list[InteropError] = []
+        for guest in leaving:
+            try:
+                self.slots.release(guest)
+            except InteropError as error:
+                problems.append(error)
         if problems:
             raise problems[0]
-
-    def _release(self, guest: Guest, problems: list[InteropError], *, keep: bool = False) -> None:
-        try:
-            self.slots.release(guest, keep=keep)
-        except InteropError as error:
-            problems.append(error)
 
 
 class Guests:

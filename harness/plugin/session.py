@@ -118,7 +118,7 @@ class Session:
                 self._columns[name] = error
         column = self._columns[name]
         if isinstance(column, InteropError):
-            raise column
+            raise column.with_traceback(None)  # or every test adds its own frames to it
         return column
 
     def opened(self, name: str) -> Column | None:
@@ -152,8 +152,8 @@ class Session:
 
     def finish(self, lender: Lender, demand: Demand | None, nodeid: str, *, failed: bool) -> None:
         """Take the test's guests back; keep those of a failed one where the user asked for it."""
-        for guest in lender.finish(demand, failed=failed, keep=self._options.keep):
-            self._progress(f"kept {guest.name} of {nodeid}: `interop guest ssh {guest.name}`")
+        for kept in lender.finish(demand, failed=failed, keep=self._options.keep, why=nodeid):
+            self._progress(f"kept until {kept.until:%Y-%m-%d %H:%M} UTC: `interop guest ssh {kept.id}`")
 
     def repeat_command(self, nodeid: str, host: str) -> str:
         """The command line that runs exactly this test again."""
