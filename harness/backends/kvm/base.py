@@ -137,6 +137,15 @@ def state_of(domain: Any) -> PowerState:
     return state
 
 
+def switch_off(domain: Any) -> None:
+    """Cut a domain's power; content if it is off by then."""
+    try:
+        domain.destroy()
+    except libvirt.libvirtError as error:
+        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it went off by itself just now
+            raise
+
+
 def lab_error(error: QemuError, host: str, operation: str) -> LabError:
     """The leaf's error, with the host it happened on."""
     return LabError(str(error), host=host, operation=operation)

@@ -31,7 +31,7 @@ def access(settings: Settings, context: Context) -> HostAccess:
     try:
         verdict = _accel(settings, context, emulator)
         switch = SwitchClient(paths.state() / "switch")
-        wrapper = restrict.install(root.path.parent / "bin", emulator)
+        wrapper = restrict.install(context.scratch / "bin", emulator)
     except QemuError as error:
         raise lab_error(error, context.host, "connect") from error
     flash = _firmware(settings)

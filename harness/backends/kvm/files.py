@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.backends.kvm import codec, qcow2
+from harness.backends.kvm import codec, foreign, qcow2, roots
 from harness.backends.kvm.places import Parts
 from harness.backends.kvm.roots import Root
 from harness.backends.model import Firmware, MachineSpec, Owned, Ownership, PublishedImage, ResourceKind
@@ -17,6 +17,14 @@ from harness.core import Deadline, LabError, Size
 from harness.image.model import Image
 
 MARK = "owner.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Whose a machine's folder is; written before anything else goes into it."""
+
+    owner: Ownership
+    name: str
 
 
 class Files:
@@ -58,7 +66,7 @@ class Files:
         """Everything goes into the machine's folder; the owner's mark is there before anything else."""
         folder = self.folder(machine)
         folder.mkdir()
-        _write_mark(folder, spec.owner)
+        _write_mark(folder, Mark(spec.owner, spec.name))
         base = Path(spec.image.handle)
         if not base.is_file():
             raise LabError(f"the image {spec.image.digest[:12]} is not published", host=self._host, operation="create")
@@ -100,7 +108,11 @@ class Files:
         return self.folder(machine) / "checkpoints"
 
     def clear(self, machine: str, deadline: Deadline) -> None:
-        """The folder, and the sockets that QEMU left."""
+        """The folder, and the sockets that QEMU left; in another root, the domain as well."""
+        elsewhere = foreign.holding(self._root, machine)
+        if elsewhere:
+            foreign.remove(elsewhere, machine, self._host, deadline)
+            return
         for suffix in ("con", "qga"):
             (self._root.sockets / f"{machine[:13]}.{suffix}").unlink(missing_ok=True)
         folder = self.folder(machine)
@@ -111,8 +123,9 @@ class Files:
             folder.rmdir()
 
     def owned(self, deadline: Deadline) -> Iterator[Owned]:
-        """Machines' folders of this root, and uploads that never ended."""
-        yield from marked(self._root)
+        """Machines' folders of all roots, and uploads that never ended."""
+        for root in roots.all_of(self._root.path.parent):
+            yield from marked(root)
         for part in self._base.glob("*.part"):
             if not _alive(part.name.split(".")[1]):
                 yield Owned(ResourceKind.IMAGE, str(part), None, part.name)
@@ -140,21 +153,22 @@ def marked(root: Root) -> Iterator[Owned]:
     """The machines of a root by their folders: needs no libvirt, so it works on roots of other processes too."""
     if root.machines.is_dir():
         for folder in sorted(root.machines.iterdir()):
-            yield Owned(ResourceKind.MACHINE, folder.name, _read_mark(folder), folder.name)
+            mark = _read_mark(folder)
+            yield Owned(ResourceKind.MACHINE, folder.name, mark.owner if mark else None, mark.name if mark else "")
 
 
-def _write_mark(folder: Path, owner: Ownership) -> None:
+def _write_mark(folder: Path, mark: Mark) -> None:
     with (folder / MARK).open("w") as file:
-        file.write(codec.dumps(owner))
+        file.write(codec.dumps(mark))
         file.flush()
         os.fsync(file.fileno())
 
 
-def _read_mark(folder: Path) -> Ownership | None:
+def _read_mark(folder: Path) -> Mark | None:
     try:
-        return codec.loads(Ownership, (folder / MARK).read_text())
-    except (OSError, ValueError, json.JSONDecodeError):
-        return None
+        return codec.loads(Mark, (folder / MARK).read_text())
+    except (OSError, ValueError):
+        return None  # killed between making the folder and marking it: ours by its place
 
 
 def _alive(process: str) -> bool:

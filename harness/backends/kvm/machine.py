@@ -7,6 +7,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.kvm import devices
+from harness.backends.kvm.base import switch_off
 from harness.backends.kvm.evidence import Evidence
 from harness.backends.kvm.sizes import Sizes
 from harness.backends.model import ResourceKind
@@ -41,7 +42,7 @@ def undefine(connection: Any, uuid: str) -> None:
     try:
         domain = connection.lookupByUUIDString(uuid)
         if domain.isActive():
-            domain.destroy()
+            switch_off(domain)
         domain.undefineFlags(_EVERYTHING)
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:

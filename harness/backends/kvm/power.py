@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import libvirt
 
 from harness.backends.kvm.agent import Agent
+from harness.backends.kvm.base import switch_off
 from harness.backends.kvm.nics import Nics
 from harness.backends.kvm.serial import Serial
 from harness.backends.model import PowerState
@@ -36,7 +35,7 @@ class Power(Nics, Serial, Agent):
             if state is SAVED:
                 self._act("stop", lambda domain: domain.managedSaveRemove(0), deadline)
             elif state is not OFF:
-                self._act("stop", _destroy, deadline)
+                self._act("stop", switch_off, deadline)
 
     def reset(self, deadline: Deadline) -> None:
         """Press the reset button."""
@@ -98,11 +97,3 @@ class Power(Nics, Serial, Agent):
         else:
             mode = libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
             self._act(verb, lambda domain: domain.reboot(mode), deadline)
-
-
-def _destroy(domain: Any) -> None:
-    try:
-        domain.destroy()
-    except libvirt.libvirtError as error:
-        if error.get_error_code() != libvirt.VIR_ERR_OPERATION_INVALID:  # it went off by itself just now
-            raise

@@ -9,8 +9,8 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import signal
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,6 +90,17 @@ def all_of(pool: Path) -> Iterator[Root]:
             yield Root(path, _alias(path))
 
 
+def _end_probes(path: Path) -> None:
+    """End QEMUs that libvirt of a killed owner was asking for their abilities: they would wait for ever."""
+    for pid_file in path.glob("lib/qemu/qmp-*/qmp.pid"):
+        try:
+            pid = int(pid_file.read_text())
+            if pid_file.parent.name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+        except (OSError, ValueError):
+            continue  # it has ended
+
+
 def _lock(path: Path) -> bool:
     path.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock").open("w")
@@ -99,6 +110,7 @@ def _lock(path: Path) -> bool:
         lock.close()
         return False
     _taken[path] = lock
+    _end_probes(path)
     return True
 
 
@@ -118,9 +130,9 @@ def _prepared(path: Path) -> Root:
 def _alias(path: Path) -> Path:
     if len(str(path)) <= _LONGEST:
         return path
-    base = os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir()
+    # Saved machines hold this path, so it must not depend on the environment of the day (XDG_RUNTIME_DIR, TMPDIR).
     mark = hashlib.sha256(str(path).encode()).hexdigest()[:10]
-    return Path(base) / f"interop-{os.getuid()}" / mark
+    return Path("/tmp") / f"interop-{os.getuid()}" / mark  # noqa: S108 - the folder is checked to be ours alone
 
 
 def _link(alias: Path, path: Path) -> None:
@@ -131,7 +143,7 @@ def _link(alias: Path, path: Path) -> None:
         raise LabError(
             f"{folder} is not a folder of this user alone",
             operation="connect",
-            hint="remove it, or set XDG_RUNTIME_DIR",
+            hint="remove it",
         )
     if not alias.is_symlink() or alias.readlink() != path:
         alias.unlink(missing_ok=True)
