@@ -46,7 +46,6 @@ export default {
       {
         name: "Skipped, by reason",
         matchers: [{ statuses: ["skipped"] }],
-        groupBy: ["environment"],
         groupByMessage: true,
       },
     ],

@@ -98,22 +98,21 @@ def environment(record: RunRecord) -> dict[str, str]:
     A single pool's facts stand among them; of several, each has one line, and its facts show once it is picked as the
     page's environment: the list's keys are cut after a dozen letters.
     """
-    facts = {
-        "Lab": record.lab,
-        "Run": record.run,
-        "Image": record.image,
+    pools = list(dict.fromkeys(host.pool for host in record.hosts))
+    if len(pools) == 1:
+        where = {"Pool": pools[0]} | variables(record, pools[0])
+    else:
+        where = {pool: in_one_line(record, pool) for pool in pools}
+    # The first eight lines show at once, the others when asked for.
+    facts = {"Lab": record.lab, "Run": record.run, "Image": record.image} | where
+    facts |= {
         "Image sha256": record.digest[:16],
         "Build id": record.build,
-        "Kernel": record.kernel,
+        "Kernel": facts.get("Kernel") or record.kernel,
         "Release": record.release,
         "Harness": record.harness,
         **record.more,
     }
-    pools = list(dict.fromkeys(host.pool for host in record.hosts))
-    if len(pools) == 1:
-        facts |= {"Pool": pools[0]} | variables(record, pools[0])
-    else:
-        facts |= {pool: in_one_line(record, pool) for pool in pools}
     return {key: value for key, value in facts.items() if value}
 
 
