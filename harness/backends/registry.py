@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, ClassVar, Protocol, cast
 
 from harness.backends.model import Ownership
 from harness.backends.protocol import Hypervisor, Ledger
@@ -20,6 +20,9 @@ KNOWN = ("kvm", "hyperv", "vsphere")
 
 class HostSettings(StrictModel):
     """Base of the settings a backend reads from its host's section of a lab file."""
+
+    takes_proxy: ClassVar[bool] = False
+    """Whether the backend can reach its hosts through a proxy; where it cannot, a lab file may not ask for one."""
 
     @property
     def embedded(self) -> bool:
@@ -42,6 +45,7 @@ class Context:
         ledger: told of everything before it is created.
         scratch: a folder of this host and controller that survives runs; the backend may keep caches there.
         image: the run's image, if there is one yet: its kernel serves to probe acceleration.
+        proxy: the lab's proxy for this host; without one, those of the environment must not be used.
     """
 
     host: str
@@ -49,6 +53,7 @@ class Context:
     ledger: Ledger
     scratch: Path
     image: Image | None = None
+    proxy: str | None = None
 
 
 class Backend(Protocol):

@@ -25,7 +25,7 @@ def connect(host: Host, run: Run, image: Image | None = None) -> Hypervisor:
     Raises:
         LabError: the host refuses or cannot be reached; names it.
     """
-    context = Context(host.name, run.owner, run.ledger(host), scratch(host), image)
+    context = Context(host.name, run.owner, run.ledger(host), scratch(host), image, host.proxy)
     try:
         return registry.find(host.backend).connect(host.settings, context)
     except InteropError as error:

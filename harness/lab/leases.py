@@ -7,6 +7,7 @@ token: it only ever grows, so an old holder can be told from a new one.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
@@ -63,10 +64,21 @@ class Leases:
         run: the run's id.
         member: this process of it.
         check: raises :class:`LeaseLost` when the run may not act any more.
+        patience: the lab's limit for any wait; a deadline may end one sooner.
     """
 
-    def __init__(self, store: Store, liveness: Liveness, *, run: str, member: str, check: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        liveness: Liveness,
+        *,
+        run: str,
+        member: str,
+        check: Callable[[], None],
+        patience: timedelta,
+    ) -> None:
         self._store = store
+        self._patience = patience
         self._book = Book(liveness, run, member)
         self._check_run = check
         self._held: dict[int, Lease] = {}
@@ -194,7 +206,7 @@ class Leases:
 
         self._check_run()
         while True:
-            lease = wait_for(f"a free {kind} ({domain})", attempt, deadline, every=_EVERY)
+            lease = wait_for(f"a free {kind} ({domain})", attempt, deadline.sooner(self._patience), every=_EVERY)
             use = taken(lease.value)
             if use is None:
                 return lease
@@ -264,7 +276,7 @@ class Leases:
             return Pending(against)
 
         try:
-            return wait_for(what, attempt, deadline, every=_EVERY)
+            return wait_for(what, attempt, deadline.sooner(self._patience), every=_EVERY)
         finally:
             if ticket is not None:
                 with self._store.write() as rows:

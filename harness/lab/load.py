@@ -161,6 +161,8 @@ def _host(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[Hos
         problems.append(problem(tree, at, str(error)))
     if section is None:
         return None, problems
+    if section.proxy and not settings_type.takes_proxy:
+        problems.append(problem(tree, (*at, "proxy"), f"the backend {backend!r} cannot use a proxy"))
     roles, wrong = _roles(tree, at, section)
     problems += wrong
     if problems or frame is None:

@@ -203,8 +203,8 @@ class HostFile(StrictModel):
     networks: Roles = Roles()
     """Which networks its guests are plugged into."""
     proxy: Annotated[str, StringConstraints(pattern=r"^(https?|socks5h?)://[^/@\s]+/?$")] | None = None
-    """The proxy for reaching the host, for example `http://proxy.example:3128`. Only this one is used for it: proxies
-    of the environment are for downloads."""
+    """The proxy for reaching the host, for example `http://proxy.example:3128`, where the backend can use one. No other
+    is used for it: proxies of the environment are for downloads."""
 
     @field_validator("pool", "domain")
     @classmethod

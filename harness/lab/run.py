@@ -44,7 +44,9 @@ class Run:
         self._lock = Held.take(liveness.lock(run, self.member))
         self._stop = threading.Event()
         self._closed = False
-        self.leases = Leases(store, liveness, run=run, member=self.member, check=self._check_run)
+        self.leases = Leases(
+            store, liveness, run=run, member=self.member, check=self._check_run, patience=lab.limits.wait
+        )
         """Capacity and quiet."""
         self.addresses = Addresses(self.leases)
         """IPv4 and MAC addresses, and where the controller finds guests."""

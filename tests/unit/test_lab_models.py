@@ -130,6 +130,7 @@ def test_a_secret_is_shown_as_its_reference_only(lab_file, monkeypatch):
         ("uri: toy://far/|uri: 7", "7:10 hosts.far.uri: must be text (got 7)"),
         ("uri: toy://far/|uri:", "7:5 hosts.far.uri: has no value"),
         ("pool: rack|pol: rack", "6:5 hosts.far.pol: unknown key; did you mean 'pool'?"),
+        ("pool: rack|proxy: http://proxy.example:3128", "6:12 hosts.far.proxy: the backend 'toy' cannot use a proxy"),
         ("vcpus: 8|vcpu: 8", "9:16 hosts.far.capacity.vcpu: unknown key; did you mean 'vcpus'?"),
         (
             "memory: 16 GiB|memory: lots",

@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -37,8 +39,8 @@ def make_lab(vcpus: int = 4) -> Lab:
     return Lab("lab", Path("/nowhere/lab.yaml"), {"kvm": host}, {}, Limits())
 
 
-def begin(folder: Path, vcpus: int = 4) -> Run:
-    return Run.begin(make_lab(vcpus), store=open_store(folder), liveness=Liveness(folder / "runs"))
+def begin(folder: Path, lab: Lab | None = None) -> Run:
+    return Run.begin(lab or make_lab(), store=open_store(folder), liveness=Liveness(folder / "runs"))
 
 
 @pytest.fixture
@@ -257,3 +259,11 @@ def test_what_is_in_use_without_a_lease_is_passed_over(run):
     assert lease.value == "b"
     with pytest.raises(LabError, match="in use without a lease: a stranger"):
         run.leases.one_of("root", "x", ["a"], now(), taken=lambda _: "a stranger")
+
+
+def test_the_lab_limits_every_wait(tmp_path, other):
+    """However patient the caller is."""
+    other.leases.quiet("this-machine", now())
+    lab = replace(make_lab(), limits=Limits(wait=timedelta(0)))
+    with begin(tmp_path, lab) as run, pytest.raises(LabError, match="for quiet on this-machine"):
+        run.leases.quiet("this-machine", Deadline.after(timedelta(days=1)))
