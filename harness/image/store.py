@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -120,6 +120,26 @@ class Store:
                 self._settle(work, digest)
         return manifest.read(self._store / digest)
 
+    def keep(
+        self, digest: str, make: Callable[[Job], Image], deadline: Deadline | None = None, progress: Progress = SILENT
+    ) -> Entry:
+        """The entry ``digest``: as it is, or made now by ``make``, which leaves all files in its job's folder.
+
+        Raises:
+            LabError: making it failed. Nothing half-made stays.
+        """
+        until = deadline or Deadline.after(BUILD_TIME)
+        with self._locked(digest, until):
+            found = self._whole(digest)
+            if found:
+                return found
+            with self._workplace(digest) as work, space_for("making an image", self.root, builder.BUILD_SPACE):
+                image = make(Job(work, until, progress))
+                shutil.rmtree(work / "scratch", ignore_errors=True)
+                manifest.write(work, manifest.manifest_of(image, digest, {}, None))
+                self._settle(work, digest)
+        return manifest.read(self._store / digest)
+
     def convert(
         self, image: Image, form: Format, deadline: Deadline | None = None, progress: Progress = SILENT
     ) -> Image:
@@ -181,7 +201,9 @@ class Store:
         return proven
 
     def prune(self, keep: set[str] | None = None, *, everything: bool = False) -> list[Path]:
-        """Remove damaged entries, leavings of killed builders, and all but the newest entry of each name.
+        """Remove damaged entries, leavings of killed builders, variants, and all but the newest entry of each name.
+
+        Not while tests run on an image: a guest's disk is an overlay over it.
 
         Args:
             keep: recipe digests to keep besides.
@@ -190,7 +212,7 @@ class Store:
         Returns:
             What was removed.
         """
-        newest = {entry.image.name: entry for entry in reversed(self.entries())}
+        newest = {entry.image.name: entry for entry in reversed(self.entries()) if "variant" not in entry.image.labels}
         kept = set() if everything else {entry.recipe for entry in newest.values()} | (keep or set())
         stages = {entry.stage for entry in self.entries() if entry.recipe in kept}
         # Each with the name of the lock that whoever works on it holds.
