@@ -22,11 +22,12 @@ from harness.guest.result import Result
 _HELD = 4 << 20
 _READ = 1 << 18
 _READS = 64
+_EVERY = 0.05
 # Bytes of known output that are read again with each look: when they differ, the host has begun a new log.
 _OVERLAP = 64
 _HALF_PRINTED = 4096
-# A terminal in canonical mode takes lines of at most 4095 characters (termios(3)).
-_LINE = 4000
+# A terminal in canonical mode takes lines of at most 4095 characters (termios(3)); base64 makes four of three.
+_CHUNK = 2400
 # Output of one command over a line of 115200 baud: a megabyte is minutes.
 _OUTPUT_LIMIT = 1 << 20
 
@@ -89,7 +90,8 @@ class SerialConsole:
             found = wanted.search(self.since(offset))
             return found or Pending(f"...{self._text(offset)[-600:]!r}")
 
-        return wait_for(f"{pattern!r} on the console of {self.name}", seen, deadline, fault=ConsoleSilent)
+        what = f"{pattern!r} on the console of {self.name}"
+        return wait_for(what, seen, deadline, every=_EVERY, fault=ConsoleSilent)
 
     def news(self) -> str:
         """What was put out since the last call, with some lines before, as a sign may have been half printed then."""
@@ -169,43 +171,60 @@ class SerialConsole:
             # ^C ends whatever else sits there in the foreground.
             self.write(b"\x03\n")
 
-    def run(self, argv: Sequence[str], *, timeout: timedelta = timedelta(minutes=1), check: bool = True) -> Result:
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout: timedelta = timedelta(minutes=1),
+        stdin: bytes = b"",
+        check: bool = True,
+    ) -> Result:
         """Run a command as root over the console.
 
         Args:
             argv: the command and its arguments; the words are quoted, no shell reads them.
-            timeout: for logging in, running and reading together.
+            timeout: for logging in, typing, running and reading together.
+            stdin: what it reads before end of file; typed in at some kilobytes a second.
             check: whether a status other than 0 is an error.
 
         Raises:
             CommandFailed: with ``check``, the status is not 0.
             ConsoleSilent: no end by the deadline.
-            ValueError: the command line is too long for a terminal.
         """
         deadline = Deadline.after(timeout)
         self.login(deadline)
-        tag = secrets.token_hex(6)
-        folder = f"/run/interop-{tag}"
-        line = (
-            f"mkdir -m 700 {folder}; {shlex.join(argv)} </dev/null >{folder}/out 2>{folder}/err; "
-            f"echo $? >{folder}/status; printf '%s-%s\\n' {tag} done"
-        )
-        if len(line.encode()) > _LINE or "\n" in line:
-            raise ValueError(f"a console takes one line of at most {_LINE} bytes: {shlex.join(argv)!r}")
-        began = self.end
-        self.write(line.encode() + b"\n")
-        self.wait_for(f"{tag}-done", deadline, since=began)
+        self._do("d=$(mktemp -d -p /run 2>/dev/null || mktemp -d)", deadline)
         try:
-            status = int(self._fetch(f"{folder}/status", deadline)[0])
-            out, cut = self._fetch(f"{folder}/out", deadline)
-            err, _ = self._fetch(f"{folder}/err", deadline)
+            self._type_file('"$d/in"', stdin, deadline)
+            line = shlex.join(argv)
+            if len(line.encode()) > _CHUNK or any(ord(letter) < 32 for letter in line):
+                # Too long for a terminal's line, or with letters that a terminal acts on.
+                self._type_file('"$d/line"', line.encode(), deadline)
+                line = 'sh "$d/line"'
+            status = self._do(f'{line} <"$d/in" >"$d/out" 2>"$d/err"', deadline)
+            out, cut = self._fetch('"$d/out"', deadline)
+            err, _ = self._fetch('"$d/err"', deadline)
         finally:
-            self.write(f"rm -rf {folder}\n".encode())
+            self.write(b'rm -rf "$d"\n')
         result = Result(tuple(argv), status, out, err, cut)
         return result.checked(self.name) if check else result
 
+    def _do(self, line: str, deadline: Deadline) -> int:
+        """Have the shell run one line, and wait for its status."""
+        tag = secrets.token_hex(6)
+        began = self.end
+        self.write(f"{line}; printf '%s-%s-end\\n' {tag} $?\n".encode())
+        return int(self.wait_for(rf"{tag}-(\d+)-end", deadline, since=began)[1])
+
+    def _type_file(self, path: str, data: bytes, deadline: Deadline) -> None:
+        """Bring data into a file of the guest, a line at a time: a terminal holds 4095 bytes that nobody has read."""
+        self._do(f": >{path}", deadline)
+        for start in range(0, len(data), _CHUNK):
+            text = base64.b64encode(data[start : start + _CHUNK]).decode("ascii")
+            self._do(f"printf %s {text} | base64 -d >>{path}", deadline)
+
     def _fetch(self, path: str, deadline: Deadline) -> tuple[bytes, bool]:
-        """A file of the guest over the console, and whether it was cut."""
+        """A file of the guest, as its shell names it, over the console; and whether it was cut."""
         for _ in range(_TRIES):
             tag = secrets.token_hex(6)
             began = self.end

@@ -67,23 +67,28 @@ def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None)
         GuestPanic: the console showed that it will never come.
         NotReady: it did not answer by the deadline, or its machine went off.
     """
+    seen = ""
 
     def look() -> str | Pending:
+        nonlocal seen
         guest.check_console()
         state = guest.machine.view(deadline.sooner(_HANDSHAKE)).state
         if state in (PowerState.OFF, PowerState.SAVED, PowerState.CRASHED):
             raise NotReady(f"{guest.name}: its machine is {state.value}{_last_lines(guest)}", operation="wait_ready")
         try:
-            guest.ssh.connect(deadline.sooner(_HANDSHAKE), retry=False)
+            if guest.identity.nics:
+                guest.ssh.connect(deadline.sooner(_HANDSHAKE), retry=False)
             boot = guest.read_boot_id(deadline.sooner(_HANDSHAKE))
         except (GuestError, HostKeyMismatch) as error:
-            guest.disconnect()
-            return Pending(error.message)
-        if boot == not_boot:
+            # A try that the deadline cut short saw less than the one before it.
+            seen = seen if seen and deadline.expired else error.message
+        else:
+            if boot != not_boot:
+                return boot
             # A connection into the old boot would only keep it from being seen to end.
-            guest.disconnect()
-            return Pending(f"still in boot {boot}")
-        return boot
+            seen = f"still in boot {boot}"
+        guest.disconnect()
+        return Pending(seen)
 
     def never(message: str) -> NotReady:
         return NotReady(f"{guest.name}: {message}{_last_lines(guest)}", operation="wait_ready")

@@ -36,6 +36,7 @@ class SshServer:
         (folder / "authorized").write_bytes(client.export_public_key())
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.logins = 0
+        self.commands = 0
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -57,6 +58,7 @@ class SshServer:
         )
 
     async def _serve(self, process: asyncssh.SSHServerProcess) -> None:
+        self.commands += 1
         child = await asyncio.create_subprocess_exec(
             "/bin/sh",
             "-c",

@@ -1,0 +1,210 @@
+"""``interop guest``: look after guests that were kept when their test failed."""
+
+from __future__ import annotations
+
+import os
+import select
+import shlex
+import sys
+import termios
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.backends.protocol import Console as SerialPort
+from harness.core import Deadline, InteropError, UsageError
+from harness.core.fields import duration, show_duration
+from harness.core.process import need
+from harness.lab import Run, connect, load_lab
+from harness.lab.judge import Fate, Wish
+from harness.lab.keep import Kept, KeptGuest
+from harness.lab.liveness import Liveness
+from harness.lab.models import Host
+from harness.lab.reaper import Reaper
+from harness.lab.store import open_store
+
+_HOST = timedelta(minutes=2)
+_CHUNK = 1 << 16
+_LEAVE = b"\x1d"  # ^], as telnet and virsh have it
+
+
+@click.group("guest")
+def command() -> None:
+    """List, enter, extend and release kept guests.
+
+    `pytest --keep failed` keeps the guests of failed tests for a day; ID may be the beginning of one.
+    """
+
+
+@command.command("list")
+def list_() -> None:
+    """Show the guests that are kept, and until when."""
+    guests = Kept(open_store()).all()
+    console = Console() if sys.stdout.isatty() else Console(width=200)
+    if not guests:
+        console.print("no guests are kept")
+        return
+    table = Table("id", "host", "ssh", "kept for", "why", box=None)
+    now = datetime.now(UTC)
+    for guest in guests:
+        left = (
+            "over; reap"
+            if guest.until <= now
+            else show_duration(timedelta(minutes=(guest.until - now) // timedelta(minutes=1)))
+        )
+        table.add_row(guest.id, escape(guest.host), f"{guest.account}@{guest.endpoint}", left, escape(guest.why))
+    console.print(table)
+
+
+@command.command("ssh", context_settings={"ignore_unknown_options": True})
+@click.argument("guest_id", metavar="ID")
+@click.argument("words", metavar="[COMMAND]...", nargs=-1, type=click.UNPROCESSED)
+def ssh(guest_id: str, words: tuple[str, ...]) -> None:
+    """Log in to a kept guest, or run COMMAND in it. Its host key is verified."""
+    guest = Kept(open_store()).find(guest_id)
+    argv = ssh_command(guest, _jump(guest), words)
+    os.execv(need("ssh", "openssh-client"), argv)  # noqa: S606 - becoming ssh is what this command is for
+
+
+@command.command("console")
+@click.argument("guest_id", metavar="ID")
+@click.option("--lines", default=40, show_default=True, help="How much of what it has printed is shown first.")
+def console(guest_id: str, lines: int) -> None:
+    """Show a kept guest's serial console, and type into it; ^] leaves. Works without network."""
+    guest = Kept(open_store()).find(guest_id)
+    host = _host(guest)
+    with Run.begin(load_lab(guest.lab)) as run:
+        hypervisor = connect(host, run)
+        try:
+            try:
+                machine = hypervisor.open(guest.machine, Deadline.after(_HOST))
+            except InteropError as error:
+                raise UsageError(
+                    f"{guest.id} cannot be opened: {error.message}",
+                    hint="a run that uses the same embedded host has it open: wait for its end, or use ssh",
+                ) from error
+            _talk(machine.console(), lines)
+        finally:
+            hypervisor.close()
+
+
+@command.command("extend")
+@click.argument("guest_id", metavar="ID")
+@click.argument("span", metavar="[SPAN]", default="24h")
+def extend(guest_id: str, span: str) -> None:
+    """Keep a guest until SPAN from now (24h, 90m, 3d)."""
+    kept = Kept(open_store())
+    guest = kept.find(guest_id)
+    try:
+        length = duration(span)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    until = kept.extend(guest, length)
+    click.echo(f"{guest.id} is kept until {until:%Y-%m-%d %H:%M} UTC")
+
+
+@command.command("release")
+@click.argument("guest_id", metavar="ID")
+def release(guest_id: str) -> None:
+    """Give a kept guest up: its machine is removed, its addresses and capacity are free again."""
+    store, liveness = open_store(), Liveness()
+    kept = Kept(store)
+    guest = kept.find(guest_id)
+    kept.release(guest)
+    reaper = Reaper(load_lab(guest.lab), store, liveness, Wish(run=guest.run))
+    fates = [
+        finding
+        for finding in reaper.reap(Deadline.after(_HOST))
+        if finding.thing is not None and guest.machine in (finding.thing.handle, finding.thing.name)
+    ]
+    if any(finding.fate is Fate.REMOVED for finding in fates):
+        click.echo(f"{guest.id} is gone")
+    else:
+        why = (
+            "; ".join(f"{finding.fate.value} {finding.detail}".strip() for finding in fates)
+            or "its host does not show it"
+        )
+        click.echo(f"{guest.id} is released; its machine stays until `interop reap`: {why}")
+
+
+def ssh_command(guest: KeptGuest, jump: list[str], words: tuple[str, ...] = ()) -> list[str]:
+    """The ssh client's command line for a kept guest.
+
+    Args:
+        guest: which one.
+        jump: the command that connects stdin to its port through another host; empty where it is reached directly.
+        words: the command to run in it; none: a login shell.
+    """
+    pinned = guest.known_hosts.is_file() and guest.known_hosts.stat().st_size > 0
+    options = {
+        "UserKnownHostsFile": str(guest.known_hosts),
+        "GlobalKnownHostsFile": "/dev/null",
+        # An image that brings its own host key could not be pinned: then the first one is kept in the guest's own file.
+        "StrictHostKeyChecking": "yes" if pinned else "accept-new",
+        "IdentitiesOnly": "yes",
+    }
+    if jump:
+        options["ProxyCommand"] = shlex.join(jump)
+    argv = ["ssh", "-F", "none", "-i", str(guest.identity), "-p", str(guest.endpoint.port)]
+    for name, value in options.items():
+        argv += ["-o", f"{name}={value}"]
+    # ssh joins the words with blanks for the guest's shell, so they are quoted for it.
+    return [*argv, f"{guest.account}@{guest.endpoint.address}", *([shlex.join(words)] if words else [])]
+
+
+def _jump(guest: KeptGuest) -> list[str]:
+    host = _host(guest)
+    jump = host.networks[host.management].jump
+    if jump is None:
+        return []
+    key = ["-i", str(jump.identity)] if jump.identity else []
+    verified = ["-o", f"UserKnownHostsFile={jump.known_hosts.expanduser()}", "-o", "StrictHostKeyChecking=yes"]
+    return ["ssh", *key, *verified, "-p", str(jump.port), "-W", "%h:%p", f"{jump.user}@{jump.address}"]
+
+
+def _host(guest: KeptGuest) -> Host:
+    hosts = load_lab(guest.lab).hosts
+    if guest.host not in hosts:
+        raise UsageError(f"{guest.lab} has no host {guest.host!r} any more", hint="put it back to reach its guests")
+    return hosts[guest.host]
+
+
+def _talk(port: SerialPort, lines: int) -> None:
+    """Copy between the terminal and the port until ^] or end of input."""
+    history = b""
+    while data := port.read(len(history), _CHUNK):
+        history += data
+    sys.stdout.buffer.write(b"\n".join(history.split(b"\n")[-lines:]))
+    offset = len(history)
+    with _raw():
+        while True:
+            while data := port.read(offset, _CHUNK):
+                offset += len(data)
+                sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+            if select.select([sys.stdin], [], [], 0.1)[0]:
+                typed = os.read(sys.stdin.fileno(), _CHUNK)
+                if not typed or _LEAVE in typed:
+                    return
+                port.write(typed)
+
+
+@contextmanager
+def _raw() -> Iterator[None]:
+    """The terminal passes every key on, ^C included; restored afterwards. Nothing to do where stdin is no terminal."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    before = termios.tcgetattr(sys.stdin)
+    try:
+        tty.setraw(sys.stdin)
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+        click.echo()
