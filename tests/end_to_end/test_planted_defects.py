@@ -1,0 +1,78 @@
+"""Suites bite: a guest with a defect fails exactly the checks that look for it, and no other.
+
+Defects are planted in the image that the guest boots, never in the harness.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from harness.image.variant import variant
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+
+# Checks that only read a guest of the default shape, and so cost one boot together.
+READERS = (
+    "test_every_vcpu_comes_online and 2",
+    "test_every_vcpu_does_work",
+    "test_the_hypervisor_is_recognised",
+    "test_paravirtual_drivers_are_bound_and_used",
+    "test_the_clocksource_is",
+    "test_the_guest_runs_the_very_image",
+    "test_firmware_is_as_asked and bios",
+)
+
+SLOW_CLOCK = b"""[Unit]
+Description=Sets the clock wrong, as early as it can be seen
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+ExecStart=/bin/date --set=+90seconds
+
+[Install]
+WantedBy=sysinit.target
+"""
+
+
+def select(run, image, *names: str):
+    words = " or ".join(f"({name})" for name in names)
+    return run(str(SUITES), "--rootdir", str(SUITES.parent), "--image", image.digest, "-k", words)
+
+
+def test_a_guest_without_defects_passes(run, image):
+    """The control: nothing fails that was not broken."""
+    done = select(run, image, *READERS)
+    assert done.checks("failed", "broken") == set(), done.output
+    assert done.checks("passed") >= {"C01", "C06", "I01", "I02", "T01", "L01", "L13"}
+
+
+def test_one_cpu_where_two_were_asked_for(run, image):
+    """``maxcpus=1``: whoever counts CPUs or gives them work notices; nobody else does."""
+    done = select(run, variant(image, kernel_arguments="maxcpus=1"), *READERS)
+    assert done.checks("failed", "broken") == {"C01", "C06"}, done.output
+
+
+def test_a_driver_that_does_not_load_and_a_foreign_clocksource(run, image):
+    """Two causes, two checks."""
+    broken = variant(image, kernel_arguments="clocksource=acpi_pm module_blacklist=virtio_rng")
+    done = select(run, broken, *READERS)
+    assert done.checks("failed", "broken") == {"T01", "I02"}, done.output
+
+
+def test_a_clock_that_starts_wrong(run, image):
+    """90 s ahead from early boot on: the offset to the host and the first stamps show it."""
+    unit = "/etc/systemd/system/wrong-clock.service"
+    broken = variant(image, {unit: SLOW_CLOCK, "/etc/systemd/system/sysinit.target.wants/wrong-clock.service": SLOW_CLOCK})
+    done = select(run, broken, "test_the_guests_clock_agrees", "test_the_clock_is_right_from", "test_it_boots")
+    assert done.checks("failed", "broken") == {"T06", "T14"}, done.output
+    assert done.checks("passed") == {"L02"}
+
+
+@pytest.mark.parametrize("words", ["--image nosuch", "--image deadbeefdeadbeef"])
+def test_an_image_that_is_not_there_is_said_once(run, words):
+    """Bad input is one message; no guest is started for it."""
+    done = run(*words.split(), str(SUITES), "--rootdir", str(SUITES.parent), "-k", "test_the_clocksource_is")
+    assert done.status != pytest.ExitCode.OK
+    assert not done.checks("passed", "failed")
