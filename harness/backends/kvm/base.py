@@ -53,6 +53,12 @@ class HostAccess:
     root: Root | None
     notes: dict[str, str]
 
+    def close(self) -> None:
+        """Hang up, and leave the switch to others."""
+        if self.switch:
+            self.switch.close()
+        self.connection.close()
+
 
 class MachineBase:
     """One domain, found anew by its UUID for every call: handles go stale with their connection."""

@@ -31,7 +31,7 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import Machine, Refused
 from harness.backends.registry import Context
-from harness.core import Deadline, LabError, Pending, Size, wait_for
+from harness.core import Deadline, InteropError, LabError, Pending, Size, wait_for
 from harness.image.model import Image
 
 
@@ -39,7 +39,11 @@ def open_host(settings: Settings, context: Context) -> KvmHypervisor:
     """See :func:`harness.backends.kvm.connect`."""
     access = embedded.access(settings, context)
     kind = LocalHypervisor if settings.local else KvmHypervisor
-    return kind(settings, context, access)
+    try:
+        return kind(settings, context, access)
+    except InteropError:
+        access.close()
+        raise
 
 
 class KvmHypervisor:
@@ -124,9 +128,7 @@ class KvmHypervisor:
 
     def close(self) -> None:
         """Drop the connection."""
-        if self._host.switch:
-            self._host.switch.close()
-        self._host.connection.close()
+        self._host.close()
 
     def _remove_machine(self, handle: str, deadline: Deadline) -> None:
         def work(connection: Any) -> None:
@@ -179,7 +181,7 @@ class KvmHypervisor:
                 build=f"QEMU {qemu}, libvirt {ours}",
                 accelerated="kvm" if kvm else "tcg",
                 cpus=info[2],
-                memory=Size(info[1] << 20),
+                memory=Size(connection.getMemoryStats(libvirt.VIR_NODE_MEMORY_STATS_ALL_CELLS)["total"] << 10),
                 max_vcpus=connection.getMaxVcpus("kvm" if kvm else "qemu"),
                 details=details | self._host.notes,
             )

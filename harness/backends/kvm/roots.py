@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import stat
 import threading
@@ -92,13 +93,13 @@ def all_of(pool: Path) -> Iterator[Root]:
 
 def _end_probes(path: Path) -> None:
     """End QEMUs that libvirt of a killed owner was asking for their abilities: they would wait for ever."""
-    for pid_file in path.glob("lib/qemu/qmp-*/qmp.pid"):
+    marks = [f"{name}/lib/qemu/qmp-".encode() for name in (path, _alias(path))]
+    for entry in Path("/proc").glob("[0-9]*"):
         try:
-            pid = int(pid_file.read_text())
-            if pid_file.parent.name.encode() in Path(f"/proc/{pid}/cmdline").read_bytes():
-                os.kill(pid, signal.SIGKILL)
-        except (OSError, ValueError):
-            continue  # it has ended
+            if any(mark in (entry / "cmdline").read_bytes() for mark in marks):
+                os.kill(int(entry.name), signal.SIGKILL)
+        except OSError:
+            continue  # it ended, or is another user's
 
 
 def _lock(path: Path) -> bool:
@@ -124,7 +125,19 @@ def _prepared(path: Path) -> Root:
     (path / "etc" / "qemu.conf").write_text("".join(f"{key} = {value}\n" for key, value in settings.items()))
     if root.alias != path:
         _link(root.alias, path)
+    _learn_from_others(path)
     return root
+
+
+def _learn_from_others(path: Path) -> None:
+    """libvirt asks each QEMU of the machine what it can do, some seconds long; another root's answers serve as well."""
+    known = Path("cache", "qemu", "capabilities")
+    if (path / known).exists():
+        return
+    for other in path.parent.iterdir():
+        if (other / known).is_dir():
+            shutil.copytree(other / known, path / known)  # libvirt believes them only if nothing has changed since
+            return
 
 
 def _alias(path: Path) -> Path:
