@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+
+from filelock import FileLock
 
 from harness.report.layout import settings
 from harness.report.redact import Redactor
@@ -80,16 +81,32 @@ class RunRecord:
 
 
 def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> None:
-    """Write everything the report shows about a run into its results folder; may be called again as more is known."""
+    """Write everything the report shows about a run into its results folder.
+
+    May be called again as more is known, and by several workers at once: hosts that others wrote of the same run stay.
+    """
     redactor = redactor or Redactor()
-    folder.mkdir(parents=True, exist_ok=True)
-    lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(record)).items())
-    write_whole(folder / "environment.properties", redactor.text(lines).encode())
-    pools = {pool: variables(record, pool) for pool in dict.fromkeys(host.pool for host in record.hosts)}
-    shown = json.dumps({"run": record.run, "lab": record.lab, "pools": pools}, indent=2, ensure_ascii=False)
-    write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
+    lock = folder / ".running" / "environment.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):
+        hosts = _recorded(folder, record.run) | {host.name: host for host in record.hosts}
+        whole = replace(record, hosts=tuple(hosts.values()))
+        pools = {pool: variables(whole, pool) for pool in dict.fromkeys(host.pool for host in whole.hosts)}
+        known = {"run": whole.run, "lab": whole.lab, "pools": pools, "hosts": [asdict(host) for host in whole.hosts]}
+        shown = json.dumps(known, indent=2, ensure_ascii=False)
+        write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
+        lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(whole)).items())
+        write_whole(folder / "environment.properties", redactor.text(lines).encode())
     write_whole(folder / "executor.json", json.dumps(executor(record, os.environ), indent=2).encode())
-    shutil.copyfile(settings() / "categories.json", folder / "categories.json")
+    write_whole(folder / "categories.json", (settings() / "categories.json").read_bytes())
+
+
+def _recorded(folder: Path, run: str) -> dict[str, HostRecord]:
+    path = folder / POOLS_FILE
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    if known.get("run") != run:
+        return {}
+    return {host["name"]: HostRecord(**host) for host in known.get("hosts", [])}
 
 
 def environment(record: RunRecord) -> dict[str, str]:
@@ -104,8 +121,9 @@ def environment(record: RunRecord) -> dict[str, str]:
     else:
         where = {pool: in_one_line(record, pool) for pool in pools}
     # The first eight lines show at once, the others when asked for.
-    facts = {"Lab": record.lab, "Run": record.run, "Image": record.image} | where
+    facts = {"Lab": record.lab, "Image": record.image} | where
     facts |= {
+        "Run": record.run,
         "Image sha256": record.digest[:16],
         "Build id": record.build,
         "Kernel": facts.get("Kernel") or record.kernel,
@@ -124,14 +142,14 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
         rows[host.name] = {
             "Product": host.product,
             "Version": host.version,
-            "Backend": host.backend,
             "Acceleration": host.accel,
             "Twin": "a stand-in, not the product" if host.twin else "",
-            **{f"Host {name}": value for name, value in host.details.items()},
             "Kernel": host.kernel,
+            "Backend": host.backend,
+            **{f"Host {name}": value for name, value in host.details.items()},
             **{f"Guest {name}": value for name, value in host.services.items()},
         }
-    shown = {"Hosts": ", ".join(rows)}
+    shown = {"Hosts" if len(rows) > 1 else "Host": ", ".join(rows)}
     for key in dict.fromkeys(key for row in rows.values() for key in row):
         values = {name: row.get(key, "") for name, row in rows.items()}
         if len(set(values.values())) == 1:
@@ -164,7 +182,7 @@ def executor(record: RunRecord, env: Mapping[str, str]) -> dict[str, str]:
             f"{env.get('GITHUB_SERVER_URL', '')}/{env.get('GITHUB_REPOSITORY', '')}/actions/runs/{env['GITHUB_RUN_ID']}"
         )
         return _filled(name="GitHub Actions", type="github", buildUrl=url, buildName=env.get("GITHUB_RUN_NUMBER", ""))
-    return _filled(name=f"interop {record.harness}", type="interop", buildName=record.run)
+    return _filled(name=f"interop {record.harness}", type="interop")
 
 
 def environment_id(pool: str) -> str:

@@ -127,14 +127,18 @@ class Running:
     def __init__(self, folder: Path, worker: str) -> None:
         self._path = _note(folder, worker)
         self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._began: tuple[str, int] | None = None
 
     def begin(self, identity: Identity) -> None:
-        """A test begins."""
-        note = {"start": _now(), "pid": os.getpid(), "identity": asdict(identity)}
+        """A test begins, or its host is known now."""
+        if self._began is None or self._began[0] != identity.history_id:
+            self._began = identity.history_id, _now()
+        note = {"start": self._began[1], "pid": os.getpid(), "identity": asdict(identity)}
         write_whole(self._path, json.dumps(note).encode())
 
     def end(self) -> None:
         """The test's result is written."""
+        self._began = None
         self._path.unlink(missing_ok=True)
 
 

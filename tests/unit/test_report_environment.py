@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 from harness.report.environment import (
     HostRecord,
@@ -64,6 +65,21 @@ def test_pools_and_categories_lie_beside_the_results(tmp_path):
     assert json.loads((tmp_path / "categories.json").read_text())
 
 
+def test_workers_add_their_hosts_to_those_of_others(tmp_path):
+    write(tmp_path, run(EL9))
+    write(tmp_path, run(WS))
+    write(tmp_path, run(EL9_NEWER))
+    pools = json.loads((tmp_path / "pools.json").read_text())["pools"]
+    assert pools["el9"]["Version"].startswith("DIFFERS")
+    assert pools["ws2019"]["Product"] == "Microsoft Hyper-V"
+
+
+def test_another_runs_hosts_do_not_linger(tmp_path):
+    write(tmp_path, run(EL9))
+    write(tmp_path, replace(run(WS), run="r2"))
+    assert list(json.loads((tmp_path / "pools.json").read_text())["pools"]) == ["ws2019"]
+
+
 def test_pools_are_named_as_allure_accepts_them():
     assert (environment_id("ws2019/left ä"), environment_name("ws2019/left ä")) == ("ws2019-left", "ws2019-left ä")
     assert len(environment_name("x" * 99)) == 64
@@ -72,4 +88,4 @@ def test_pools_are_named_as_allure_accepts_them():
 
 def test_the_ci_job_is_the_executor_where_there_is_one():
     assert executor(run(), {"BUILD_URL": "http://ci/7", "BUILD_TAG": "night-7"})["buildUrl"] == "http://ci/7"
-    assert executor(run(), {}) == {"name": "interop 0.1.0", "type": "interop", "buildName": "r1"}
+    assert executor(run(), {}) == {"name": "interop 0.1.0", "type": "interop"}
