@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 # bash >= 5 has the clock as a variable; elsewhere `date` costs a process start, which widens the uncertainty and is
 # seen in it. The monotonic clock, in nanoseconds, is the third line of /proc/timer_list ("now at N nsecs"), for root.
 _MONOTONIC = "{ read -r _; read -r _; read -r _ _ mono _; } </proc/timer_list"
+_SETTING = 5  # probes, before and after
 _BASH_FIRST = 'command -v bash >/dev/null && exec bash -c "$1"; exec sh -c "$1"'
 
 
@@ -121,16 +122,10 @@ class Clock:
 
         A host whose clock cannot be read is taken to agree with the controller's.
         """
-        left = self._set(0.0, timeout)
-        if abs(left.seconds) > max(_RIGHT_ENOUGH, left.uncertainty):
-            # What is left is how long the command took to start in the guest: allow for it.
-            left = self._set(-left.seconds, timeout)
-        return left
-
-    def _set(self, latency: float, timeout: timedelta) -> Offset:
-        lag = self._lag(Deadline.after(timeout))
-        self._guest.run(["date", "-s", f"@{self._now() + lag.seconds + latency:.6f}"], timeout=timeout)
-        return self.offset(5, timeout=timeout)
+        wrong = self.offset(_SETTING, timeout=timeout)
+        # Relative to the guest's own clock (GNU date), so that it does not matter how long the command takes to start.
+        self._guest.run(["date", "-s", f"{-wrong.seconds:+.6f} seconds"], timeout=timeout)
+        return self.offset(_SETTING, timeout=timeout)
 
     def _lag(self, deadline: Deadline) -> _Lag:
         """The host's clock against the controller's own, which stamps the probes."""
@@ -150,7 +145,3 @@ class Clock:
             raise GuestError(f"{self._guest.name}: its clock answered {stamp.answer!r}", operation="clock") from error
         at = (stamp.sent + stamp.received) / 2 + lag.seconds
         return Sample(at, wall - at, (stamp.received - stamp.sent) / 2 + lag.uncertainty, monotonic)
-
-
-# A clock this close is right for every test but those that look at clocks, and those get an untouched one.
-_RIGHT_ENOUGH = 0.05

@@ -279,6 +279,7 @@ class Slots:
             if self.host.embedded:
                 self._keep_warm(slot, shape, deadline)
             guest.wait_ready(deadline)
+            guest.clock.set_from_host()
         except BaseException:
             self._destroy(slot)
             raise

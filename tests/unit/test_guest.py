@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 import socket
 import threading
@@ -128,7 +127,7 @@ def test_files_are_written_whole_and_read_back(guest, tmp_path):
     assert guest.files.read(path) == data
     assert guest.files.sha256(path) == hashlib.sha256(data).hexdigest()
     assert Path(path).stat().st_mode & 0o777 == 0o600
-    assert os.listdir(tmp_path / "new folder") == ["it's"]  # no part is left
+    assert [found.name for found in (tmp_path / "new folder").iterdir()] == ["it's"]  # no part is left
 
 
 def test_files_exist_until_they_are_removed(guest, tmp_path):
