@@ -12,129 +12,45 @@ What asyncssh alone does not promise, and this module does:
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import socket
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
-from typing import Any, TypeVar
-
-import asyncssh
+from typing import TypeVar
 
 from harness.backends.model import Endpoint
-from harness.core import Deadline, GuestError, LabError
+from harness.core import Deadline
 from harness.guest import loop
+from harness.guest.login import Jump, Login, known_hosts
+from harness.guest.wire import (
+    CommandTimeout,
+    ConnectionLost,
+    HostKeyMismatch,
+    Outcome,
+    Stamp,
+    Unreachable,
+    Wire,
+    short,
+)
+
+__all__ = [
+    "OUTPUT_LIMIT",
+    "CommandTimeout",
+    "ConnectionLost",
+    "HostKeyMismatch",
+    "Jump",
+    "Login",
+    "Outcome",
+    "Ssh",
+    "Stamp",
+    "Unreachable",
+    "known_hosts",
+]
 
 T = TypeVar("T")
 
-# A dead peer is noticed after INTERVAL x COUNT seconds; an emulated guest with many vCPUs can stall for several.
-KEEPALIVE_INTERVAL = 5
-KEEPALIVE_COUNT = 5
-
 # More than any fact needs, little enough that a hundred guests printing rubbish do not hurt the controller.
 OUTPUT_LIMIT = 16 << 20
-
-_CHUNK = 1 << 16
-
-
-class ConnectionLost(GuestError):
-    """The ssh connection ended while it was needed. Whether the guest still lives, only its console can tell."""
-
-
-class CommandTimeout(GuestError):
-    """A command did not end by its deadline; it was killed."""
-
-
-class Unreachable(GuestError):
-    """No ssh connection could be made by the deadline."""
-
-
-class HostKeyMismatch(LabError):
-    """Another machine answered: its host key is not the one that the guest was given."""
-
-
-@dataclass(frozen=True, slots=True)
-class Jump:
-    """A host to go through, as ``ssh -J`` does.
-
-    Args:
-        endpoint: where its ssh listens.
-        user: the account there.
-        known_hosts: the file that holds its host key: it is always verified.
-        private_key: the key file for it; None: the ssh agent's keys.
-    """
-
-    endpoint: Endpoint
-    user: str
-    known_hosts: Path
-    private_key: Path | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Login:
-    """Who logs in, and whom they expect to meet.
-
-    Args:
-        user: the account in the guest.
-        private_key: the file of the client's key.
-        host_key: the guest's public host key in OpenSSH's one-line form; None: the first one seen is kept
-            (only for images that bring their own, where the harness cannot know it).
-        jump: a host between the controller and the guest.
-    """
-
-    user: str
-    private_key: Path
-    host_key: str | None
-    jump: Jump | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What a remote command left behind.
-
-    ``status`` is the exit status, or minus the signal's number as in :mod:`subprocess`. ``cut`` is True when there was
-    more output than the limit: the rest was read and thrown away.
-    """
-
-    status: int
-    stdout: bytes
-    stderr: bytes
-    cut: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Stamp:
-    """One question and answer over an open channel, with the controller's clock (seconds since the epoch) around it."""
-
-    sent: float
-    received: float
-    answer: bytes
-
-
-@dataclass(slots=True)
-class _Kept:
-    """Output up to a limit, and whether there was more."""
-
-    limit: int
-    cut: bool = False
-    size: int = 0
-    chunks: list[bytes] = field(default_factory=list)
-
-    def add(self, data: bytes) -> None:
-        room = self.limit - self.size
-        if len(data) > room:
-            self.cut = True
-        if room > 0:
-            self.chunks.append(data[:room])
-            self.size += len(self.chunks[-1])
-
-    def bytes(self) -> bytes:
-        return b"".join(self.chunks)
 
 
 class Ssh:
@@ -148,14 +64,9 @@ class Ssh:
 
     def __init__(self, name: str, endpoint: Callable[[Deadline], Endpoint], login: Login) -> None:
         self.name = name
-        self.login = login
         self._endpoint = endpoint
-        self._connection: asyncssh.SSHClientConnection | None = None
-        self._tunnel: asyncssh.SSHClientConnection | None = None
-        self._seen_key: str | None = login.host_key
+        self._wire = Wire(name, login)
         self._lock = threading.Lock()
-
-    # The synchronous face.
 
     def run(
         self,
@@ -184,8 +95,8 @@ class Ssh:
             HostKeyMismatch: something else answered.
         """
         self.connect(deadline)
-        future = loop.shared().submit(self._run(command, deadline, stdin, limit))
-        return self._result(future, deadline, f"`{_short(command)}`", watch, every)
+        future = loop.shared().submit(self._wire.run(command, deadline, stdin, limit))
+        return self._result(future, deadline, f"`{short(command)}`", watch, every)
 
     def converse(self, command: str, questions: int, deadline: Deadline) -> tuple[Stamp, ...]:
         """Start ``command``, then write one empty line to it at a time and read one line back.
@@ -197,8 +108,8 @@ class Ssh:
             CommandTimeout: as :meth:`run`.
         """
         self.connect(deadline)
-        future = loop.shared().submit(self._converse(command, questions, deadline))
-        return self._result(future, deadline, f"`{_short(command)}`", None, timedelta(seconds=1))
+        future = loop.shared().submit(self._wire.converse(command, questions, deadline))
+        return self._result(future, deadline, f"`{short(command)}`", None, timedelta(seconds=1))
 
     def connect(self, deadline: Deadline, *, retry: bool = True) -> None:
         """Make sure there is a connection; the one there is serves when it has not closed.
@@ -216,31 +127,25 @@ class Ssh:
                 return
             endpoint = self._endpoint(deadline)
             try:
-                loop.shared().run(self._connect(endpoint, deadline, retry), deadline.seconds)
+                loop.shared().run(self._wire.connect(endpoint, deadline, retry), deadline.seconds)
             except TimeoutError as error:
                 raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline", operation="connect") from error
 
     @property
     def connected(self) -> bool:
         """Whether a connection is open, as far as this side knows."""
-        connection = self._connection
-        return connection is not None and not connection.is_closed()
+        return self._wire.connected
 
     @property
     def host_key(self) -> str | None:
         """The guest's public host key: pinned from the start, or as first seen."""
-        return self._seen_key
+        return self._wire.host_key
 
     def disconnect(self) -> None:
         """Close the connection without waiting for a peer that may be gone. The next command makes a new one."""
         with self._lock:
-            connection, tunnel = self._connection, self._tunnel
-            self._connection = self._tunnel = None
-        for each in (connection, tunnel):
-            if each is not None:
-                loop.shared().run(_abort(each), 1.0)
-
-    # What runs in the loop.
+            if self._wire.connection is not None:
+                loop.shared().run(self._wire.abort(), 1.0)
 
     def _result(
         self, future: Future[T], deadline: Deadline, what: str, watch: Callable[[], None] | None, every: timedelta
@@ -258,218 +163,3 @@ class Ssh:
         finally:
             if not future.done():
                 future.cancel()
-
-    async def _connect(self, endpoint: Endpoint, deadline: Deadline, retry: bool) -> None:
-        seen = "nothing answered"
-        while True:
-            try:
-                async with asyncio.timeout(deadline.seconds):
-                    self._connection = await self._attempt(endpoint)
-                    return
-            except TimeoutError:
-                raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline: {seen}") from None
-            except asyncssh.HostKeyNotVerifiable as error:
-                raise HostKeyMismatch(
-                    f"{self.name}: {endpoint} answered with another host key: {error.reason}",
-                    operation="connect",
-                    hint="another guest or service holds this address",
-                ) from error
-            except asyncssh.PermissionDenied as error:
-                raise Unreachable(
-                    f"{self.name}: {endpoint} refused user {self.login.user!r} with {self.login.private_key}: "
-                    f"{error.reason}",
-                    operation="connect",
-                    hint="the seed was not applied, or the image's access settings are wrong",
-                ) from error
-            except (OSError, asyncssh.Error) as error:
-                seen = str(error) or type(error).__name__
-            if not retry or deadline.seconds < _RETRY:
-                raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline: {seen}", operation="connect")
-            await asyncio.sleep(_RETRY)
-
-    async def _attempt(self, endpoint: Endpoint) -> asyncssh.SSHClientConnection:
-        options: dict[str, Any] = {
-            "username": self.login.user,
-            "client_keys": [str(self.login.private_key)],
-            "known_hosts": _known(endpoint, self._seen_key),
-            "config": [],
-            "agent_path": None,
-            "preferred_auth": "publickey",
-            "keepalive_interval": KEEPALIVE_INTERVAL,
-            "keepalive_count_max": KEEPALIVE_COUNT,
-            "compression_algs": None,
-            "gss_auth": False,
-            "gss_kex": False,
-        }
-        if self.login.jump is not None:
-            self._tunnel = await _tunnel(self.login.jump)
-            options["tunnel"] = self._tunnel
-        else:
-            options["sock"] = await _answering(endpoint)
-        connection = await asyncssh.connect(endpoint.address, endpoint.port, **options)
-        if self._seen_key is None:
-            key = connection.get_server_host_key()
-            self._seen_key = key.export_public_key().decode().strip() if key else None
-        return connection
-
-    async def _process(self, command: str) -> asyncssh.SSHClientProcess[bytes]:
-        connection = self._connection
-        if connection is None:
-            raise ConnectionLost(f"{self.name}: the connection was closed")
-        try:
-            return await connection.create_process(command, encoding=None)
-        except (OSError, asyncssh.Error) as error:
-            raise ConnectionLost(
-                f"{self.name}: the connection broke before `{_short(command)}` began: {error}"
-            ) from error
-
-    async def _run(self, command: str, deadline: Deadline, stdin: bytes, limit: int) -> Outcome:
-        process: asyncssh.SSHClientProcess[bytes] | None = None
-        out, err = _Kept(limit), _Kept(limit)
-        try:
-            async with asyncio.timeout(deadline.seconds):
-                process = await self._process(command)
-                await asyncio.gather(
-                    _feed(process.stdin, stdin), _drain(process.stdout, out), _drain(process.stderr, err)
-                )
-                await process.wait_closed()
-        except TimeoutError:
-            raise CommandTimeout(
-                f"{self.name}: `{_short(command)}` did not end by its deadline; it had printed "
-                f"{_tail(out.bytes())!r} and {_tail(err.bytes())!r}"
-            ) from None
-        except (OSError, asyncssh.Error) as error:
-            raise ConnectionLost(f"{self.name}: the connection broke during `{_short(command)}`: {error}") from error
-        finally:
-            if process is not None:
-                _end(process)
-        status = process.returncode
-        if status is None:
-            raise ConnectionLost(
-                f"{self.name}: the connection broke during `{_short(command)}`; it had printed {_tail(out.bytes())!r}"
-            )
-        return Outcome(status, out.bytes(), err.bytes(), out.cut or err.cut)
-
-    async def _converse(self, command: str, questions: int, deadline: Deadline) -> tuple[Stamp, ...]:
-        process: asyncssh.SSHClientProcess[bytes] | None = None
-        stamps: list[Stamp] = []
-        try:
-            async with asyncio.timeout(deadline.seconds):
-                process = await self._process(command)
-                for _ in range(questions):
-                    sent = time.time()
-                    process.stdin.write(b"\n")
-                    answer = await process.stdout.readline()
-                    received = time.time()
-                    if not answer.endswith(b"\n"):
-                        raise ConnectionLost(
-                            f"{self.name}: `{_short(command)}` ended after {len(stamps)} of {questions} answers: "
-                            f"{_tail(await process.stderr.read(_CHUNK))!r}"
-                        )
-                    stamps.append(Stamp(sent, received, answer.rstrip(b"\n")))
-                process.stdin.write_eof()
-                return tuple(stamps)
-        except TimeoutError:
-            raise CommandTimeout(
-                f"{self.name}: `{_short(command)}` gave {len(stamps)} of {questions} answers by its deadline"
-            ) from None
-        except (OSError, asyncssh.Error) as error:
-            raise ConnectionLost(
-                f"{self.name}: `{_short(command)}` was lost after {len(stamps)} of {questions} answers: {error}"
-            ) from error
-        finally:
-            if process is not None:
-                _end(process)
-
-
-_RETRY = 0.25
-
-# How long a port may stay silent before it is asked anew. slirp accepts for a guest that is not up yet and then backs
-# off, so an old attempt would be answered late.
-_SILENCE = 2.0
-
-
-async def _answering(endpoint: Endpoint) -> socket.socket:
-    """A connected socket on which the peer has begun to speak."""
-    running = asyncio.get_running_loop()
-    found = await running.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(_SILENCE):
-            await running.sock_connect(sock, address)
-            spoke = asyncio.Event()
-            running.add_reader(sock, spoke.set)
-            try:
-                await spoke.wait()
-            finally:
-                running.remove_reader(sock)
-        if not sock.recv(1, socket.MSG_PEEK):
-            raise ConnectionResetError(f"{endpoint} hung up before it said anything")
-    except TimeoutError:
-        sock.close()
-        raise ConnectionRefusedError(f"{endpoint} said nothing for {_SILENCE:.0f} s") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
-
-
-async def _tunnel(jump: Jump) -> asyncssh.SSHClientConnection:
-    keys: dict[str, Any] = {"client_keys": [str(jump.private_key)]} if jump.private_key else {}
-    return await asyncssh.connect(
-        jump.endpoint.address,
-        jump.endpoint.port,
-        username=jump.user,
-        known_hosts=str(jump.known_hosts),
-        config=[],
-        keepalive_interval=KEEPALIVE_INTERVAL,
-        keepalive_count_max=KEEPALIVE_COUNT,
-        **keys,
-    )
-
-
-def known_hosts(endpoint: Endpoint, host_key: str) -> str:
-    """The known_hosts line that pins ``host_key`` for ``endpoint`` (sshd(8), "SSH_KNOWN_HOSTS FILE FORMAT")."""
-    return f"[{endpoint.address}]:{endpoint.port} {host_key}\n{endpoint.address} {host_key}\n"
-
-
-def _known(endpoint: Endpoint, host_key: str | None) -> asyncssh.SSHKnownHosts | None:
-    return asyncssh.import_known_hosts(known_hosts(endpoint, host_key)) if host_key else None
-
-
-async def _feed(writer: asyncssh.SSHWriter[bytes], data: bytes) -> None:
-    try:
-        for start in range(0, len(data), _CHUNK):
-            writer.write(data[start : start + _CHUNK])
-            await writer.drain()
-        writer.write_eof()
-    except (BrokenPipeError, ConnectionResetError):
-        pass  # the command did not care to read it all; its status tells the rest
-
-
-async def _drain(reader: asyncssh.SSHReader[bytes], kept: _Kept) -> None:
-    while data := await reader.read(_CHUNK):
-        kept.add(data)
-
-
-def _end(process: asyncssh.SSHClientProcess[bytes]) -> None:
-    """Kill what still runs and let go of the channel; on a dead connection both do nothing."""
-    if process.returncode is None:
-        with contextlib.suppress(OSError):
-            process.kill()
-    process.close()
-
-
-async def _abort(connection: asyncssh.SSHClientConnection) -> None:
-    connection.abort()
-
-
-def _short(command: str) -> str:
-    return command if len(command) <= 160 else f"{command[:120]} ... {command[-30:]}"
-
-
-def _tail(data: bytes) -> str:
-    return data[-200:].decode("utf-8", "backslashreplace")
