@@ -18,6 +18,8 @@ from harness.plugin.evidence import Loan
 # A first guest of a shape boots cold: about a minute under emulation, several on a busy machine.
 PATIENCE = timedelta(minutes=12)
 
+SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons")
+
 
 @dataclass(slots=True)
 class Lender:
@@ -25,6 +27,8 @@ class Lender:
 
     slots: Slots
     """Where guests come from; while it waits for capacity it asks for idle ones back."""
+    seen: dict[str, str] = field(default_factory=dict)
+    """What a guest here said it is: its kernel, its integration services' versions; for the report."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
@@ -117,9 +121,16 @@ class Lender:
         if shape not in guests:
             self._make_room(for_shape=shape)
             guests[shape] = self.slots.fresh(shape, Deadline.after(PATIENCE))
+            self._look_at(guests[shape])
         guest = guests[shape]
         self._loans.append(Loan.of(guest))
         return guest
+
+    def _look_at(self, guest: Guest) -> None:
+        """Ask the first guest, once, what the report should say about it."""
+        if not self.seen:
+            versions = {name: guest.services.version(name) for name in SERVICES}
+            self.seen = {"kernel": guest.kernel.version()} | {name: seen for name, seen in versions.items() if seen}
 
     def _hold(self, guest: Guest) -> Guest:
         self._own.append(guest)

@@ -9,7 +9,6 @@ import pytest
 from allure_commons import plugin_manager
 from allure_pytest.listener import AllureListener
 
-from harness.backends.model import HostFacts
 from harness.image.model import Image
 from harness.lab import Lab
 from harness.plugin.evidence import Attachment
@@ -82,13 +81,16 @@ class Results:
             build=image.build_id or "",
             kernel=image.labels.get("kernel", ""),
             release=release or "",
-            hosts=tuple(_host(column, image) for column in columns),
+            hosts=tuple(_host(column) for column in columns),
         )
         environment.write(self._folder.results, record, self._redactor)
 
 
 def crashed(folder: RunFolder, worker: str, nodeid: str, message: str) -> Record:
-    """The result and the record of a test whose worker died in the middle of it."""
+    """The result and the record of a test whose worker died in the middle of it.
+
+    The message is xdist's own and names worker and test; secrets were revealed in the dead worker alone.
+    """
     identity = results.write_crashed_worker(folder.results, worker, message)
     if identity is None:
         return Record(None, "", nodeid, "", status="failed", reason=message)
@@ -97,9 +99,9 @@ def crashed(folder: RunFolder, worker: str, nodeid: str, message: str) -> Record
     )
 
 
-def _host(column: Column, image: Image) -> environment.HostRecord:
-    facts: HostFacts = column.host.facts
-    services = {name: version for name, version in image.labels.items() if name in _SERVICES}
+def _host(column: Column) -> environment.HostRecord:
+    facts = column.host.facts
+    seen = column.lender.seen
     return environment.HostRecord(
         name=column.host.name,
         pool=column.host.pool,
@@ -109,11 +111,9 @@ def _host(column: Column, image: Image) -> environment.HostRecord:
         accel=facts.accelerated,
         twin=facts.twin,
         details=facts.details,
-        services=services,
+        kernel=seen.get("kernel", ""),
+        services={name: version for name, version in seen.items() if name != "kernel"},
     )
-
-
-_SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons")
 
 
 def _register(config: pytest.Config, plugin: object) -> None:
