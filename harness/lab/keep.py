@@ -128,6 +128,11 @@ def warm(store: Store, lab: Path, host: str) -> set[str]:
     return {row["machine"] for row in rows}
 
 
+def warm_anywhere(store: Store) -> set[str]:
+    """The machines that are warm slots, of all labs and hosts."""
+    return {row["machine"] for row in store.rows("SELECT machine FROM warm")}
+
+
 def _guest(row: Row) -> KeptGuest:
     return KeptGuest(
         id=row["id"],

@@ -317,7 +317,10 @@ class Slots:
             return
         self._adopted = True
         current = made_with(self.hypervisor.facts(deadline))
-        known = keep.warm(self.run.store, self.run.lab.path, self.host.name)
+        store = self.run.store
+        kept = {guest.id for guest in Kept(store).all()}
+        self._shelf.sweep(keep.warm_anywhere(store), kept, self.run.lab.limits.expiry)
+        known = keep.warm(store, self.run.lab.path, self.host.name)
         for record in self._shelf.records():
             if record.machine not in known:
                 continue  # of another lab file on this host, or being kept for somebody

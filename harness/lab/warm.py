@@ -11,7 +11,9 @@ import json
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +86,20 @@ class Shelf:
     def drop(self, name: str) -> None:
         """Forget a slot: record, key and seed."""
         shutil.rmtree(self.folder / name, ignore_errors=True)
+
+    def sweep(self, machines: AbstractSet[str], names: AbstractSet[str], older: timedelta) -> None:
+        """Drop what killed processes left: keys and seeds of guests that are no more.
+
+        Args:
+            machines: those that are warm slots; a record of another one is of no use.
+            names: kept guests: their keys are needed.
+            older: what is younger may belong to a run that lives.
+        """
+        for path in self.folder.glob("*"):
+            record = _read(path / "slot.json")
+            needed = path.name in names or (record is not None and record.machine in machines)
+            if not needed and self._now() - path.stat().st_mtime > older.total_seconds():
+                self.drop(path.name)
 
 
 def surplus(records: list[Record], *, most: int, memory: Size) -> list[Record]:

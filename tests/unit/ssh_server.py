@@ -33,6 +33,7 @@ class SshServer:
         client = asyncssh.generate_private_key("ssh-ed25519")
         self.key_file = folder / "client"
         client.write_private_key(str(self.key_file))
+        self.key_file.chmod(0o600)
         (folder / "authorized").write_bytes(client.export_public_key())
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.logins = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from harness.lab import Run, load_lab
 from harness.lab.keep import Kept, warm
 from harness.lab.slots import Slots
 from harness.lab.store import open_store
-from harness.lab.warm import Record, surplus
+from harness.lab.warm import Record, Shelf, surplus
 from tests.unit.fake_host import InstantGuest, MemoryHost
 
 IMAGE = Image("test", "d" * 64, {Format.QCOW2: Path("disk.qcow2")}, Size(GiB))
@@ -250,6 +251,26 @@ def test_surplus_counts_slots_and_memory():
     records = [Record(str(at), "m", "i", None, "w", "h", memory=GiB, used=float(at)) for at in range(5)]
     assert {record.name for record in surplus(records, most=10, memory=Size(3 * GiB))} == {"0", "1"}
     assert {record.name for record in surplus(records, most=1, memory=Size(9 * GiB))} == {"0", "1", "2", "3"}
+
+
+def test_what_killed_processes_left_on_the_shelf_is_swept(tmp_path):
+    """Keys of guests that are no more, once no living run can need them."""
+    shelf = Shelf(tmp_path, now=lambda: time.time() + 7200)
+    for name in ("slot", "kept", "killed", "reaped"):
+        (tmp_path / name).mkdir()
+    for name in ("slot", "reaped"):
+        shelf.put(Record(name, f"machine of {name}", "i", None, "w", "h", 1, 0.0))
+    shelf.sweep({"machine of slot"}, {"kept"}, timedelta(hours=3))
+    assert len(list(tmp_path.iterdir())) == 4
+    shelf.sweep({"machine of slot"}, {"kept"}, timedelta(hours=1))
+    assert {path.name for path in tmp_path.iterdir()} == {"slot", "kept"}
+
+
+def test_a_record_that_cannot_be_read_is_no_slot(tmp_path):
+    """Half written, or of another version."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "slot.json").write_text('{"name": "a"')
+    assert list(Shelf(tmp_path).records()) == []
 
 
 def test_a_kept_guest_outlives_the_run_and_is_no_slot_any_more(run, host):
