@@ -1,0 +1,5 @@
+"""``python -m harness.cli`` is ``interop``."""
+
+from harness.cli import main
+
+main()

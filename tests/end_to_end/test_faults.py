@@ -1,0 +1,138 @@
+"""Faults in the middle of a run: each is one clear message on the right side, and nothing done before is lost."""
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.core import Deadline, Pending, wait_for
+from harness.core.waiting import pause
+from harness.image.variant import variant
+
+MISBEHAVING = """
+    import pytest
+
+    @pytest.mark.check("ACME-010")
+    @pytest.mark.changes_guest
+    def test_loses_its_network(guest):
+        guest.shell("nohup sh -c 'sleep 1; ip link set eth0 down' >/dev/null 2>&1 &")
+        guest.run(["sleep", "60"])
+
+    @pytest.mark.check("ACME-011")
+    @pytest.mark.changes_guest
+    def test_fills_its_disk(guest):
+        filled = guest.run(["dd", "if=/dev/zero", "of=/fill", "bs=1M"], check=False)
+        assert b"No space left" in filled.stderr
+        assert guest.run(["true"]).status == 0
+        assert False, "evidence is wanted"
+
+    @pytest.mark.check("ACME-012")
+    @pytest.mark.changes_guest
+    def test_prints_rubbish(guest):
+        guest.shell("head -c 3000000 /dev/urandom > /dev/ttyS0")
+        assert guest.run(["head", "-c", "1000", "/dev/urandom"]).text is not None
+        assert False, "evidence is wanted"
+
+    @pytest.mark.check("ACME-013")
+    @pytest.mark.changes_guest
+    def test_panics(guest):
+        guest.shell("nohup sh -c 'sleep 1; echo c > /proc/sysrq-trigger' >/dev/null 2>&1 &")
+        guest.run(["sleep", "60"])
+
+    @pytest.mark.check("ACME-014")
+    def test_the_next_one_is_fine(guest):
+        assert guest.run(["true"]).status == 0
+"""
+
+PATIENT = """
+    import pytest
+
+    @pytest.mark.check("ACME-020")
+    def test_done_before(guest):
+        assert guest.run(["true"]).status == 0
+
+    @pytest.mark.check("ACME-021")
+    def test_takes_long(guest):
+        print("ready to be interrupted", flush=True)
+        guest.run(["sleep", "120"])
+
+    @pytest.mark.check("ACME-022")
+    def test_never_reached(guest):
+        assert guest.run(["true"]).status == 0
+"""
+
+
+def test_a_guest_that_misbehaves_spoils_only_its_own_test(run):
+    """A dead network is the product's failure, a panic the guest's; the next test has a guest that works."""
+    done = run(source=MISBEHAVING)
+    found = {done.number(result): result for result in done.results}
+    fault = {
+        check: next((label["value"] for label in result["labels"] if label["name"] == "fault"), "none")
+        for check, result in found.items()
+    }
+    assert fault == {
+        "ACME-010": "product",
+        "ACME-011": "product",
+        "ACME-012": "product",
+        "ACME-013": "guest",
+        "ACME-014": "none",
+    }, done.output
+    assert "network" in found["ACME-010"]["statusDetails"]["message"]
+    assert "sysrq triggered crash" in found["ACME-013"]["statusDetails"]["message"]
+    for path in done.folder.rglob("*-attachment.txt"):
+        assert path.stat().st_size <= 5 << 20, "evidence is bounded"
+        assert "\0" not in path.read_text(encoding="utf-8")
+
+
+def test_a_guest_that_never_boots_is_the_guests_fault(run, image):
+    """A kernel without an init panics: the message says so, long before a boot's deadline."""
+    broken = variant(image, kernel_arguments="init=/nonexistent rdinit=/nonexistent panic=0")
+    done = run("--image", broken.digest, source="def test_it(guest): ...")
+    assert done.checks("broken"), done.output
+    assert any("panic" in result["statusDetails"]["message"].lower() for result in done.results), done.output
+    assert "1 guest" in done.output
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, times):
+    """Ctrl-C once finishes cleanly, with the results so far; twice leaves at once, and the reaper knows the rest."""
+    pytester.makepyfile(PATIENT)
+    before = qemus()
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--report-dir", "out"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "ready to be interrupted" in line:
+                break
+        for _ in range(times):
+            process.send_signal(signal.SIGINT)
+            if times > 1:
+                pause(0.3)
+        output = "".join(lines) + process.communicate(timeout=120)[0]
+    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    done = list((pytester.path / "out").glob("*/results/*-result.json"))
+    assert any("ACME-020" in path.read_text() for path in done), output
+    reaped = subprocess.run([sys.executable, "-m", "harness.cli", "reap"], capture_output=True, text=True, check=False)
+    assert reaped.returncode == 0, reaped.stdout + reaped.stderr
+
+    def gone():
+        left = qemus() - before
+        return Pending(f"processes {sorted(left)}") if left else True
+
+    wait_for("every QEMU of the run to be gone", gone, Deadline.after(30), fault=AssertionError)
+
+
+def qemus() -> set[int]:
+    """The process ids of all QEMUs that run a guest."""
+    found = set()
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = entry.read_bytes().decode(errors="replace")
+        except OSError:
+            continue  # it ended meanwhile
+        if "qemu-system" in words and "guest=" in words:
+            found.add(int(entry.parent.name))
+    return found
