@@ -1,0 +1,56 @@
+"""Which backends the contract is run on, and the little about each that no protocol says.
+
+A backend joins by one entry of :data:`BACKENDS`. Whatever its entry leaves out is skipped with that reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tests.contract import kvm
+
+if TYPE_CHECKING:
+    from harness.guest import Guest
+    from tests.contract.site import Site
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One backend.
+
+    Args:
+        lab: the lab that has a host of it when the command line names none.
+        host: that host.
+        service: the systemd unit of the integration service that answers the host.
+        question: what EXCHANGE is asked.
+        answered: whether an answer to it names this guest.
+        foreign: makes a machine without our mark on the host, by other means than ours; yields its id, removes it.
+        present: whether that machine still is there.
+        processes: on this controller, the processes that run a machine; None where they run elsewhere.
+    """
+
+    lab: str
+    host: str
+    service: str
+    question: str
+    answered: Callable[[str, Guest], bool]
+    foreign: Callable[[Site], AbstractContextManager[str]] | None = None
+    present: Callable[[Site, str], bool] | None = None
+    processes: Callable[[str], list[int]] | None = None
+
+
+BACKENDS = {
+    "kvm": Column(
+        lab="local",
+        host="kvm",
+        service="qemu-guest-agent.service",
+        question="guest-get-host-name",
+        answered=lambda answer, guest: guest.name in answer,
+        foreign=kvm.foreign,
+        present=kvm.present,
+        processes=kvm.processes,
+    ),
+}

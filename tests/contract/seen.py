@@ -1,0 +1,50 @@
+"""What a session of the contract saw, as plain values: outcomes by test, verbs by name, the host's own words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+_LONGEST = 2000
+
+
+@dataclass(slots=True)
+class Seen:
+    """Collected while the tests run."""
+
+    run: str | None = None
+    host: dict[str, Any] = field(default_factory=dict)
+    verbs: dict[str, Any] = field(default_factory=dict)
+    capabilities: list[str] = field(default_factory=list)
+    tests: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def note(self, report: pytest.TestReport) -> None:
+        """Keep the worst of a test's phases."""
+        name = report.nodeid.rpartition("/")[2]
+        entry = self.tests.setdefault(name, {"outcome": "passed", "seconds": 0.0})
+        entry["seconds"] = round(entry["seconds"] + report.duration, 3)
+        if report.skipped and entry["outcome"] == "passed":
+            entry |= {"outcome": "skipped", "why": _reason(report)}
+        elif report.failed:
+            entry |= {"outcome": "failed", "why": _message(report)}
+
+    def plain(self) -> dict[str, Any]:
+        """The whole, ready for JSON."""
+        return {
+            "run": self.run,
+            "host": self.host,
+            "capabilities": self.capabilities,
+            "verbs": self.verbs,
+            "tests": self.tests,
+        }
+
+
+def _reason(report: pytest.TestReport) -> str:
+    return str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr).removeprefix("Skipped: ")
+
+
+def _message(report: pytest.TestReport) -> str:
+    crash = getattr(report.longrepr, "reprcrash", None)
+    return str(crash.message if crash else report.longrepr)[:_LONGEST]
