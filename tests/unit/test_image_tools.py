@@ -1,0 +1,70 @@
+"""Long tools: their progress, their end, and full disks."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.core import Deadline, LabError, MiB, Size
+from harness.core.process import run
+from harness.image.tools import share_of, space_for, watched
+from tests.unit.tiny_images import soon
+
+
+def python(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+def test_percentages_become_shares() -> None:
+    shares: list[float] = []
+    program = "print('    (25.00/100%)', end='\\r', flush=True); print('    (100.00/100%)')"
+    watched(python(program), soon(), share_of(shares.append))
+    assert shares[-1] == 1.0
+
+
+def test_a_failure_quotes_the_tools_last_words() -> None:
+    with pytest.raises(LabError, match=r"ended with 3: the reason"):
+        watched(python("import sys; print('the reason', file=sys.stderr); sys.exit(3)"), soon(), lambda _: None)
+
+
+def test_a_tool_that_overruns_is_ended_with_its_children(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    program = (
+        "import subprocess, sys; child = subprocess.Popen(['sleep', '1000']); "
+        f"open({str(pid)!r}, 'w').write(str(child.pid)); child.wait()"
+    )
+    with pytest.raises(LabError, match="did not finish"):
+        watched(python(program), Deadline.after(2), lambda _: None)
+    state = Path(f"/proc/{pid.read_text()}/stat")
+    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+
+
+def test_a_missing_tool_is_named() -> None:
+    with pytest.raises(LabError, match="no-such-tool"):
+        watched(["/no-such-tool"], soon(), lambda _: None)
+
+
+def test_work_that_cannot_fit_is_refused_before_it_begins(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LabError, match=f"not enough space in {tmp_path}.*about 1024 TiB needed"),
+        space_for("a test", tmp_path, Size(1 << 50)),
+    ):
+        pytest.fail("should not have begun")
+
+
+def test_our_own_write_to_a_full_disk_names_folder_and_need(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LabError, match=f"no space left in {tmp_path}.*1 MiB needed"),
+        space_for("a test", tmp_path, MiB),
+    ):
+        Path("/dev/full").write_bytes(b"x")
+
+
+def test_a_tools_write_to_a_full_disk_names_folder_and_need(tmp_path: Path) -> None:
+    with pytest.raises(LabError, match=f"no space left in {tmp_path}"), space_for("a test", tmp_path, MiB):
+        run(["dd", "if=/dev/zero", "of=/dev/full", "count=1"], soon())
+
+
+def test_other_errors_pass_through(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), space_for("a test", tmp_path, MiB):
+        (tmp_path / "nothing").read_bytes()
