@@ -66,7 +66,7 @@ class Site:
         self.run = run
         self.folder = folder
         self.log = Log()
-        self.witness = Witness(run.ledger(host))
+        self.witness: Witness = Witness(run.ledger(host))
         self._find_image = find_image
         self._numbers = itertools.count(1)
         self._leases: dict[str, list[Lease]] = {}
@@ -84,6 +84,12 @@ class Site:
         """A connection of its own."""
         context = registry.Context(self.host.name, self.run.owner, self.witness, scratch(self.host), self.image)
         return observed_host(registry.find(self.host.backend).connect(self.host.settings, context), self.log)
+
+    def reconnect(self) -> None:
+        """Let go of the shared connection; the next use makes a new one, with the present ledger."""
+        if "hypervisor" in self.__dict__:
+            self.hypervisor.close()
+            del self.__dict__["hypervisor"]
 
     @cached_property
     def image(self) -> Image:

@@ -75,12 +75,22 @@ VERBS = [
 
 
 @pytest.fixture(scope="module")
-def held(request: pytest.FixtureRequest, site: Any) -> Iterator[Any]:
-    """A machine in one state, for all verbs in turn: none of these may change it."""
-    made = site.create()
-    _bring_to(made, request.param, site.deadline())
-    yield made
-    site.destroy(made)
+def zoo(site: Any) -> Iterator[dict[PowerState, Any]]:
+    """A machine in each state, made when it is first asked for."""
+    machines: dict[PowerState, Any] = {}
+    yield machines
+    for made in machines.values():
+        site.destroy(made)
+
+
+@pytest.fixture
+def held(request: pytest.FixtureRequest, site: Any, zoo: dict[PowerState, Any]) -> Any:
+    """The machine in one state: no test here may change it."""
+    if request.param not in zoo:
+        made = site.create()
+        zoo[request.param] = made
+        _bring_to(made, request.param, site.deadline())
+    return zoo[request.param]
 
 
 def _bring_to(machine: Any, state: PowerState, deadline: Deadline) -> None:

@@ -1,0 +1,157 @@
+"""Two guests of one host on the network where guests meet: frames get through, and only where they should."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from harness.backends.capabilities import Capability
+
+pytestmark = pytest.mark.proves(Capability.PEER_NETWORK)
+
+
+def mac_of(guest):
+    """The MAC of the NIC that meets others."""
+    return guest.machine.spec.nics[1].mac
+
+
+def address_of(guest):
+    """Its bare IPv4 address."""
+    return guest.machine.spec.nics[1].address.split("/")[0]
+
+
+@pytest.fixture
+def pair(guest, other):
+    """Both guests, their NICs up."""
+    for each in (guest, other):
+        each.nics.set_up(mac_of(each), True)
+    return guest, other
+
+
+def test_guests_reach_each_other(pair):
+    """Both ways; and each sees the other's MAC address, not somebody's between."""
+    one, two = pair
+    assert one.nics.ping(address_of(two), by=mac_of(one), count=5).lost == 0
+    assert two.nics.ping(address_of(one), by=mac_of(two), count=5).lost == 0
+    assert one.nics.neighbours()[address_of(two)].mac == mac_of(two)
+    assert two.nics.neighbours()[address_of(one)].mac == mac_of(one)
+
+
+SERVE = """
+import socket, sys
+with socket.create_server((sys.argv[1], 8123)) as server:
+    server.settimeout(60)
+    peer, _ = server.accept()
+    with peer, open("/run/received", "wb") as file:
+        while data := peer.recv(65536):
+            file.write(data)
+"""
+
+SEND = """
+import socket, sys, time
+for _ in range(60):
+    try:
+        peer = socket.create_connection((sys.argv[1], 8123), timeout=20)
+        break
+    except OSError:
+        time.sleep(0.5)
+with peer:
+    peer.sendall(bytes(range(256)) * 4096)
+"""
+
+
+def test_what_is_sent_arrives_whole(pair):
+    """A megabyte over TCP, every byte of it."""
+    one, two = pair
+    with ThreadPoolExecutor(1) as pool:
+        receiving = pool.submit(one.run, ["python3", "-", address_of(one)], stdin=SERVE.encode())
+        two.run(["python3", "-", address_of(one)], stdin=SEND.encode())
+        receiving.result(120)
+    assert one.files.read("/run/received") == bytes(range(256)) * 4096
+    one.files.remove("/run/received")
+
+
+@pytest.mark.proves(Capability.LINK_STATE)
+def test_a_pulled_cable_keeps_frames_away(site, pair):
+    """Until it is plugged in again."""
+    one, two = pair
+    two.machine.link(mac_of(two), False, site.deadline())
+    assert one.nics.ping(address_of(two), by=mac_of(one), count=2).received == 0
+    two.machine.link(mac_of(two), True, site.deadline())
+    two.nics.wait_carrier(mac_of(two), True, site.deadline(60))
+    assert one.nics.ping(address_of(two), by=mac_of(one), count=5).received > 0
+
+
+@pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD)
+def test_a_vlan_separates_guests_of_one_network(site, pair):
+    """In one VLAN they meet; from another, nothing comes through, in either direction."""
+    one, two = pair
+    leases = []
+    vlan = [site.nic(site.name("vlan"), 1, leases) for _ in range(2)]
+    here, there = (replace(nic, network=replace(nic.network, vlan=101)) for nic in vlan)
+    one.machine.attach_nic(here, site.deadline())
+    two.machine.attach_nic(there, site.deadline())
+    try:
+        for each, nic in ((one, here), (two, there)):
+            await_nic(site, each, nic.mac)
+        # Of a subnet of their own, so that no other NIC answers for them.
+        one.shell(f"ip address replace 198.18.7.1/24 dev {one.nics.by_mac(here.mac).name}")
+        two.shell(f"ip address replace 198.18.7.2/24 dev {two.nics.by_mac(there.mac).name}")
+        assert one.nics.ping("198.18.7.2", by=here.mac, count=5).received > 0
+        two.machine.detach_nic(there.mac, site.deadline())
+        apart = replace(there, network=replace(there.network, vlan=102))
+        two.machine.attach_nic(apart, site.deadline())
+        await_nic(site, two, apart.mac)
+        two.shell(f"ip address replace 198.18.7.2/24 dev {two.nics.by_mac(apart.mac).name}")
+        one.nics.forget_neighbours(here.mac)
+        assert one.nics.ping("198.18.7.2", by=here.mac, count=2).received == 0
+        assert two.nics.ping("198.18.7.1", by=apart.mac, count=2).received == 0
+    finally:
+        one.machine.detach_nic(here.mac, site.deadline())
+        two.machine.detach_nic(there.mac, site.deadline())
+        for lease in leases:
+            lease.release()
+
+
+@pytest.mark.proves(Capability.MTU, Capability.NIC_HOT_ADD)
+def test_a_network_with_jumbo_frames_carries_them(site, pair):
+    """Whole, and no larger ones than it says."""
+    one, two = pair
+    leases = []
+    nics = [site.nic(site.name("mtu"), 1, leases) for _ in range(2)]
+    here, there = (replace(nic, network=replace(nic.network, name="jumbo", mtu=4000)) for nic in nics)
+    one.machine.attach_nic(here, site.deadline())
+    two.machine.attach_nic(there, site.deadline())
+    try:
+        for each, nic, address in ((one, here, "198.18.9.1/24"), (two, there, "198.18.9.2/24")):
+            await_nic(site, each, nic.mac)
+            name = each.nics.by_mac(nic.mac).name
+            each.shell(f"ip link set {name} mtu 4000 && ip address replace {address} dev {name}")
+        ping = ["ping", "-n", "-q", "-c", "2", "-W", "2", "-M", "do", "-s"]
+        assert one.run([*ping, str(4000 - 28), "198.18.9.2"], check=False).status == 0
+        for each, nic in ((one, here), (two, there)):
+            each.shell(f"ip link set {each.nics.by_mac(nic.mac).name} mtu 6000", check=False)
+        assert one.run([*ping, str(6000 - 28), "198.18.9.2"], check=False).status != 0
+    finally:
+        one.machine.detach_nic(here.mac, site.deadline())
+        two.machine.detach_nic(there.mac, site.deadline())
+        for lease in leases:
+            lease.release()
+
+
+def await_nic(site, guest, mac):
+    """Wait until a NIC that was plugged in shows, and switch it on."""
+    from tests.contract.test_contract_nics_and_links import find_nic
+
+    find_nic(guest, mac, site.deadline(60))
+    guest.nics.set_up(mac, True)
+    guest.nics.wait_carrier(mac, True, site.deadline(60))
+
+
+def test_a_hundred_pings_in_a_row_come_back(pair):
+    """What every check of a network takes for granted."""
+    one, two = pair
+    pings = one.nics.ping(address_of(two), by=mac_of(one), count=100)
+    assert (pings.sent, pings.lost) == (100, 0)

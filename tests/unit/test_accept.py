@@ -1,0 +1,153 @@
+"""Accepting a host: what the contract saw becomes a masked file and a page that is honest about what was seen."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from harness.cli import accept as cli
+from harness.core import LabError, UsageError
+from harness.lab import accept
+from harness.lab.load import load_lab
+
+RAW = {
+    "run": "0123456789",
+    "host": {
+        "product": "QEMU/libvirt",
+        "version": "7.2.22",
+        "build": "QEMU 7.2.22, libvirt 9.0.0",
+        "accelerated": "kvm",
+        "twin": False,
+        "backend": "kvm",
+        "details": {"kernel": "6.1", "host name": "kvm7", "uri": "qemu+ssh://root@kvm7.lab.example/system"},
+    },
+    "capabilities": ["PAUSE", "BIOS"],
+    "verbs": {
+        "start": {"calls": 3, "worked": 2, "median_seconds": 0.41, "longest_seconds": 1.0, "raised": {"WrongState": 1}},
+        "nmi": {"calls": 1, "worked": 0, "median_seconds": None, "longest_seconds": None, "raised": {"OSError": 1}},
+    },
+    "tests": {
+        "test_contract_power.py::test_a_new_machine_is_off[kvm]": {"outcome": "passed", "seconds": 0.1},
+        "test_contract_power.py::test_uefi[kvm]": {"outcome": "skipped", "seconds": 0.0, "why": "no UEFI"},
+        "test_contract_power.py::test_nmi[kvm]": {
+            "outcome": "failed",
+            "seconds": 0.1,
+            "why": "kvm7.lab.example refused root at 192.0.2.7 with hunter2secret",
+        },
+    },
+}
+
+
+@pytest.fixture
+def seen():
+    """What the contract saw of one host."""
+    return accept.told(RAW, [], "2026-01-02")
+
+
+def test_outcomes_are_counted_and_failures_are_surprises(seen):
+    """So is what a verb should never raise; what the contract provokes is none."""
+    assert seen.tests == {"passed": 1, "failed": 1, "skipped": 1}
+    assert seen.skipped == {"uefi[kvm]": "no UEFI"}
+    assert len(seen.surprises) == 2
+    assert seen.surprises[0].startswith("nmi[kvm]: ")
+    assert seen.surprises[1] == "nmi raised OSError (1 of 1 calls)"
+
+
+def test_what_was_left_behind_is_a_surprise():
+    """Though it was reaped."""
+    told = accept.told(RAW, ["machine contract-1"], "2026-01-02")
+    assert told.surprises[-1] == "left behind and reaped: machine contract-1"
+
+
+def test_a_file_is_read_back_as_it_was_written(seen, tmp_path):
+    """Nothing is lost on the way."""
+    path = tmp_path / seen.file_name
+    path.write_text(seen.text())
+    assert accept.read(path) == seen
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 99}'])
+def test_a_file_of_another_kind_is_refused(text, tmp_path):
+    """It is named."""
+    path = tmp_path / "other.json"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=r"other\.json"):
+        accept.read(path)
+
+
+def test_the_page_tells_apart_what_was_seen_where(seen):
+    """A verb that only failed was not seen; one seen on twins alone is said to be so."""
+    twin = replace(seen, host=seen.host | {"build": "stand-in", "twin": True})
+    text = accept.page([seen, twin])
+    assert "| `start` | 0.41 s | 0.41 s |  |" in text
+    assert "| `NmiInjector.nmi` | - | - | not seen yet |" in text
+    assert "| `start` | 0.41 s | twin only |" in accept.page([twin])
+    assert "nmi raised OSError" in text
+
+
+def test_the_page_has_a_row_for_every_verb_of_the_protocol():
+    """Those of the ledger and of the console are no verbs of a host."""
+    shown = {name for _, names in accept.verbs() for name, _ in names}
+    assert {"create", "start", "Pausable.pause", "HostClock.clock", "FileCopy.copy_file"} <= shown
+    assert not {name for name in shown if name.startswith(("Ledger", "Creation", "Console"))}
+
+
+def test_the_page_in_the_documentation_is_that_of_the_files_kept():
+    """`make docs` writes it."""
+    docs = Path(__file__).resolve().parents[2] / "docs"
+    kept = [accept.read(path) for path in sorted((docs / "accepted").glob("*.json"))]
+    assert kept
+    assert (docs / "seen-on.md").read_text() == accept.page(kept)
+
+
+def test_secrets_names_and_addresses_do_not_reach_the_file(seen, tmp_path, monkeypatch):
+    """Neither from the lab file nor from what a failure says; versions stay."""
+    lab_file = tmp_path / "lab.yaml"
+    lab_file.write_text(
+        "hosts:\n  far:\n    backend: kvm\n    uri: qemu+ssh://root@kvm7.lab.example/system\n"
+        "networks:\n  management:\n    kind: network\n    source: default\n    subnet: 192.0.2.0/24\n"
+    )
+    monkeypatch.setattr(accept, "accept", lambda *_: seen)
+    done = CliRunner().invoke(cli.command, [str(lab_file), "far", "--output", str(tmp_path / "out")])
+    assert done.exit_code == 1, done.output
+    (path,) = (tmp_path / "out").glob("*.json")
+    text = path.read_text()
+    for word in ("kvm7", "lab.example", "192.0.2.7", str(tmp_path)):
+        assert word not in text
+    assert json.loads(text)["host"]["version"] == "7.2.22"
+
+
+def test_a_host_that_surprised_nobody_is_accepted(seen, tmp_path, monkeypatch):
+    """Exit status 0, and the file's name says what it is about."""
+    monkeypatch.setattr(accept, "accept", lambda *_: replace(seen, surprises=[]))
+    done = CliRunner().invoke(cli.command, ["local", "kvm", "--output", str(tmp_path)])
+    assert done.exit_code == 0, done.output
+    assert [path.name for path in tmp_path.glob("*.json")] == ["kvm-qemu-7.2.22-libvirt-9.0.0-kvm.json"]
+
+
+def test_an_unknown_host_is_named_with_the_nearest():
+    """Before anything is opened."""
+    done = CliRunner().invoke(cli.command, ["local", "kvn"])
+    assert isinstance(done.exception, UsageError)
+    assert "kvm" in str(done.exception)
+
+
+def test_a_wheel_without_tests_says_so(monkeypatch):
+    """And where they are."""
+    monkeypatch.setattr(accept, "__file__", "/usr/lib/python3/site-packages/harness/lab/accept.py")
+    with pytest.raises(UsageError, match="not of the wheel") as caught:
+        accept.accept(load_lab("local"), load_lab("local").hosts["kvm"], "debian12")
+    assert "clone" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(("status", "error"), [(2, LabError), (3, LabError), (4, UsageError), (5, LabError)])
+def test_a_contract_that_was_not_run_to_its_end_is_no_acceptance(status, error, tmp_path):
+    """Interrupted, broken, not understood, or empty."""
+    import sys
+
+    with pytest.raises(error, match=str(status)):
+        accept._run([sys.executable, "-c", f"raise SystemExit({status})"], tmp_path)
