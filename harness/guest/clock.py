@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # bash >= 5 has the clock as a variable; elsewhere `date` costs a process start, which widens the uncertainty and is
 # seen in it. The monotonic clock, in nanoseconds, is the third line of /proc/timer_list ("now at N nsecs"), for root.
 _MONOTONIC = "{ read -r _; read -r _; read -r _ _ mono _; } </proc/timer_list"
-_SETTING = 5  # probes, before and after
+_SETTING = 5  # probes
 _BASH_FIRST = 'command -v bash >/dev/null && exec bash -c "$1"; exec sh -c "$1"'
 
 
@@ -118,14 +118,15 @@ class Clock:
         return tuple(self._sample(stamp, lag) for stamp in stamps)
 
     def set_from_host(self, *, timeout: timedelta = timedelta(minutes=1)) -> Offset:
-        """Set the guest's wall clock right, and say how right it is now.
+        """Set the guest's wall clock right; returns how wrong it was.
 
-        A host whose clock cannot be read is taken to agree with the controller's.
+        A host whose clock cannot be read is taken to agree with the controller's. What remains is the uncertainty and
+        the few milliseconds that the guest needs between reading and setting its clock.
         """
         wrong = self.offset(_SETTING, timeout=timeout)
         # Relative to the guest's own clock (GNU date), so that it does not matter how long the command takes to start.
         self._guest.run(["date", "-s", f"{-wrong.seconds:+.6f} seconds"], timeout=timeout)
-        return self.offset(_SETTING, timeout=timeout)
+        return wrong
 
     def _lag(self, deadline: Deadline) -> _Lag:
         """The host's clock against the controller's own, which stamps the probes."""

@@ -23,6 +23,11 @@ class _Server(asyncssh.SSHServer):
         self.owner.connections.append(conn)
         self.owner.logins += 1
 
+    def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
+        """Serve as a jump host, too."""
+        self.owner.jumps.append((dest_host, dest_port))
+        return True
+
 
 class SshServer:
     """Serves in a thread of its own, so that the code under test keeps its own loop."""
@@ -38,6 +43,7 @@ class SshServer:
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.logins = 0
         self.commands = 0
+        self.jumps: list[tuple[str, int]] = []
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()

@@ -87,9 +87,9 @@ def test_setting_right_moves_the_clock_by_what_it_is_off():
             self.ahead += float(argv[2].removesuffix(" seconds"))
 
     guest = Guest(FakeHost(ahead=3.0), -900.0, [(0.001, 0.002)])
-    left = Clock(guest).set_from_host()
+    was = Clock(guest).set_from_host()
     assert guest.ahead == pytest.approx(3.0, abs=0.01)
-    assert abs(left.seconds) < 0.01
+    assert was.seconds == pytest.approx(-903.0, abs=0.01)
 
 
 def test_date_moves_by_fractions_of_a_second():

@@ -13,7 +13,15 @@ import pytest
 
 from harness.backends.model import Endpoint
 from harness.core import Deadline
-from harness.guest.ssh import CommandTimeout, ConnectionLost, HostKeyMismatch, Ssh, Unreachable
+from harness.guest.ssh import (
+    CommandTimeout,
+    ConnectionLost,
+    HostKeyMismatch,
+    Jump,
+    Ssh,
+    Unreachable,
+    known_hosts,
+)
 from tests.unit.ssh_server import SshServer
 
 
@@ -164,6 +172,37 @@ def test_a_port_that_accepts_and_stays_silent_is_unreachable_by_the_deadline(ser
         ssh = Ssh("guest", lambda _: Endpoint("127.0.0.1", silent.getsockname()[1]), server.login)
         with pytest.raises(Unreachable, match="no ssh at"):
             ssh.run("true", soon(3))
+
+
+@pytest.fixture
+def jump_host(tmp_path):
+    (tmp_path / "jump").mkdir()
+    host = SshServer(tmp_path / "jump")
+    yield host
+    host.close()
+
+
+def through(jump_host, server, folder, host_key: str) -> Ssh:
+    pinned = folder / "jump_known_hosts"
+    pinned.write_text(known_hosts(jump_host.endpoint, host_key))
+    jump = Jump(jump_host.endpoint, "root", pinned, jump_host.key_file)
+    return Ssh("guest", lambda _: server.endpoint, replace(server.login, jump=jump))
+
+
+def test_a_guest_may_be_reached_through_a_jump_host(jump_host, server, tmp_path):
+    """Both hosts prove who they are."""
+    ssh = through(jump_host, server, tmp_path, jump_host.login.host_key)
+    assert ssh.run("echo far", soon()).stdout == b"far\n"
+    assert jump_host.jumps == [(server.endpoint.address, server.endpoint.port)]
+    ssh.disconnect()
+
+
+def test_a_jump_host_with_another_key_is_not_passed(jump_host, server, tmp_path):
+    """Nothing is sent through a stranger."""
+    ssh = through(jump_host, server, tmp_path, server.login.host_key)
+    with pytest.raises(HostKeyMismatch):
+        ssh.run("true", soon())
+    assert (jump_host.jumps, server.logins) == ([], 0)
 
 
 def test_what_watches_may_end_the_wait(ssh):
