@@ -10,51 +10,26 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import NicSpec, PowerState, PublishedImage, Shape
-from harness.backends.protocol import Checkpointed, Hypervisor, Machine
+from harness.backends.model import NicSpec, PowerState, Shape
+from harness.backends.protocol import Checkpointed, Hypervisor, LeaseLost
 from harness.core import Deadline, GiB, GuestError, InteropError, LabError, Size
-from harness.guest import Guest, Identity
+from harness.guest import Guest, NetworkDead
 from harness.guest.ssh import known_hosts
 from harness.image import Image
 from harness.lab import keep
 from harness.lab.connect import scratch
 from harness.lab.keep import Kept, KeptGuest
-from harness.lab.leases import Lease
+from harness.lab.making import TIDY, Maker, Slot
 from harness.lab.models import Host
-from harness.lab.outfit import Outfit, Outfitter, SeedExtra
+from harness.lab.outfit import SeedExtra
 from harness.lab.run import Run
 from harness.lab.warm import CHECKPOINT, Record, Shelf, made_with, surplus, wanted
-
-# For stopping and destroying one machine.
-_TIDY = timedelta(minutes=2)
-# A slot's addresses may be another process's at the moment: then another slot serves, without waiting.
-_ADDRESSES = timedelta(seconds=1)
 
 # What is kept on an embedded host between runs. A checkpoint takes as much disk as its guest used of its memory.
 MOST_SLOTS = 10
 MOST_MEMORY = Size(12 * GiB)
-
-
-@dataclass(slots=True)
-class _Slot:
-    """A guest that the harness made, whether lent or not."""
-
-    guest: Guest
-    folder: Path
-    wanted: str
-    leases: tuple[Lease, ...] = ()
-    capacity: Lease | None = None
-    record: Record | None = None  # on the shelf: it survives this run
-    warm: bool = False  # it has the checkpoint
-    lent: bool = False
-    spare: tuple[Lease, ...] = ()  # of NICs that the borrower may attach
-
-    @property
-    def machine(self) -> Machine:
-        return self.guest.machine
 
 
 @dataclass(slots=True)
@@ -66,23 +41,29 @@ class Slots:
         host: the host, as the lab names it.
         hypervisor: its driver.
         image: what the guests boot.
-        meanwhile: called while waiting for capacity: a chance to give back what is idle.
     """
 
     run: Run
     host: Host
     hypervisor: Hypervisor
     image: Image
-    meanwhile: Callable[[], object] | None = None
-    _slots: list[_Slot] = field(default_factory=list, init=False)
-    _published: PublishedImage | None = field(default=None, init=False)
+    _slots: list[Slot] = field(default_factory=list, init=False)
     _shelf: Shelf = field(init=False)
-    _outfitter: Outfitter = field(init=False)
+    _maker: Maker = field(init=False)
     _adopted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._shelf = Shelf(scratch(self.host) / "slots")
-        self._outfitter = Outfitter(self.run, self.host, self.image, self._shelf.folder)
+        self._maker = Maker(self.run, self.host, self.hypervisor, self.image, self._shelf)
+
+    @property
+    def meanwhile(self) -> Callable[[], object] | None:
+        """Called while waiting for capacity: a chance to give back what is idle."""
+        return self._maker.meanwhile
+
+    @meanwhile.setter
+    def meanwhile(self, value: Callable[[], object] | None) -> None:
+        self._maker.meanwhile = value
 
     # What the rest of the harness calls.
 
@@ -105,11 +86,14 @@ class Slots:
         self._adopt(deadline)
         purpose = wanted(self.image, shape, self.host)
         for slot in [each for each in self._slots if each.warm and not each.lent and each.wanted == purpose]:
-            if not self._addressed(slot):
+            if not self._maker.addressed(slot):
                 continue
+            slot.capacity = slot.capacity or self._maker.capacity(shape, deadline)
             try:
-                return self._revert(slot, shape, deadline)
-            except (GuestError, LabError):
+                return self._revert(slot, deadline)
+            except LeaseLost:
+                raise
+            except (GuestError, LabError, NetworkDead):
                 # Whatever is wrong with it, a cold boot tells whether it is the checkpoint or the host.
                 self._destroy(slot)
                 if deadline.expired:
@@ -158,7 +142,7 @@ class Slots:
         slot = self._of(guest)
         # Two leases a spare NIC at most, so their number never names one that is out already.
         at = len(guest.identity.nics) + len(slot.spare)
-        nic, leases = self._outfitter.spare(guest.name, at, guest.shape, deadline)
+        nic, leases = self._maker.outfitter.spare(guest.name, at, guest.shape, deadline)
         slot.spare += leases
         return nic
 
@@ -180,11 +164,9 @@ class Slots:
             self._destroy(slot)
             return
         guest.disconnect()
-        slot.machine.stop(Deadline.after(_TIDY))
+        slot.machine.stop(Deadline.after(TIDY))
         slot.lent = False
-        # Its addresses stay leased: they are of no use to others while the slot may come back with them.
-        self._free_spare(slot)
-        self._free_capacity(slot)
+        self._maker.rest(slot)
 
     def keep(self, guest: Guest, span: timedelta, why: str) -> KeptGuest:
         """Leave a guest running with its addresses and capacity after this run, for a closer look.
@@ -198,7 +180,7 @@ class Slots:
             LabError: the host no longer knows where its ssh is.
         """
         slot = self._of(guest)
-        endpoint = slot.machine.endpoint(Deadline.after(_TIDY))
+        endpoint = slot.machine.endpoint(Deadline.after(TIDY))
         pinned = slot.folder / "known_hosts"
         pinned.write_text(known_hosts(endpoint, guest.ssh.host_key) if guest.ssh.host_key else "")
         kept = KeptGuest(
@@ -214,13 +196,10 @@ class Slots:
             account=guest.identity.login.user,
             why=why,
         )
-        Kept(self.run.store).add(
-            kept, self.run.leases, [*slot.leases, *slot.spare, *([slot.capacity] if slot.capacity else [])]
-        )
+        Kept(self.run.store).add(kept, self.run.leases, slot.held)
         if slot.record:
             # It is somebody's now: no later run may revert it under their hands.
-            (slot.folder / "slot.json").unlink(missing_ok=True)
-            self._forget_warm(slot)
+            self._maker.forget_warm(slot)
         self._slots.remove(slot)
         guest.disconnect()
         return kept
@@ -236,8 +215,8 @@ class Slots:
             try:
                 if slot.record:
                     slot.guest.disconnect()
-                    slot.machine.stop(Deadline.after(_TIDY))
-                    self._give_back(slot)
+                    slot.machine.stop(Deadline.after(TIDY))
+                    self._maker.give_back(slot)
                     self._slots.remove(slot)
                 else:
                     self._destroy(slot)
@@ -246,13 +225,15 @@ class Slots:
         if problems:
             raise problems[0]
 
-    # Slots.
+    # How they come and go.
 
-    def _revert(self, slot: _Slot, shape: Shape, deadline: Deadline) -> Guest:
-        slot.capacity = slot.capacity or self._capacity(shape, deadline)
+    def _revert(self, slot: Slot, deadline: Deadline) -> Guest:
         machine, guest = slot.machine, slot.guest
         assert isinstance(machine, Checkpointed)
         guest.disconnect()
+        for name in machine.checkpoints(deadline):
+            if name != CHECKPOINT:
+                machine.drop_checkpoint(name, deadline)  # a borrower's
         machine.revert(CHECKPOINT, deadline)
         guest.wait_ready(deadline)
         # A restored clock is as old as its checkpoint. What looks at clocks gets a guest that was booted.
@@ -286,7 +267,7 @@ class Slots:
         slot.lent = True
         return guest
 
-    def _keep_warm(self, slot: _Slot, shape: Shape, deadline: Deadline) -> None:
+    def _keep_warm(self, slot: Slot, shape: Shape, deadline: Deadline) -> None:
         identity = slot.guest.identity
         slot.record = self._shelf.put(
             Record(
@@ -325,8 +306,8 @@ class Slots:
             if record.machine not in known:
                 continue  # of another lab file on this host, or being kept for somebody
             try:
-                machine = self.hypervisor.open(record.machine, deadline)
-                slot = self._adoptee(record, machine)
+                slot = self._maker.reopen(record, deadline)
+                machine = slot.machine
                 if not isinstance(machine, Checkpointed) or CHECKPOINT not in machine.checkpoints(deadline):
                     raise LabError("it has lost its checkpoint", host=self.host.name, operation="revert")
             except LabError:
@@ -337,91 +318,16 @@ class Slots:
             elif machine.view(deadline).state is not PowerState.OFF:
                 machine.stop(deadline)  # its last run was killed
 
-    def _adoptee(self, record: Record, machine: Machine) -> _Slot:
-        folder = self._shelf.folder / record.name
-        login = self._outfitter.login(folder, record.host_key)
-        identity = Identity(record.name, record.machine_id, machine.spec.nics, login)
-        guest = Guest(machine, self.hypervisor, self.image, identity)
-        return _Slot(guest, folder, record.wanted, record=record, warm=True)
-
-    def _addressed(self, slot: _Slot) -> bool:
-        """Whether the slot's addresses are ours, or could be leased."""
-        if not slot.leases:
-            try:
-                slot.leases = self._outfitter.again(slot.guest.identity, Deadline.after(_ADDRESSES))
-            except LabError:
-                return False
-        return True
-
-    # Machines.
-
-    def _create(self, kind: str, shape: Shape, deadline: Deadline, extra: SeedExtra | None = None) -> _Slot:
-        capacity = self._capacity(shape, deadline)
-        try:
-            self._published = self._published or self.hypervisor.publish(self.image, deadline)
-            outfit = self._outfitter.make(kind, shape, self._published, deadline, extra)
-        except BaseException:
-            capacity.release()
-            raise
-        try:
-            machine = self.hypervisor.create(outfit.spec, deadline)
-        except BaseException:
-            capacity.release()
-            self._undress(outfit)
-            raise
-        guest = Guest(machine, self.hypervisor, self.image, outfit.identity)
-        slot = _Slot(guest, outfit.folder, "", outfit.leases, capacity)
+    def _create(self, kind: str, shape: Shape, deadline: Deadline, extra: SeedExtra | None = None) -> Slot:
+        slot = self._maker.create(kind, shape, deadline, extra)
         self._slots.append(slot)
         return slot
 
-    def _undress(self, outfit: Outfit) -> None:
-        for lease in outfit.leases:
-            lease.release()
-        self._shelf.drop(outfit.identity.name)
+    def _destroy(self, slot: Slot) -> None:
+        self._slots.remove(slot)
+        self._maker.destroy(slot)
 
-    def _destroy(self, slot: _Slot) -> None:
-        """Remove a machine and all that was its own. What the host refuses to remove stays in the journal."""
-        if slot in self._slots:
-            self._slots.remove(slot)
-        slot.guest.disconnect()
-        try:
-            if slot.record:
-                self._forget_warm(slot)
-            slot.machine.destroy(Deadline.after(_TIDY))
-        finally:
-            self._give_back(slot)
-            self._shelf.drop(slot.guest.name)
-
-    def _forget_warm(self, slot: _Slot) -> None:
-        keep.drop_warm(self.run.store, self.run.lab.path, self.host.name, slot.machine.id)
-
-    def _free_capacity(self, slot: _Slot) -> None:
-        if slot.capacity:
-            slot.capacity.release()
-            slot.capacity = None
-
-    def _free_spare(self, slot: _Slot) -> None:
-        for lease in slot.spare:
-            lease.release()
-        slot.spare = ()
-
-    def _give_back(self, slot: _Slot) -> None:
-        self._free_spare(slot)
-        self._free_capacity(slot)
-        for lease in slot.leases:
-            lease.release()
-        slot.leases = ()
-
-    def _capacity(self, shape: Shape, deadline: Deadline) -> Lease:
-        return self.run.leases.capacity(
-            self.host,
-            deadline.sooner(self.run.lab.limits.wait),
-            vcpus=max(shape.vcpus, shape.max_vcpus or 0),
-            memory=Size(max(shape.memory, shape.max_memory or 0)),
-            meanwhile=self.meanwhile,
-        )
-
-    def _of(self, guest: Guest) -> _Slot:
+    def _of(self, guest: Guest) -> Slot:
         for slot in self._slots:
             if slot.guest is guest:
                 return slot

@@ -6,6 +6,7 @@ import itertools
 
 from harness.backends.capabilities import Capability
 from harness.backends.model import HostFacts, PowerState, PublishedImage
+from harness.backends.protocol import LeaseLost
 from harness.core import GiB, LabError
 
 
@@ -20,10 +21,13 @@ class MemoryMachine:
         self.names: list[str] = []
         self.gone = False
         self.broken: set[str] = set()
+        self.lease_lost = False
 
     def _did(self, verb: str) -> None:
         if self.gone:
             raise LabError(f"{self.id} is gone")
+        if self.lease_lost:
+            raise LeaseLost("not yours any more")
         if verb in self.broken:
             raise LabError(f"{verb} failed")
         self.verbs.append(verb)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends.model import Firmware, PowerState, Shape
+from harness.backends.protocol import LeaseLost
 from harness.core import Deadline, GiB, LabError, Size
 from harness.image.model import Access, Format, Image, SeedNetwork
 from harness.lab import Run, load_lab
@@ -29,7 +30,7 @@ def soon() -> Deadline:
 def _own_places(tmp_path, monkeypatch):
     monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
     monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("harness.lab.slots.Guest", InstantGuest)
+    monkeypatch.setattr("harness.lab.making.Guest", InstantGuest)
     monkeypatch.setattr(InstantGuest, "sick", set())
 
 
@@ -175,6 +176,36 @@ def test_a_slot_that_does_not_come_back_is_replaced(slots, host):
     other = slots.fresh(Shape(), soon())
     assert other.machine is not guest.machine
     assert guest.machine.gone
+
+
+def test_a_slot_is_not_given_up_for_want_of_room(slots, host, run):
+    """Capacity is nobody's fault but the lab's."""
+    guest = slots.fresh(Shape(), soon())
+    slots.release(guest)
+    limits = run.lab.hosts["kvm"].limits
+    other = run.leases.capacity(run.lab.hosts["kvm"], soon(), vcpus=limits[0], memory=Size(1))
+    with pytest.raises(LabError, match="waited"):
+        slots.fresh(Shape(), Deadline.after(0.2))
+    other.release()
+    assert slots.fresh(Shape(), soon()) is guest
+
+
+def test_a_lost_lease_destroys_nothing(slots, host):
+    """Who may not act any more leaves everything to whoever may."""
+    guest = slots.fresh(Shape(), soon())
+    slots.release(guest)
+    guest.machine.lease_lost = True
+    with pytest.raises(LeaseLost):
+        slots.fresh(Shape(), soon())
+    assert not guest.machine.gone
+
+
+def test_checkpoints_of_a_borrower_go_before_the_next_one(slots):
+    """Only the slot's own is there again."""
+    guest = slots.fresh(Shape(), soon())
+    guest.machine.checkpoint("mine", soon(), memory=True)
+    slots.release(guest)
+    assert slots.fresh(Shape(), soon()).machine.names == ["warm"]
 
 
 def test_warm_slots_survive_their_run_where_the_host_is_embedded(host):
