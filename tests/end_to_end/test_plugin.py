@@ -1,5 +1,9 @@
 """The plugin as its users meet it."""
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 GREETING = """
@@ -89,3 +93,31 @@ def test_a_foreign_host_fixture_stays_foreign(run):
     done = run(source=source)
     assert done.status == pytest.ExitCode.OK
     assert not done.results
+
+
+def test_a_failed_guest_is_kept_for_a_closer_look(run):
+    """``--keep failed`` leaves it running, the user logs in by the real client, and gives it back."""
+    source = """
+        import pytest
+
+        @pytest.mark.check("ACME-030")
+        def test_leaves_a_trace(guest):
+            guest.files.write("/run/trace", b"seen by the one who looks")
+            assert False
+    """
+    done = run("--keep", "failed:30m", source=source)
+    kept = re.search(r"interop guest ssh (\S+?)`", done.output)
+    assert kept, done.output
+    assert kept[1] in interop("guest", "list")
+    assert "seen by the one who looks" in interop("guest", "ssh", kept[1], "cat", "/run/trace")
+    interop("guest", "release", kept[1])
+    assert kept[1] not in interop("guest", "list")
+
+
+def interop(*words: str) -> str:
+    """The command's output; it must succeed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *words], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, f"{words}: {done.stdout}{done.stderr}"
+    return done.stdout
