@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -13,7 +12,7 @@ from harness.backends.model import Shape
 from harness.backends.protocol import Hypervisor, Machine
 from harness.core import Deadline, GuestError, InteropError
 from harness.guest import panic, ready
-from harness.guest import probe as framing
+from harness.guest.batch import Batch
 from harness.guest.clock import Clock
 from harness.guest.console import SerialConsole
 from harness.guest.cpus import Cpus
@@ -176,9 +175,9 @@ class Guest:
         Raises:
             ProbeFailed: one of them cannot be read or parsed; names it.
         """
-        token = secrets.token_hex(16)
-        done = self.run(["sh", "-s"], stdin=framing.script(probes, token), timeout=timeout, check=False)
-        parts = framing.results(probes, token, done.stdout, done.stderr, self.name)
+        batch = Batch(probes)
+        done = self.run(batch.argv, stdin=batch.script, timeout=timeout, check=False)
+        parts = batch.results(done.stdout, done.stderr, self.name)
         return tuple(probe.value(part, self.name) for probe, part in zip(probes, parts, strict=True))
 
     # Connection.

@@ -1,21 +1,22 @@
-"""Facts of a guest, many for one round trip.
+"""Facts of a guest: how one is read and parsed. :mod:`harness.guest.batch` reads many for one round trip.
 
-A :class:`Probe` says how one fact is read and parsed. :func:`script` puts many of them into one shell script and
-:func:`results` takes its output apart again. Nothing here is cached: a fact is as old as the call that read it.
+Nothing here is cached: a fact is as old as the call that read it.
 """
 
 from __future__ import annotations
 
-import re
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from harness.core import GuestError
 from harness.guest.result import Result
 
 T = TypeVar("T")
+
+CAT = ("cat", "--")
+"""What reads a file; a batch reads neighbouring ones in one process."""
 
 
 class ProbeFailed(GuestError):
@@ -41,7 +42,7 @@ class Probe(Generic[T]):
     @staticmethod
     def file(path: str, parse: Callable[[bytes], T], *, name: str = "") -> Probe[T]:
         """A file's content. Many of these in one batch cost the guest hardly more than one."""
-        return Probe(name or path, ("cat", "--", path), parse)
+        return Probe(name or path, (*CAT, path), parse)
 
     @staticmethod
     def maybe_file(path: str, parse: Callable[[bytes | None], T], *, name: str = "") -> Probe[T]:
@@ -88,39 +89,3 @@ def _by_path(data: bytes) -> dict[str, bytes]:
         if nul:
             found.setdefault(path.decode("utf-8", "surrogateescape"), []).append(rest)
     return {path: b"".join(lines) for path, lines in found.items()}
-
-
-def script(probes: Sequence[Probe[Any]], token: str) -> bytes:
-    """A POSIX shell script that runs every probe and frames what each prints, on stdout and on stderr alike.
-
-    Before each probe's output stands ``token`` and a space, after it ``token``, the status and a newline. The token
-    must be unguessable: it reaches the guest by stdin, so it shows in no process list and can be in no output.
-    """
-    lines = [f"m() {{ printf '{token} %s\\n' \"$1\"; printf '{token} %s\\n' \"$1\" >&2; }}", "m begin"]
-    for probe in probes:
-        lines += [f"{shlex.join(probe.argv)} </dev/null", "m $?"]
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
-
-
-def results(probes: Sequence[Probe[Any]], token: str, stdout: bytes, stderr: bytes, guest: str) -> list[Result]:
-    """Take the output of :func:`script` apart.
-
-    Raises:
-        ProbeFailed: a frame is missing; names the first fact that has none.
-    """
-    outs, errs = _frames(token, stdout), _frames(token, stderr)
-    if len(outs) < len(probes) or len(errs) < len(probes):
-        missing = probes[min(len(outs), len(errs))]
-        raise ProbeFailed(
-            f"{guest}: {missing.name}: `{shlex.join(missing.argv)}` did not end properly, or printed without end: "
-            f"{stderr[-300:].decode('utf-8', 'backslashreplace')!r}"
-        )
-    return [
-        Result(probe.argv, status, out, err) for probe, (out, status), (err, _) in zip(probes, outs, errs, strict=True)
-    ]
-
-
-def _frames(token: str, data: bytes) -> list[tuple[bytes, int]]:
-    pieces = re.split(rf"{token} (\w+)\n".encode(), data)
-    # pieces: before, "begin", output, status, output, status, ..., rest
-    return [(pieces[at], int(pieces[at + 1])) for at in range(2, len(pieces) - 1, 2)]

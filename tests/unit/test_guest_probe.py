@@ -6,19 +6,16 @@ import subprocess
 
 import pytest
 
-from harness.guest.probe import Probe, ProbeFailed, results, script
-
-TOKEN = "0123456789abcdef"
+from harness.guest.batch import Batch
+from harness.guest.probe import Probe, ProbeFailed
 
 
 def read_all(*probes: Probe, limit: int | None = None):
     """What a guest does with the script, done by this machine's shell."""
-    done = subprocess.run(["sh", "-s"], input=script(probes, TOKEN), capture_output=True, timeout=30, check=False)
-    stdout = done.stdout[:limit]
-    return [
-        probe.value(part, "g")
-        for probe, part in zip(probes, results(probes, TOKEN, stdout, done.stderr, "g"), strict=True)
-    ]
+    batch = Batch(probes)
+    done = subprocess.run(batch.argv, input=batch.script, capture_output=True, timeout=30, check=False)
+    parts = batch.results(done.stdout[:limit], done.stderr, "g")
+    return [probe.value(part, "g") for probe, part in zip(probes, parts, strict=True)]
 
 
 def raw(*argv: str, accept: tuple[int, ...] = (0,)) -> Probe[bytes]:
@@ -90,6 +87,43 @@ def test_a_missing_file_is_a_failure_or_none_as_asked(tmp_path):
     assert read_all(empty, missing) == [b"", None]
     with pytest.raises(ProbeFailed, match="No such file"):
         read_all(Probe.file(str(tmp_path / "missing"), bytes))
+
+
+def test_neighbouring_files_cost_one_process(tmp_path):
+    """And keep their own contents: binary, empty, without a newline at the end."""
+    contents = [b"\0\xff\n", b"", b"no newline", b"\n\n", b"sh\0-s\0", bytes(range(256))]
+    probes = []
+    for at, content in enumerate(contents):
+        (tmp_path / str(at)).write_bytes(content)
+        probes.append(Probe.file(str(tmp_path / str(at)), bytes))
+    assert read_all(*probes, raw("echo", "x"), *probes) == [*contents, b"x\n", *contents]
+    assert Batch(probes).script.count(b"cat --") == 1
+
+
+def test_a_missing_file_among_others_is_blamed_alone(tmp_path):
+    """By the reader's own complaint; the others have their contents."""
+    (tmp_path / "there").write_text("1")
+    there, missing = Probe.file(str(tmp_path / "there"), int), Probe.file(str(tmp_path / "missing"), bytes)
+    with pytest.raises(ProbeFailed, match=r"(?s)/missing: .*ended with 1.*No such file"):
+        read_all(there, missing, there)
+    tolerant = Probe(missing.name, missing.argv, bytes, accept=(0, 1))
+    assert read_all(there, tolerant, there) == [1, b"", 1]
+
+
+def test_files_with_odd_names_are_read_too(tmp_path):
+    """On their own."""
+    odd = tmp_path / "it's odd"
+    odd.write_text("2")
+    (tmp_path / "even").write_text("1")
+    even, odd_probe = Probe.file(str(tmp_path / "even"), int), Probe.file(str(odd), int)
+    assert read_all(even, odd_probe, even, even) == [1, 2, 1, 1]
+
+
+def test_the_kernels_own_files_are_read_like_any_other():
+    """They have no size to go by."""
+    cmdline, version = read_all(Probe.file("/proc/cmdline", bytes), Probe.file("/proc/version", bytes))
+    assert version.startswith(b"Linux version ")
+    assert cmdline.endswith(b"\n")
 
 
 def test_files_by_pattern_come_as_one_mapping(tmp_path):
