@@ -221,8 +221,11 @@ class ShutdownRequest(Protocol):
         """Ask once; returns when the request was accepted (a reboot is proved by a new boot id)."""
 
 
-class GuestIgnored(InteropError):
-    """The host passed a request on and the guest did nothing about it in time."""
+class GuestIgnored(InteropError, AssertionError):
+    """The host passed a request on and the guest did nothing about it in time.
+
+    A finding about the product, unless a check expects it: hence an assertion.
+    """
 
 
 @runtime_checkable
