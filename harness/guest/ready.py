@@ -14,9 +14,11 @@ if TYPE_CHECKING:
     from harness.guest.guest import Guest
 
 # One handshake of an emulated guest that is still booting takes seconds; a guest that dies in it must not cost minutes.
-_HANDSHAKE = 20.0
+_HANDSHAKE = 30.0
 # A connection that broke while guest and network live is back within this.
-_COMES_BACK = 12.0
+_COMES_BACK = 20.0
+# Where a server answers, the network lives: a login may only be slow, on a machine that has too much to do.
+_LOGS_IN = 90.0
 _CONSOLE_ANSWERS = 20.0
 
 # cloud-init's stages are units, so that systemd has not finished starting while one of them runs; asking
@@ -123,7 +125,7 @@ def diagnose(guest: Guest, cause: GuestError) -> GuestError | NetworkDead:
     """What became of a guest whose ssh was lost; the serial console is asked.
 
     Returns:
-        What to raise: :class:`GuestPanic`, :class:`GuestHung`, :class:`NetworkDead`; or ``cause`` itself when the guest
+        What to raise: :class:`GuestPanic`, :class:`GuestHung`, :class:`NetworkDead`, or ``cause`` itself when the guest
         answers again, so that only the connection was lost.
     """
     guest.disconnect()
@@ -132,20 +134,39 @@ def diagnose(guest: Guest, cause: GuestError) -> GuestError | NetworkDead:
         state = guest.machine.view(Deadline.after(_HANDSHAKE)).state
         if state is not PowerState.RUNNING:
             return GuestError(f"{cause.message}; its machine is {state.value}", operation=cause.operation)
-        try:
-            guest.ssh.connect(Deadline.after(_COMES_BACK))
-        except (Unreachable, HostKeyMismatch) as error:
-            why = error.message
-        else:
+        why = _out_of_reach(guest)
+        if why is None:
             return cause
         guest.check_console()
         if guest.death:
             return GuestPanic(guest.name, guest.death)
         return _ask_console(guest, why)
-    except GuestPanic as panic:
-        return panic
+    except (GuestPanic, GuestHung) as lost:
+        return lost
     except InteropError as error:
         return GuestError(f"{cause.message}; and the host could not say more: {error.message}", host=error.host)
+
+
+def _out_of_reach(guest: Guest) -> str | None:
+    """Why its network cannot be used; None when it answers again.
+
+    Raises:
+        GuestHung: its network lives, and yet nobody can log in.
+    """
+    try:
+        guest.ssh.connect(Deadline.after(_COMES_BACK))
+    except HostKeyMismatch as error:
+        return error.message
+    except Unreachable as error:
+        if not error.answered:
+            return error.message
+    else:
+        return None
+    try:
+        guest.ssh.connect(Deadline.after(_LOGS_IN))
+    except Unreachable as error:
+        raise GuestHung(f"its ssh server answers and lets nobody in: {error.message}") from error
+    return None
 
 
 def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:

@@ -129,7 +129,7 @@ class Ssh:
             try:
                 loop.shared().run(self._wire.connect(endpoint, deadline, retry), deadline.seconds)
             except TimeoutError as error:
-                raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline", operation="connect") from error
+                raise Unreachable(f"{self.name} at {endpoint}: no ssh by the deadline", operation="connect") from error
 
     @property
     def connected(self) -> bool:

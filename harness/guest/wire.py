@@ -31,7 +31,11 @@ class CommandTimeout(GuestError):
 
 
 class Unreachable(GuestError):
-    """No ssh connection could be made by the deadline."""
+    """No ssh connection could be made by the deadline. ``answered``: something spoke ssh there, so that the network
+    lives and only the login failed, or was too slow.
+    """
+
+    answered = False
 
 
 class HostKeyMismatch(LabError):
@@ -97,6 +101,8 @@ class Wire:
         """The guest's public host key: pinned from the start, or as first seen."""
         self.connection: asyncssh.SSHClientConnection | None = None
         self.tunnel: asyncssh.SSHClientConnection | None = None
+        self._answered = False
+        self._silence = _SILENCE
 
     @property
     def connected(self) -> bool:
@@ -113,13 +119,14 @@ class Wire:
     async def connect(self, endpoint: Endpoint, deadline: Deadline, retry: bool) -> None:
         """See :meth:`harness.guest.ssh.Ssh.connect`."""
         seen = "nothing answered"
+        self._answered = False
         while True:
             try:
                 async with asyncio.timeout(deadline.seconds):
                     self.connection = await self._attempt(endpoint)
                     return
             except TimeoutError:
-                raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline: {seen}") from None
+                raise self._unreachable(endpoint, f"no ssh by the deadline: {seen}") from None
             except asyncssh.HostKeyNotVerifiable as error:
                 raise HostKeyMismatch(
                     f"{self.name}: {endpoint} answered with another host key: {error.reason}",
@@ -127,17 +134,19 @@ class Wire:
                     hint="another guest or service holds this address",
                 ) from error
             except asyncssh.PermissionDenied as error:
-                raise Unreachable(
-                    f"{self.name}: {endpoint} refused user {self.login.user!r} with {self.login.private_key}: "
-                    f"{error.reason}",
-                    operation="connect",
-                    hint="the seed was not applied, or the image's access settings are wrong",
-                ) from error
+                refused = f"user {self.login.user!r} with {self.login.private_key} was refused: {error.reason}"
+                hint = "the seed was not applied, or the image's access settings are wrong"
+                raise self._unreachable(endpoint, refused, hint) from error
             except (OSError, asyncssh.Error) as error:
                 seen = str(error) or type(error).__name__
             if not retry or deadline.seconds < _RETRY:
-                raise Unreachable(f"{self.name}: no ssh at {endpoint} by the deadline: {seen}", operation="connect")
+                raise self._unreachable(endpoint, f"no ssh by the deadline: {seen}")
             await asyncio.sleep(_RETRY)
+
+    def _unreachable(self, endpoint: Endpoint, why: str, hint: str | None = None) -> Unreachable:
+        error = Unreachable(f"{self.name} at {endpoint}: {why}", operation="connect", hint=hint)
+        error.answered = self._answered
+        return error
 
     async def _attempt(self, endpoint: Endpoint) -> asyncssh.SSHClientConnection:
         options: dict[str, Any] = {
@@ -157,7 +166,9 @@ class Wire:
             self.tunnel = await _tunnel(self.login.jump)
             options["tunnel"] = self.tunnel
         else:
-            options["sock"] = await _answering(endpoint)
+            patience, self._silence = self._silence, min(self._silence * 1.5, _LONGEST_SILENCE)
+            options["sock"] = await _answering(endpoint, patience)
+            self._answered, self._silence = True, _SILENCE
         connection = await asyncssh.connect(endpoint.address, endpoint.port, **options)
         if self.host_key is None:
             key = connection.get_server_host_key()
@@ -239,12 +250,13 @@ class Wire:
 _RETRY = 0.25
 
 # How long a port may stay silent before it is asked anew. slirp accepts for a guest that is not up yet and then backs
-# off, so an old attempt would be answered late.
+# off, so an old attempt would be answered late; but a guest with too much to do needs its time, so each try gets more.
 _SILENCE = 2.0
+_LONGEST_SILENCE = 10.0
 
 
-async def _answering(endpoint: Endpoint) -> socket.socket:
-    """A connected socket on which the peer has begun to speak."""
+async def _answering(endpoint: Endpoint, patience: float) -> socket.socket:
+    """A connected socket on which the peer has begun to speak within ``patience`` seconds."""
     running = asyncio.get_running_loop()
     found = await running.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
     family, kind, protocol, _, address = found[0]
@@ -252,7 +264,7 @@ async def _answering(endpoint: Endpoint) -> socket.socket:
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(_SILENCE):
+        async with asyncio.timeout(patience):
             await running.sock_connect(sock, address)
             spoke = asyncio.Event()
             running.add_reader(sock, spoke.set)
@@ -264,7 +276,7 @@ async def _answering(endpoint: Endpoint) -> socket.socket:
             raise ConnectionResetError(f"{endpoint} hung up before it said anything")
     except TimeoutError:
         sock.close()
-        raise ConnectionRefusedError(f"{endpoint} said nothing for {_SILENCE:.0f} s") from None
+        raise ConnectionRefusedError(f"{endpoint} said nothing for {patience:.0f} s") from None
     except BaseException:
         sock.close()
         raise

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import shutil
 import socket
@@ -181,6 +182,7 @@ def test_a_machine_that_is_off_is_said_to_be_off(guest, machine, server):
 def impatient(monkeypatch):
     """Waits as long as tests can: what is waited for is certain here."""
     monkeypatch.setattr("harness.guest.ready._COMES_BACK", 0.5)
+    monkeypatch.setattr("harness.guest.ready._LOGS_IN", 0.5)
     monkeypatch.setattr("harness.guest.ready._CONSOLE_ANSWERS", 6.0)
 
 
@@ -195,6 +197,33 @@ def test_a_dead_network_is_the_products_failure_when_the_console_answers(guest, 
     assert isinstance(found, NetworkDead)
     assert isinstance(found, AssertionError)
     assert "lives, as its serial console answers" in str(found)
+
+
+def test_a_login_that_takes_too_long_is_no_dead_network(guest, machine, impatient):
+    """A server that speaks proves the network, however slow the guest is."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        machine.where = Endpoint("127.0.0.1", server.getsockname()[1])
+        stop = threading.Event()
+
+        def greet() -> None:
+            lines = []
+            server.settimeout(0.1)
+            while not stop.is_set():
+                with contextlib.suppress(TimeoutError):
+                    lines.append(server.accept()[0])
+                    lines[-1].sendall(b"SSH-2.0-slow\r\n")
+            for line in lines:
+                line.close()
+
+        slow = threading.Thread(target=greet)
+        slow.start()
+        try:
+            found = guest.diagnose(ConnectionLost("lost"))
+        finally:
+            stop.set()
+            slow.join()
+    assert isinstance(found, GuestHung)
+    assert "answers and lets nobody in" in found.message
 
 
 def test_a_guest_silent_on_both_lines_hangs(guest, machine, nobody, impatient):
@@ -227,7 +256,7 @@ def test_a_panic_ends_the_wait_for_a_boot(guest, machine, nobody):
 def test_a_guest_that_never_comes_shows_its_last_lines(guest, machine, nobody):
     """What was last seen on both lines."""
     machine.where, machine.port = nobody, Log(b"waiting for root device\n")
-    with pytest.raises(NotReady, match=r"(?s)no ssh at.*waiting for root device"):
+    with pytest.raises(NotReady, match=r"(?s)no ssh by.*waiting for root device"):
         guest.wait_ready(Deadline.after(1))
 
 
