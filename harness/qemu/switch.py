@@ -21,6 +21,7 @@ _TAG = 4
 _DOT1Q = b"\x81\x00"
 _LARGEST = 65536
 _TABLE_LIMIT = 4096  # a guest may invent source addresses without end
+_HEARD_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class _Port:
     plug: Plug
     cut: bool = False
     loss: float = 0.0
+    heard: dict[tuple[str, str], None] = field(default_factory=dict)
     counters: Counters = field(default_factory=Counters)
 
 
@@ -104,6 +106,7 @@ class Switch:
         _require_loopback(port)
         if port in self._ports:
             self._ports[port].plug = plug
+            self._ports[port].heard.clear()
             self._forget(port)
         else:
             self._ports[port] = _Port(plug)
@@ -126,6 +129,10 @@ class Switch:
     def counters(self, port: Address) -> Counters:
         """What has crossed a port so far."""
         return self._port(port).counters
+
+    def heard(self, port: Address) -> list[tuple[str, str]]:
+        """MAC and IP address of whoever announced itself on a port, by ARP or by IPv6 neighbour discovery."""
+        return list(self._port(port).heard)
 
     def ports(self) -> dict[Address, Plug]:
         """All plugged ports."""
@@ -171,6 +178,8 @@ class Switch:
             return
         if self._faulty(source) or _too_long(source, bare):
             return
+        if len(source.heard) < _HEARD_LIMIT and (announced := _announced(bare)):
+            source.heard[announced] = None
         network = source.plug.network
         if not bare[6] & 1 and len(self._learned) < _TABLE_LIMIT:
             self._learned[network, vlan, bare[6:12]] = sender
@@ -206,6 +215,16 @@ def _too_long(port: _Port, bare: bytes) -> bool:
         return False
     port.counters.dropped_mtu += 1
     return True
+
+
+def _announced(bare: bytes) -> tuple[str, str] | None:
+    """The sender of an ARP packet (RFC 826), or of a neighbour solicitation or advertisement (RFC 4861)."""
+    kind = bare[12:14]
+    if kind == b"\x08\x06" and len(bare) >= 42 and any(bare[28:32]):
+        return bare[22:28].hex(":"), str(ipaddress.IPv4Address(bare[28:32]))
+    if kind == b"\x86\xdd" and len(bare) >= 78 and bare[20] == 58 and bare[54] in {135, 136} and any(bare[22:38]):
+        return bare[6:12].hex(":"), str(ipaddress.IPv6Address(bare[22:38]))
+    return None
 
 
 def _untagged(frame: bytes) -> tuple[int, bytes]:

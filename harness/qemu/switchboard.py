@@ -78,6 +78,10 @@ class SwitchClient:
         """As :meth:`Switch.counters`."""
         return Counters(**self._ask("counters", port))
 
+    def heard(self, port: Address) -> list[tuple[str, str]]:
+        """As :meth:`Switch.heard`."""
+        return [(mac, address) for mac, address in self._ask("heard", port)]
+
     def close(self) -> None:
         """Hang up; ports stay plugged for as long as the switch has other clients."""
         self._file.close()
@@ -190,6 +194,8 @@ class _Server:
                 self._switch.lose(port, float(arguments["fraction"]))
             case "counters":
                 return asdict(self._switch.counters(port))
+            case "heard":
+                return self._switch.heard(port)
             case _:
                 raise QemuError(f"there is no verb {verb!r}")
         return None

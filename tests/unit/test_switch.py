@@ -155,3 +155,21 @@ def test_nothing_but_loopback_can_be_plugged(switch):
 def test_an_absurd_loss_is_refused(switch, station):
     with pytest.raises(QemuError, match="fraction"):
         switch.lose(station(ANNE).port, 1.5)
+
+
+def test_who_announces_itself_is_heard(switch, station):
+    anne = station(ANNE)
+    arp = b"\x00\x01\x08\x00\x06\x04\x00\x01" + ANNE + bytes([10, 77, 0, 5]) + bytes(6) + bytes([10, 77, 0, 1])
+    switch_frame = EVERYONE + ANNE + b"\x08\x06" + arp
+    anne.socket.sendto(switch_frame, switch.address)
+    switch.pump()
+    assert switch.heard(anne.port) == [("02:00:00:00:00:01", "10.77.0.5")]
+
+
+def test_a_replugged_port_forgets_what_was_heard(switch, station):
+    anne = station(ANNE)
+    arp = b"\x00\x01\x08\x00\x06\x04\x00\x01" + ANNE + bytes([10, 77, 0, 5]) + bytes(6) + bytes([10, 77, 0, 1])
+    anne.socket.sendto(EVERYONE + ANNE + b"\x08\x06" + arp, switch.address)
+    switch.pump()
+    switch.plug(anne.port, Plug("peers"))
+    assert switch.heard(anne.port) == []

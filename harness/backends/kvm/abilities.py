@@ -39,7 +39,7 @@ _ALWAYS = frozenset(
 def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
     """What the host can do with such a machine; sizes that may grow need room kept by the shape."""
     can = set(_ALWAYS)
-    if host.firmware:
+    if host.uefi:
         can.add(Capability.UEFI)
     if host.clock:
         can.add(Capability.HOST_CLOCK)

@@ -17,6 +17,9 @@ from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import Deadline, LabError
 
 CHANNEL = "org.qemu.guest_agent.0"
+_UNANSWERED = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
+# Newer than the oldest libvirt we serve.
+_UNANSWERED |= {code for code in [getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)] if code is not None}
 _CHUNK = 512 << 10  # guest-file-write takes base64 in one JSON line; the agent's own limit is 48 MiB
 
 
@@ -79,6 +82,7 @@ class Agent(MachineBase):
 
     def _agent(self, request: dict[str, Any], deadline: Deadline) -> Any:
         """Raises :class:`GuestIgnored` when no agent answers, :class:`Refused` when it says no."""
+        self._require("exchange", deadline, PowerState.RUNNING)
         seconds = max(1, math.ceil(deadline.seconds) - 1)
         verb = str(request.get("execute", "exchange"))
 
@@ -99,11 +103,9 @@ class Agent(MachineBase):
 
 def _agent_fault(error: libvirt.libvirtError, host: str, verb: str) -> Exception:
     code, text = error.get_error_code(), str(error.get_error_message())
-    if code == libvirt.VIR_ERR_AGENT_UNRESPONSIVE:
+    if code in _UNANSWERED:
         return GuestIgnored(text, host=host, operation=verb)
-    if code in {libvirt.VIR_ERR_AGENT_COMMAND_FAILED, libvirt.VIR_ERR_AGENT_COMMAND_TIMEOUT}:
-        return Refused(text, host=host, operation=verb)
-    if code == libvirt.VIR_ERR_INTERNAL_ERROR and "guest agent" in text:
+    if code == libvirt.VIR_ERR_INTERNAL_ERROR and "agent command" in text.lower():
         return Refused(text, host=host, operation=verb)
     if code == libvirt.VIR_ERR_OPERATION_INVALID:
         return WrongState(text, host=host, operation=verb)

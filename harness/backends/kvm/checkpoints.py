@@ -86,6 +86,12 @@ class Checkpoints(Power):
         return SavedStates(self._host.places.states(self._uuid), self._host.name)
 
     def _needs_saved_state(self, state: PowerState, deadline: Deadline) -> bool:
+        if self._host.places.states(self._uuid) is None:
+            if self._spec.shape.firmware is Firmware.UEFI:
+                raise self._refused(
+                    "libvirt makes no internal snapshots with UEFI, and files are out of reach", "checkpoint"
+                )
+            return False
         if self._spec.shape.firmware is Firmware.UEFI:
             return True
         return state is not OFF and bool(self._xml(deadline).findall("vcpus/vcpu[@enabled='yes'][@hotpluggable='yes']"))

@@ -140,6 +140,12 @@ class Connection:
         return results[0]
 
 
+def send(stream: Any, data: bytes) -> None:
+    """Send all of it: a stream takes as much as it likes at a time."""
+    while data:
+        data = data[stream.send(data) :]
+
+
 def _close_quietly(connection: Any) -> None:
     try:
         connection.close()

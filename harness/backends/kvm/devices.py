@@ -65,6 +65,8 @@ def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None) -> Element:
     model = node("model", type="virtio" if spec.kind is DeviceKind.SYNTHETIC else EMULATED_NIC)
     common = [node("mac", address=spec.mac), model, None if spec.connected else node("link", state="down")]
     if network.kind is NetworkKind.USER:
+        if switch is None:
+            raise Refused(f"network {network.name!r}: user networks can be restricted on embedded hosts only")
         return node("interface", None, *common, type="user")
     if network.kind is NetworkKind.SWITCH:
         if switch is None:

@@ -34,8 +34,9 @@ class Disks(Checkpoints):
         """Returns when QEMU says that the guest let go; the file is deleted unless a checkpoint needs it."""
         with self._lock:
             flags = self._flags("detach_disk", deadline)
-            domain = self._xml(deadline, inactive=True)
-            element = self._find(domain, serial, "detach_disk")
+            element = devices.find_disk(self._xml(deadline, inactive=True), serial)
+            if element is None:
+                return
             path = attribute(element, "source", "file")
             self._act("detach_disk", lambda found: found.detachDeviceFlags(text(element), flags), deadline)
             if flags & libvirt.VIR_DOMAIN_AFFECT_LIVE:

@@ -23,6 +23,7 @@ class HostKind:
         kvm: whether KVM runs the vCPUs, else TCG.
         emulator: path of QEMU (or of the wrapper in its place); None: libvirt's own choice.
         firmware: UEFI code and template of its variables; None on hosts without UEFI.
+        automatic_firmware: libvirt has UEFI to choose from by itself.
         switch: where the harness's own switch listens; None on hosts without it.
         cache: disk cache mode; ``unsafe`` where the host's crash would end the run anyway.
         embedded: whether the driver, and so every file and socket, is on this machine.
@@ -36,6 +37,12 @@ class HostKind:
     cache: str | None
     embedded: bool
     clock: bool
+    automatic_firmware: bool = False
+
+    @property
+    def uefi(self) -> bool:
+        """Whether guests may have it."""
+        return self.firmware is not None or self.automatic_firmware
 
 
 def build(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Element:
@@ -73,17 +80,15 @@ def _most_vcpus(shape: Shape) -> int:
 
 
 def _boot(shape: Shape, parts: Parts, host: HostKind) -> Element:
-    if shape.firmware is Firmware.BIOS or host.firmware is None:
-        return node("os", None, node("type", "hvm", arch="x86_64", machine="q35"), node("boot", dev="hd"))
+    kind, disk = node("type", "hvm", arch="x86_64", machine="q35"), node("boot", dev="hd")
+    if shape.firmware is Firmware.BIOS:
+        return node("os", None, kind, disk)
+    if host.firmware is None:
+        plain = node("firmware", None, node("feature", enabled="no", name="secure-boot"))
+        return node("os", None, kind, plain, disk, firmware="efi")
     code, template = host.firmware
-    return node(
-        "os",
-        None,
-        node("type", "hvm", arch="x86_64", machine="q35"),
-        node("loader", code, readonly="yes", type="pflash"),
-        node("nvram", parts.variables, template=template),
-        node("boot", dev="hd"),
-    )
+    loader = node("loader", code, readonly="yes", type="pflash")
+    return node("os", None, kind, loader, node("nvram", parts.variables, template=template), disk)
 
 
 def _cpu(shape: Shape, host: HostKind) -> Element:
@@ -140,9 +145,11 @@ def _devices(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Elem
 
 
 def _serial(parts: Parts) -> Element:
-    log = node("log", file=parts.console_log, append="on") if parts.console_log else None
     if parts.console is None:
-        return node("serial", None, log, node("target", port=0), type="pty")
+        return node(
+            "serial", None, node("log", file=parts.console_log, append="off"), node("target", port=0), type="pty"
+        )
+    log = node("log", file=parts.console_log, append="on")
     source = node("source", mode="bind", path=parts.console)
     return node("serial", None, source, log, node("target", port=0), type="unix")
 

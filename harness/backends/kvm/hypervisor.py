@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import embedded
+from harness.backends.kvm import daemon, embedded
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.domain import build
@@ -25,6 +25,7 @@ from harness.backends.model import (
     HostFacts,
     MachineSpec,
     Owned,
+    Ownership,
     PublishedImage,
     ResourceKind,
     Shape,
@@ -37,7 +38,7 @@ from harness.image.model import Image
 
 def open_host(settings: Settings, context: Context) -> KvmHypervisor:
     """See :func:`harness.backends.kvm.connect`."""
-    access = embedded.access(settings, context)
+    access = (embedded if settings.embedded else daemon).access(settings, context)
     kind = LocalHypervisor if settings.local else KvmHypervisor
     try:
         return kind(settings, context, access)
@@ -76,7 +77,7 @@ class KvmHypervisor:
     def create(self, spec: MachineSpec, deadline: Deadline) -> Machine:
         """Files first, under a mark; then the domain, defined and off."""
         self._host.ledger.check()
-        if spec.shape.firmware is Firmware.UEFI and self._host.kind.firmware is None:
+        if spec.shape.firmware is Firmware.UEFI and not self._host.kind.uefi:
             raise Refused("the host has no UEFI firmware for guests", host=self.name, operation="create")
         identity = str(uuid.uuid4())
         with self._host.ledger.creating(ResourceKind.MACHINE, identity) as creation:
@@ -116,7 +117,7 @@ class KvmHypervisor:
         """Only what carries our mark, looked up afresh."""
         match thing.kind:
             case ResourceKind.MACHINE:
-                self._remove_machine(thing.handle, deadline)
+                self._remove_machine(thing, deadline)
             case ResourceKind.IMAGE:
                 self._host.places.withdraw(thing.handle, deadline)
             case ResourceKind.CHECKPOINT:
@@ -130,22 +131,36 @@ class KvmHypervisor:
         """Drop the connection."""
         self._host.close()
 
-    def _remove_machine(self, handle: str, deadline: Deadline) -> None:
+    def _remove_machine(self, thing: Owned, deadline: Deadline) -> None:
         def work(connection: Any) -> None:
             try:
-                domain = connection.lookupByUUIDString(handle)
+                domain = connection.lookupByUUIDString(thing.handle)
             except libvirt.libvirtError as error:
                 if error.get_error_code() == libvirt.VIR_ERR_NO_DOMAIN:
                     return
                 raise
-            if owner_of(parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE))) is None:
-                raise Refused(f"the machine {handle} is not ours", host=self.name, operation="remove")
-            undefine(connection, handle)
+            owner = owner_of(parse(domain.XMLDesc(libvirt.VIR_DOMAIN_XML_INACTIVE)))
+            if owner is None:
+                raise Refused(f"the machine {thing.handle} is not ours", host=self.name, operation="remove")
+            self._refuse_others(thing, owner)
+            undefine(connection, thing.handle)
 
         self._host.ledger.check()
         self._host.connection.call("remove", work, deadline)
-        self._host.places.clear(handle, deadline)
-        self._host.ledger.gone(ResourceKind.MACHINE, handle)
+        for found in self._host.places.owned(deadline):
+            if found.handle == thing.handle:
+                self._refuse_others(thing, found.owner)
+        self._host.places.clear(thing.handle, deadline)
+        self._host.ledger.gone(ResourceKind.MACHINE, thing.handle)
+
+    def _refuse_others(self, thing: Owned, marked: Ownership | None) -> None:
+        """A thing with the right run but another token is somebody else's."""
+        if thing.owner and marked and (thing.owner.run, thing.owner.token) != (marked.run, marked.token):
+            raise Refused(
+                f"{thing.handle} carries the mark of run {marked.run}, not of the one it was to be removed for",
+                host=self.name,
+                operation="remove",
+            )
 
     def _define(self, name: str, domain: str, deadline: Deadline) -> None:
         """A stale domain of a QEMU that died is dropped a moment after a root is opened: look again for a while."""

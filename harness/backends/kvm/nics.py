@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import re
+from contextlib import suppress
 from ipaddress import ip_interface
 
 import libvirt
@@ -14,7 +16,11 @@ from harness.backends.kvm.xml import Element, attribute, text
 from harness.backends.model import AddressView, DeviceKind, Endpoint, NetworkKind, NicSpec, PowerState
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import Deadline, LabError, Pending, wait_for
+from harness.qemu import QemuError
 from harness.qemu.switch import Plug
+
+# A connection that was let in: state, descriptor, the controller's end, then the guest's address and port.
+_SLIRP_TALKS = re.compile(r"TCP\[ESTABLISHED\]\s+\d+\s+[\d.]+\s+\d+\s+([\d.]+)\s+\d+")
 
 _SOURCES = {
     "lease": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
@@ -46,7 +52,7 @@ class Nics(MachineBase):
         )
 
     def addresses(self, deadline: Deadline) -> tuple[AddressView, ...]:
-        """DHCP leases, the host's ARP table, the guest agent, and what the harness's own switch heard guests say."""
+        """DHCP leases, the host's ARP table, the guest agent, slirp, and what the harness's own switch heard said."""
         if self._state(deadline) is not PowerState.RUNNING:
             return ()
         seen: list[AddressView] = []
@@ -57,7 +63,7 @@ class Nics(MachineBase):
                 continue  # this source knows nothing here: no DHCP server of libvirt's, no agent that answers
             for nic in found.values():
                 seen += [AddressView(name, nic["hwaddr"], one["addr"]) for one in nic["addrs"] or () if nic["hwaddr"]]
-        return tuple(seen)
+        return tuple(seen + self._heard(deadline))
 
     def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:
         """To a running machine: a network of the harness's switch, or one that libvirt serves."""
@@ -116,6 +122,21 @@ class Nics(MachineBase):
                 else:
                     self._update(_with_link(live, up), libvirt.VIR_DOMAIN_AFFECT_LIVE, deadline)
             self._update(_with_link(kept, up), libvirt.VIR_DOMAIN_AFFECT_CONFIG, deadline)
+
+    def _heard(self, deadline: Deadline) -> list[AddressView]:
+        """What the harness's own switch, and slirp, have seen of the guest."""
+        seen: list[AddressView] = []
+        domain = self._xml(deadline, inactive=True)
+        for nic in domain.iterfind("devices/interface"):
+            mac = devices.mac_of(nic)
+            if nic.get("type") == "udp" and self._host.switch:
+                with suppress(QemuError):  # the switch was restarted and does not know the port any more
+                    heard = self._host.switch.heard(devices.port(self._uuid, mac))
+                    seen += [AddressView("switch", whose, address) for whose, address in heard]
+            elif nic.get("type") == "user":
+                answering = _SLIRP_TALKS.findall(self._human_monitor("info usernet", deadline))
+                seen += [AddressView("slirp", mac, address) for address in sorted(set(answering))]
+        return seen
 
     def _wire(self, deadline: Deadline) -> None:
         """Plug into the harness's switch whatever the machine is about to have; the switch may have been restarted."""

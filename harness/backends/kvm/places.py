@@ -21,7 +21,7 @@ class Parts:
     disks: tuple[str, ...]
     console: str | None
     agent: str | None
-    console_log: str | None
+    console_log: str
     variables: str | None
 
 
@@ -46,8 +46,11 @@ class Places(Protocol):
     def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
         """Delete a disk of this machine."""
 
-    def states(self, machine: str) -> Path:
-        """The folder of the machine's saved states."""
+    def states(self, machine: str) -> Path | None:
+        """The folder of the machine's saved states; None where this process cannot reach the host's files."""
+
+    def read(self, path: str, offset: int, limit: int, deadline: Deadline) -> bytes:
+        """A piece of a machine's file; empty where there is none."""
 
     def clear(self, machine: str, deadline: Deadline) -> None:
         """Delete everything of a machine; idempotent."""

@@ -130,7 +130,7 @@ def _prepared(path: Path) -> Root:
 
 
 def _learn_from_others(path: Path) -> None:
-    """libvirt asks each QEMU of the machine what it can do, some seconds long; another root's answers serve as well."""
+    """Asking each QEMU of the machine what it can do takes libvirt seconds; another root's answers serve as well."""
     known = Path("cache", "qemu", "capabilities")
     if (path / known).exists():
         return

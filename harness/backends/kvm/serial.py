@@ -6,10 +6,15 @@ import ctypes
 import os
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+import libvirt
 
 from harness.backends.kvm.base import MachineBase
+from harness.backends.kvm.connection import Connection, send
 from harness.backends.kvm.xml import attribute
 from harness.backends.protocol import Console, WrongState
 from harness.core import Deadline, LabError
@@ -91,6 +96,52 @@ class FileConsole:
         return line
 
 
+class StreamConsole:
+    """A console behind a daemon: its log is a volume, typing goes through libvirt's stream.
+
+    Args:
+        connection: the host.
+        machine: UUID of the domain.
+        read: reads a piece of the log.
+    """
+
+    def __init__(self, connection: Connection, machine: str, read: Callable[[int, int], bytes]) -> None:
+        self._connection = connection
+        self._machine = machine
+        self._read = read
+        self._stream: Any = None
+
+    def read(self, offset: int, limit: int) -> bytes:
+        """Output from ``offset``, which counts from the start of the present QEMU."""
+        return self._read(offset, limit)
+
+    def write(self, data: bytes) -> None:
+        """Type. The stream stays open, and what comes back on it is dropped: the log has it."""
+        if self._stream is None:
+            self._stream = self._connection.call("console", self._open, Deadline.after(30))
+        stream = self._stream
+        self._connection.call("console", lambda _: send(stream, data), Deadline.after(30))
+
+    def hang_up(self) -> None:
+        """Close the stream, e.g. because the machine's QEMU has ended."""
+        stream, self._stream = self._stream, None
+        if stream is not None:
+            with suppress(libvirt.libvirtError):
+                stream.abort()
+
+    def _open(self, connection: Any) -> Any:
+        stream = connection.newStream(0)
+        connection.lookupByUUIDString(self._machine).openConsole(None, stream, libvirt.VIR_DOMAIN_CONSOLE_FORCE)
+        threading.Thread(target=_drop, args=(stream,), name="console-drop", daemon=True).start()
+        return stream
+
+
+def _drop(stream: Any) -> None:
+    with suppress(libvirt.libvirtError):
+        while stream.recv(65536):
+            pass
+
+
 def _drain(line: socket.socket) -> None:
     """Output is read from the file; unread here, it would stall the guest's port."""
     with suppress(OSError), line:
@@ -119,24 +170,32 @@ def _punch(handle: int, offset: int, length: int) -> None:
 class Serial(MachineBase):
     """The verb :meth:`Machine.console`."""
 
-    _console: Console | None = None
+    _console: FileConsole | StreamConsole | None = None
 
     def console(self) -> Console:
         """The first serial port."""
         with self._lock:
             if self._console is None:
                 port = self._xml(Deadline.after(30), inactive=True)
-                log = Path(attribute(port, "devices/serial/log", "file"))
-                path = Path(attribute(port, "devices/serial/source", "path"))
-                self._console = FileConsole(log, path, self._host.name)
+                log = attribute(port, "devices/serial/log", "file")
+                path = attribute(port, "devices/serial/source", "path")
+                if self._host.kind.embedded:
+                    self._console = FileConsole(Path(log), Path(path), self._host.name)
+                else:
+                    self._console = StreamConsole(self._host.connection, self._uuid, self._reader(log))
             return self._console
+
+    def _reader(self, log: str) -> Callable[[int, int], bytes]:
+        return lambda offset, limit: self._host.places.read(log, offset, limit, Deadline.after(30))
 
     def _begin_console(self) -> None:
         """A new power session begins its console at 0; QEMU appends, so that save and restore keep it."""
         console = self.console()
         if isinstance(console, FileConsole):
             console.forget()
+        else:
+            self._hang_up()
 
     def _hang_up(self) -> None:
-        if isinstance(self._console, FileConsole):
+        if self._console is not None:
             self._console.hang_up()

@@ -15,6 +15,7 @@ from harness.backends.kvm import qcow2
 from harness.backends.kvm.xml import Element, attribute, parse, text
 from harness.core import Deadline
 
+_NOWHERE = Path("/nonexistent")
 _DOMAIN, _MEMORY, _VARIABLES = "domain.xml", "memory", "variables.fd"
 
 
@@ -22,12 +23,12 @@ class SavedStates:
     """The saved states of one machine.
 
     Args:
-        folder: where they are; need not exist.
+        folder: where they are; need not exist. None: there are none.
         host: the lab's name of the host, for messages.
     """
 
-    def __init__(self, folder: Path, host: str) -> None:
-        self._folder = folder
+    def __init__(self, folder: Path | None, host: str) -> None:
+        self._folder = folder or _NOWHERE
         self._host = host
 
     def names(self) -> dict[str, float]:
