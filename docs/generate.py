@@ -18,6 +18,7 @@ from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.domain import HostKind
 from harness.backends.model import Shape
 from harness.core import GiB, Size
+from harness.lab import accept
 from harness.lab.reference import reference
 from harness.plugin.demand import of
 
@@ -137,10 +138,16 @@ def checks() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def seen_on() -> str:
+    """``docs/seen-on.md``."""
+    return accept.page(accept.read(path) for path in sorted((DOCS / "accepted").glob("*.json")))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "capabilities.md": capabilities,
     "checks.md": checks,
     "lab-file.md": reference,
+    "seen-on.md": seen_on,
 }
 
 
