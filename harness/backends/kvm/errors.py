@@ -31,7 +31,7 @@ _WORDS_OF_LOSS = ("client socket is closed", "end of file while reading", "conne
 
 def lost(error: libvirt.libvirtError) -> bool:
     """Whether the connection itself is what failed."""
-    text = str(error).lower()
+    text = str(error.get_error_message() or error).lower()
     return error.get_error_code() in _LOST or any(words in text for words in _WORDS_OF_LOSS)
 
 

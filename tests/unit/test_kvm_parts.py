@@ -1,0 +1,133 @@
+"""Smaller parts of the kvm backend: settings, errors, names, pictures, logs."""
+
+import zlib
+from datetime import UTC, datetime
+
+import libvirt
+import pytest
+from pydantic import ValidationError
+
+from harness.backends.capabilities import Capability
+from harness.backends.kvm import picture
+from harness.backends.kvm.abilities import abilities
+from harness.backends.kvm.errors import translated
+from harness.backends.kvm.evidence import qemu_log
+from harness.backends.kvm.settings import Settings
+from harness.backends.kvm.volumes import Name
+from harness.backends.model import Firmware, Ownership, Shape
+from harness.backends.protocol import Refused, WrongState
+from harness.core import GiB, LabError, Size
+from tests.unit.test_kvm_description import DAEMON, EMBEDDED
+
+
+@pytest.mark.parametrize(
+    ("uri", "embedded", "local"),
+    [
+        ("qemu:///embed", True, True),
+        ("qemu:///embed?root=/r", True, True),
+        ("qemu:///system", False, True),
+        ("qemu+ssh://root@host.example/system", False, False),
+        ("qemu+tls://host.example/system", False, False),
+    ],
+)
+def test_a_uri_tells_where_guests_run(uri, embedded, local):
+    settings = Settings(uri=uri)
+    assert (settings.embedded, settings.local) == (embedded, local)
+
+
+@pytest.mark.parametrize("uri", ["xen:///system", "esx://host", "nonsense"])
+def test_another_hypervisors_uri_is_refused(uri):
+    with pytest.raises(ValidationError, match="not a URI of libvirt's QEMU driver"):
+        Settings(uri=uri)
+
+
+def libvirt_error(code, message="said so"):
+    error = libvirt.libvirtError("call failed")
+    error.err = (code, 0, message, 0, None, None, None, 0, 0)
+    return error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        (libvirt.VIR_ERR_OPERATION_INVALID, WrongState),
+        (libvirt.VIR_ERR_CONFIG_UNSUPPORTED, Refused),
+        (libvirt.VIR_ERR_NO_DOMAIN, LabError),
+        (libvirt.VIR_ERR_INTERNAL_ERROR, LabError),
+        (libvirt.VIR_ERR_RPC, LabError),
+    ],
+)
+def test_libvirts_errors_keep_their_words_and_get_our_class(code, kind):
+    found = translated(libvirt_error(code), "here", "start")
+    assert type(found) is kind
+    assert "said so" in found.message
+    assert (found.host, found.operation) == ("here", "start")
+
+
+def test_a_lost_connection_is_told_as_such():
+    found = translated(libvirt_error(libvirt.VIR_ERR_INTERNAL_ERROR, "client socket is closed"), "here", "start")
+    assert "connection to libvirt is lost" in found.message
+
+
+def test_a_volumes_name_carries_its_mark():
+    name = Name(Ownership("run1", "t0k", datetime(2030, 1, 1, tzinfo=UTC)), "uuid-1", "disk-a.b.qcow2")
+    assert Name.parse(str(name)) == name
+
+
+@pytest.mark.parametrize("name", ["debian.qcow2", "interop.notes.txt", "interop.a.b.soon.c.d"])
+def test_other_peoples_volumes_are_not_ours(name):
+    assert Name.parse(name) is None
+
+
+def test_a_ppm_becomes_the_same_picture_as_png():
+    pixels = bytes(range(12))
+    png = picture.png(b"P6\n# by hand\n2 2\n255\n" + pixels)
+    assert png.startswith(b"\x89PNG\r\n\x1a\n")
+    length = int.from_bytes(png[33:37], "big")
+    assert zlib.decompress(png[41 : 41 + length]) == b"\0" + pixels[:6] + b"\0" + pixels[6:]
+    assert picture.png(png) is png
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"P6 9 9 255\nshort"])
+def test_what_is_no_picture_is_a_lab_error(data):
+    with pytest.raises(LabError, match="screenshot"):
+        picture.png(data)
+
+
+def test_qemus_log_is_told_without_its_command_line(tmp_path):
+    log = tmp_path / "vm.log"
+    log.write_text(
+        "2030-01-01 10:00:00.500+0000: starting up\nLC_ALL=C \\\nPATH=/bin \\\n/usr/bin/qemu \\\n-name x \\\n-m 1\n"
+        "qemu: something odd\n2030-01-01 10:00:02.000+0000: shutting down, reason=crashed\n"
+    )
+    events = qemu_log(log)
+    assert [event.message for event in events] == [
+        "starting up",
+        "qemu: something odd",
+        "shutting down, reason=crashed",
+    ]
+    assert events[0].at == events[1].at == datetime(2030, 1, 1, 10, 0, 0, 500000, tzinfo=UTC)
+
+
+def test_a_missing_log_is_no_event(tmp_path):
+    assert qemu_log(tmp_path / "none") == []
+
+
+def test_growth_needs_room_in_the_shape():
+    assert Capability.CPU_HOT_ADD not in abilities(Shape(), EMBEDDED)
+    roomy = abilities(Shape(max_vcpus=4, max_memory=Size(2 * GiB)), EMBEDDED)
+    assert {Capability.CPU_HOT_ADD, Capability.CPU_HOT_REMOVE, Capability.MEMORY_HOT_ADD} <= roomy
+
+
+def test_emulation_shows_neither_steal_nor_queues():
+    assert not abilities(Shape(), EMBEDDED) & {
+        Capability.STEAL,
+        Capability.PTP,
+        Capability.MULTIQUEUE,
+        Capability.OFFLOAD,
+    }
+
+
+def test_uefi_behind_a_daemon_has_no_checkpoints():
+    assert Capability.CHECKPOINT in abilities(Shape(), DAEMON)
+    assert Capability.CHECKPOINT not in abilities(Shape(firmware=Firmware.UEFI), DAEMON)
