@@ -18,16 +18,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.backends.protocol import Console as SerialPort
-from harness.core import Deadline, InteropError, UsageError
+from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.core.fields import duration, show_duration
 from harness.core.process import need
 from harness.lab import Run, connect, load_lab
-from harness.lab.judge import Fate, Wish
+from harness.lab.connect import scratch
 from harness.lab.keep import Kept, KeptGuest
-from harness.lab.liveness import Liveness
 from harness.lab.models import Host
-from harness.lab.reaper import Reaper
 from harness.lab.store import open_store
+from harness.lab.warm import Shelf
 
 _HOST = timedelta(minutes=2)
 _CHUNK = 1 << 16
@@ -113,24 +112,26 @@ def extend(guest_id: str, span: str) -> None:
 @click.argument("guest_id", metavar="ID")
 def release(guest_id: str) -> None:
     """Give a kept guest up: its machine is removed, its addresses and capacity are free again."""
-    store, liveness = open_store(), Liveness()
-    kept = Kept(store)
+    kept = Kept(open_store())
     guest = kept.find(guest_id)
+    try:
+        host = _host(guest)
+        with Run.begin(load_lab(guest.lab)) as run:
+            hypervisor = connect(host, run)
+            try:
+                hypervisor.open(guest.machine, Deadline.after(_HOST)).destroy(Deadline.after(_HOST))
+            finally:
+                hypervisor.close()
+    except InteropError as error:
+        kept.release(guest)
+        raise LabError(
+            f"{guest.id} is released, but its machine could not be removed: {error.message}",
+            host=guest.host,
+            hint="`interop reap` removes it, once no run has its host open",
+        ) from error
     kept.release(guest)
-    reaper = Reaper(load_lab(guest.lab), store, liveness, Wish(run=guest.run))
-    fates = [
-        finding
-        for finding in reaper.reap(Deadline.after(_HOST))
-        if finding.thing is not None and guest.machine in (finding.thing.handle, finding.thing.name)
-    ]
-    if any(finding.fate is Fate.REMOVED for finding in fates):
-        click.echo(f"{guest.id} is gone")
-    else:
-        why = (
-            "; ".join(f"{finding.fate.value} {finding.detail}".strip() for finding in fates)
-            or "its host does not show it"
-        )
-        click.echo(f"{guest.id} is released; its machine stays until `interop reap`: {why}")
+    Shelf(scratch(host) / "slots").drop(guest.id)
+    click.echo(f"{guest.id} is gone")
 
 
 def ssh_command(guest: KeptGuest, jump: list[str], words: tuple[str, ...] = ()) -> list[str]:

@@ -106,6 +106,9 @@ class MemoryHost:
             raise LabError(f"no machine {machine_id}")
         return machine
 
+    def close(self):
+        pass
+
     @property
     def alive(self) -> list[MemoryMachine]:
         return [machine for machine in self.machines.values() if not machine.gone]

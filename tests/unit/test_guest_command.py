@@ -11,11 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli.guest import command, ssh_command
-from harness.core import UsageError
+from harness.core import LabError, UsageError
 from harness.guest.login import known_hosts
 from harness.lab import Run, load_lab
 from harness.lab.keep import Kept, KeptGuest
 from harness.lab.store import open_store
+from tests.unit.fake_host import MemoryHost, MemoryMachine
 from tests.unit.ssh_server import SshServer
 
 
@@ -118,3 +119,23 @@ def test_an_unknown_guest_is_told_with_the_nearest_word(kept):
     done = CliRunner().invoke(command, ["ssh", "slot-1234abce"])
     assert isinstance(done.exception, UsageError)
     assert "did you mean 'slot-1234abcd'?" in str(done.exception)
+
+
+def test_a_released_guest_is_gone_with_all_that_was_its_own(kept, monkeypatch):
+    """Machine, entry and leases."""
+    host = MemoryHost()
+    machine = host.machines["machine"] = MemoryMachine(1, None)
+    monkeypatch.setattr("harness.cli.guest.connect", lambda *_: host)
+    done = CliRunner().invoke(command, ["release", kept.id])
+    assert done.output == f"{kept.id} is gone\n"
+    assert machine.gone
+    assert Kept(open_store()).all() == []
+
+
+def test_a_machine_out_of_reach_is_left_to_the_reaper(kept, monkeypatch):
+    """The guest is given up all the same, and the message says what remains."""
+    monkeypatch.setattr("harness.cli.guest.connect", lambda *_: MemoryHost())
+    done = CliRunner().invoke(command, ["release", kept.id])
+    assert isinstance(done.exception, LabError)
+    assert "interop reap" in str(done.exception)
+    assert Kept(open_store()).all() == []
