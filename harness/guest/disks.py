@@ -102,6 +102,11 @@ def parse_drivers(data: bytes) -> dict[str, tuple[str, ...]]:
     return chains
 
 
+def parse_errors(files: Mapping[str, bytes]) -> dict[str, int]:
+    """``/sys/fs/ext4/<device>/errors_count``, by device."""
+    return {path.split("/")[-2]: int(content) for path, content in files.items()}
+
+
 def parse_round_trip(data: bytes) -> RoundTrip:
     """What the program ``round_trip`` printed."""
     fields = json.loads(data)
@@ -124,6 +129,7 @@ done
 """
 
 DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", "NAME,SERIAL,SIZE,TYPE,MOUNTPOINT"), parse_disks)
+ERRORS = Probe.files("file system errors", parse_errors, "/sys/fs/ext4/*/errors_count")
 IO = Probe.file("/proc/diskstats", parse_io)
 DRIVERS = Probe("disk drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
 
@@ -160,6 +166,10 @@ class Disks:
     def io(self) -> dict[str, DiskIo]:
         """By kernel name, what went to and from each disk since boot: ``/proc/diskstats``."""
         return self._guest.read(IO)
+
+    def errors(self) -> dict[str, int]:
+        """By device, the errors that a file system on it remembers: ``/sys/fs/ext4/*/errors_count`` (ext4 alone)."""
+        return self._guest.read(ERRORS)
 
     def round_trip(self, size: Size, *, folder: str = "/var/tmp") -> RoundTrip:  # noqa: S108  the guest's, and its own
         """Write random data below ``folder``, drop it from memory, read it back; the file is removed again."""

@@ -28,6 +28,8 @@ def test_a_guest_shuts_down_when_its_host_asks(guest: Guest, expect: Expectation
     assert guest.boot_id != before, "the same boot goes on: the machine was never off"
     repaired = [str(message) for message in guest.kernel.log() if RECOVERED.search(message.text)]
     assert not repaired, f"the file system had to be repaired after an orderly shutdown: {repaired}"
+    problems = guest.kernel.problems(ignore=expect.noise)
+    assert not problems, f"the kernel complains after a shutdown and a boot: {problems}"
     journal = guest.services.journal(boot=-1, lines=200)
     assert any(ORDERLY.search(line) for line in journal), (
         "the journal of the boot before does not end in an orderly power-off:\n" + "\n".join(journal[-10:])
@@ -41,8 +43,10 @@ def test_a_guest_reboots_when_its_host_asks(guest: Guest, expect: Expectations) 
     """A host can ask its guests to boot anew, and they do."""
     before = guest.boot_id
     able(guest.machine, ShutdownRequest).reboot(expect.deadline("host.verb"))
-    guest.reboot_seen(before, expect.deadline("I11.reboot"))
-    assert guest.boot_id != before
+    now = guest.reboot_seen(before, expect.deadline("I11.reboot"))
+    assert now != before, "the same boot goes on: the request did nothing"
+    problems = guest.kernel.problems(ignore=expect.noise)
+    assert not problems, f"the kernel complains after a reboot: {problems}"
 
 
 @pytest.mark.check("I12")

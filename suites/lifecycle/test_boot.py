@@ -34,6 +34,8 @@ def test_it_boots(guests: Guests, expect: Expectations, measure: Measure) -> Non
         measure(f"boot_{phase}", span.total_seconds(), unit="s", better="lower")
     failed = set(guest.services.failed()) - set(expect.words("may_fail"))
     assert not failed, f"units that failed while booting: {sorted(failed)}"
+    problems = guest.kernel.problems(ignore=expect.noise)
+    assert not problems, f"the kernel complained while booting: {problems}"
     assert limit.allows(took), f"the first shell answered after {took:.0f} s, not {limit}"
 
 
@@ -57,6 +59,8 @@ def test_synced_data_outlive_a_reset_and_a_power_cut(guest: Guest, expect: Expec
         assert guest.files.sha256(path) == written, f"after a {action} the synced file is another"
         problems = guest.kernel.problems(ignore=expect.noise)
         assert not problems, f"after a {action} the kernel complains: {problems}"
+        damaged = {device: count for device, count in guest.disks.errors().items() if count}
+        assert not damaged, f"after a {action} file systems remember errors: {damaged}"
         writable = guest.run(["touch", path], check=False)
         assert writable.ok, (
             f"after a {action} the file system takes no writes: {writable.stderr.decode(errors='replace')}"

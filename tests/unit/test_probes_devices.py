@@ -116,6 +116,10 @@ def test_a_disks_drivers_are_listed_from_the_disk_to_its_bus() -> None:
     assert disks.parse_drivers(text) == {"vda": ("virtio_blk", "virtio-pci", "pcieport"), "sda": ("sd", "virtio_scsi")}
 
 
+def test_a_file_systems_errors_are_counted_by_device() -> None:
+    assert disks.parse_errors({"/sys/fs/ext4/vda3/errors_count": b"2\n"}) == {"vda3": 2}
+
+
 def test_a_round_trip_keeps_both_checksums() -> None:
     trip = disks.parse_round_trip(b'{"size": 1048576, "written": "aa", "read": "bb"}\n')
     assert (trip.size, trip.written, trip.read) == (1048576, "aa", "bb")
