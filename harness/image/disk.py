@@ -15,6 +15,7 @@ from harness.core import Deadline, MiB, Size
 from harness.core.process import need, run
 from harness.image.progress import Job
 from harness.image.rootfs import EPOCH
+from harness.image.tools import english
 
 SECTOR = 512
 _NAMESPACE = uuid.UUID("a8a7e1a4-8f0a-4c58-9a49-6d5b3f5e1c52")
@@ -128,9 +129,11 @@ def _unpack(tars: list[tuple[Path, list[str]]], work: Path, deadline: Deadline) 
     tree.mkdir()
     for tar, left_out in tars:
         argv: list[str | Path] = [*_as_root(work), "tar", "--extract", "--numeric-owner", "--same-permissions"]
-        argv += ["--xattrs", "--xattrs-include=*", "--keep-directory-symlink", "--anchored", "--wildcards"]
+        # No extended attributes: fakeroot cannot carry them, and the disk must not depend on who built it. Debian's
+        # own are file capabilities (ping), which root does not need.
+        argv += ["--keep-directory-symlink", "--anchored", "--wildcards"]
         argv += [f"--exclude={pattern}" for pattern in left_out]
-        run([*argv, "-C", tree, "-f", tar], deadline)
+        run([*argv, "-C", tree, "-f", tar], deadline, env=english())
     return tree
 
 
@@ -140,7 +143,7 @@ def _root_filesystem(tree: Path, disk: Path, layout: Layout, job: Job) -> None:
     argv: list[str | Path] = [*_as_root(job.work), need("mke2fs", "e2fsprogs"), "-q", "-F", "-t", "ext4", "-b", "4096"]
     argv += ["-L", "interop-root", "-U", str(layout.root), "-E", extended, "-d", tree, disk, str(sectors // 8)]
     times = {"SOURCE_DATE_EPOCH": str(EPOCH), "E2FSPROGS_FAKE_TIME": str(EPOCH)}
-    run(argv, job.deadline, env={**os.environ, **times})
+    run(argv, job.deadline, env=english() | times)
 
 
 def _early_config(layout: Layout, work: Path) -> Path:
@@ -180,7 +183,7 @@ def _efi_loader(disk: Path, layout: Layout, work: Path, deadline: Deadline) -> N
     """The loader at the path that firmware tries on a disk it has no entry for (UEFI specification, 3.5.1.1)."""
     core = _core("x86_64-efi", layout, work, ("fat", "all_video", "efi_gop"), deadline)
     esp = f"{disk}@@{_ESP_START * SECTOR}"
-    env = {**os.environ, "SOURCE_DATE_EPOCH": str(EPOCH), "MTOOLS_SKIP_CHECK": "1"}
+    env = english() | {"SOURCE_DATE_EPOCH": str(EPOCH), "MTOOLS_SKIP_CHECK": "1"}
     label = ["-v", "ESP", "-N", layout.esp_serial]
     run([need("mformat", "mtools"), "-i", esp, "-F", "-T", str(_ESP_SECTORS), *label, "::"], deadline, env=env)
     run(["mmd", "-i", esp, "::/EFI", "::/EFI/BOOT"], deadline, env=env)

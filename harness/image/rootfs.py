@@ -67,11 +67,11 @@ def make_tree_tar(debian: Debian, work: Path, deadline: Deadline, advance: Advan
     argv += [f"--dpkgopt=path-exclude={pattern}" for pattern in debian.leave_out]
     argv += [f"--essential-hook=tar-in {shlex.quote(str(early))} /"]
     argv += ["--include=" + ",".join(debian.packages), debian.suite, result]
-    listed = work / "sources"
     if sources:
+        listed = work / "apt.sources"  # the suffix tells mmdebstrap the format
         listed.write_text(sources)
-        argv.append("-")
-    watched(argv, deadline, _Stages(advance), stdin=listed if sources else None, env=_environment(work))
+        argv.append(listed)
+    watched(argv, deadline, _Stages(advance), env=_environment(work))
     return result
 
 

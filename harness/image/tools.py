@@ -15,9 +15,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from harness.core import Deadline, LabError, Size
+from harness.core.process import need
 from harness.image.progress import Advance
 
 _TAIL = 4000
+_LINE = 200
+_FULL = ("No space left on device", "Disk quota exceeded", "have enough free space")
+"""What tools say on a full disk: strerror(3) in English (tools run with LC_ALL=C.UTF-8), and apt."""
+_COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _PERCENT = re.compile(rb"(\d{1,3}\.\d\d)(?:/100%| *\[)")
 """``(12.34/100%)`` of qemu-img, ``12.34 [####`` of mmdebstrap; both redraw one line with a carriage return."""
 
@@ -27,27 +32,26 @@ def watched(
     deadline: Deadline,
     heard: Callable[[bytes], None],
     *,
-    stdin: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
     """Run a tool on a pseudo-terminal of its own (mmdebstrap draws its bar nowhere else) and pass on what it prints.
 
-    The tool runs in its own session and is ended with all its children when the deadline passes or we are interrupted.
+    The tool is ended with all its children when the deadline passes or we are interrupted. The terminal is its
+    controlling one, so that the kernel hangs it up when we are killed: mmdebstrap then cleans up after itself.
 
     Raises:
         LabError: it could not start, failed, or overran the deadline; with the end of what it printed.
     """
     words = [str(word) for word in argv]
-    shown = shlex.join(words)
+    line = shlex.join(words)
+    shown = line if len(line) <= _LINE else line[:_LINE] + " ..."
     tail = b""
     ours, theirs = os.openpty()
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, ours)
-        source = stack.enter_context(stdin.open("rb")) if stdin else subprocess.DEVNULL
+        leader = [need("setsid", "util-linux"), "--ctty", *words]
         try:
-            process = subprocess.Popen(
-                words, stdin=source, stdout=theirs, stderr=theirs, env=env, start_new_session=True
-            )
+            process = subprocess.Popen(leader, stdin=theirs, stdout=theirs, stderr=theirs, env=english(env))
         except OSError as error:
             raise LabError(f"`{shown}` could not start: {error}", operation=words[0]) from error
         finally:
@@ -59,8 +63,14 @@ def watched(
         if process.poll() is None:
             raise LabError(f"`{shown}` did not finish in the time allowed", operation=words[0])
     if process.returncode != 0:
-        said = "\n".join(line for line in re.split(r"[\r\n]+", tail.decode("utf-8", "replace")) if _tells(line))
+        text = _COLOUR.sub("", tail.decode("utf-8", "replace"))
+        said = "\n".join(part for part in re.split(r"[\r\n]+", text) if _tells(part))
         raise LabError(f"`{shown}` ended with {process.returncode}: {said[-1500:]}", operation=words[0])
+
+
+def english(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment (default: ours) with messages in English, so that a full disk can be told by them."""
+    return {**(env or os.environ), "LC_ALL": "C.UTF-8"}
 
 
 def share_of(advance: Advance) -> Callable[[bytes], None]:
@@ -97,7 +107,7 @@ def space_for(what: str, folder: Path, needed: Size) -> Iterator[None]:
             raise
         raise LabError(f"no space left in {folder} while {what}; about {needed} needed", hint=hint) from error
     except LabError as error:
-        if "No space left on device" not in error.message and "Disk quota exceeded" not in error.message:
+        if not any(words in error.message for words in _FULL):
             raise
         raise LabError(f"no space left in {folder} while {what}; about {needed} needed", hint=hint) from error
 

@@ -1,11 +1,13 @@
 """Long tools: their progress, their end, and full disks."""
 
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from harness.core import Deadline, LabError, MiB, Size
+from harness.core import Deadline, LabError, MiB, Pending, Size, wait_for
 from harness.core.process import run
 from harness.image.tools import share_of, space_for, watched
 from tests.unit.tiny_images import soon
@@ -35,8 +37,26 @@ def test_a_tool_that_overruns_is_ended_with_its_children(tmp_path: Path) -> None
     )
     with pytest.raises(LabError, match="did not finish"):
         watched(python(program), Deadline.after(2), lambda _: None)
-    state = Path(f"/proc/{pid.read_text()}/stat")
-    assert not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    assert gone(int(pid.read_text()))
+
+
+def test_a_tool_does_not_outlive_its_caller(tmp_path: Path) -> None:
+    """Even a caller who is killed: its end of the terminal closes, and the kernel hangs the tool up."""
+    pid = tmp_path / "pid"
+    program = (
+        "import os, signal; from harness.core import Deadline; from harness.image.tools import watched\n"
+        f"watched(['sh', '-c', 'echo $$ > {pid}; echo ready; exec sleep 1000'], Deadline.after(60), "
+        "lambda said: os.kill(os.getpid(), signal.SIGKILL))"
+    )
+    ended = subprocess.run(python(program), timeout=60, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    wait_for("the tool's end", lambda: gone(int(pid.read_text())) or Pending("it runs"), soon())
+
+
+def gone(pid: int) -> bool:
+    """Ended, whether or not somebody has collected its status."""
+    state = Path(f"/proc/{pid}/stat")
+    return not state.exists() or state.read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_a_missing_tool_is_named() -> None:
