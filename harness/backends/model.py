@@ -319,6 +319,7 @@ class ResourceKind(StrEnum):
     IMAGE = "image"
     SEED = "seed"
     CHECKPOINT = "checkpoint"
+    """Its name and handle are its machine's id, a slash, and the checkpoint's own name."""
     FOLDER = "folder"
     NETWORK = "network"
 

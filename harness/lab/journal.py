@@ -67,13 +67,24 @@ class Journal:
         yield _Intent(self._store, number)
 
     def gone(self, kind: ResourceKind, handle: str) -> None:
-        """See :meth:`harness.backends.protocol.Ledger.gone`. Holds for whichever run of this lab made the thing."""
+        """See :meth:`harness.backends.protocol.Ledger.gone`. Holds for whichever run of this lab made the thing.
+
+        A machine takes its checkpoints along.
+        """
+        gone = "UPDATE journal SET gone = ? WHERE gone IS NULL AND host = ? AND kind = ?"
+        ours = "run IN (SELECT id FROM runs WHERE lab = ?)"
+        now = time.time()
         with self._store.write() as rows:
             rows.run(
-                "UPDATE journal SET gone = ? WHERE gone IS NULL AND host = ? AND kind = ?"
-                " AND (handle = ? OR (handle IS NULL AND name = ?)) AND run IN (SELECT id FROM runs WHERE lab = ?)",
-                *(time.time(), self._host, kind.value, handle, handle, self._lab),
+                f"{gone} AND (handle = ? OR (handle IS NULL AND name = ?)) AND {ours}",
+                *(now, self._host, kind.value, handle, handle, self._lab),
             )
+            if kind is ResourceKind.MACHINE:
+                prefix = f"{handle}/"
+                rows.run(
+                    f"{gone} AND substr(name, 1, ?) = ? AND {ours}",
+                    *(now, self._host, ResourceKind.CHECKPOINT.value, len(prefix), prefix, self._lab),
+                )
 
     def check(self) -> None:
         """See :meth:`harness.backends.protocol.Ledger.check`."""

@@ -93,7 +93,8 @@ class Judge:
         return not self.liveness.member(self.store, entry.run, entry.member)
 
     def _spared(self, host: Host, thing: Owned) -> Verdict | None:
-        names = {thing.handle, thing.name}
+        # A checkpoint shares its machine's fate.
+        names = {thing.handle, thing.name, thing.handle.partition("/")[0]}
         now = datetime.fromtimestamp(self.liveness.now(), UTC)
         for guest in keep.Kept(self.store, self.liveness.now).all():
             if guest.machine in names and (guest.lab, guest.host) == (self.lab.path, host.name) and guest.until > now:

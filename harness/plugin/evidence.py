@@ -10,16 +10,22 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 
 from harness.backends.protocol import HostEvents, Screenshot
 from harness.core import Deadline, InteropError
-from harness.guest import Guest
+from harness.guest import Guest, Result
 
+# A dead network is an AssertionError, the product's failure; while evidence is collected it is just a way that is shut.
+UNAVAILABLE = (InteropError, AssertionError)
 _PATIENCE = timedelta(seconds=20)
 _LIMIT = 1 << 20
 _MARGIN = 2.0
-_KERNEL_LOG = ("dmesg",)
-_JOURNAL = ("journalctl", "--no-pager", "--boot", "--lines=4000", "--output=short-monotonic")
+_UPTIME = ("cat", "/proc/uptime")
+_LOGS = {
+    "kernel log": ("dmesg",),
+    "journal": ("journalctl", "--no-pager", "--boot", "--lines=2000", "--output=short-monotonic"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ def console_end(guest: Guest) -> int:
     try:
         while chunk := guest.machine.console().read(offset, _LIMIT):
             offset += len(chunk)
-    except InteropError:
+    except UNAVAILABLE:
         return offset
     return offset
 
@@ -64,7 +70,7 @@ def collect(loan: Loan) -> Iterator[Attachment]:
     deadline = Deadline.after(_PATIENCE)
     try:
         yield Attachment(f"{label}: host's description", "application/xml", machine.view(deadline).raw.encode())
-    except InteropError as error:
+    except UNAVAILABLE as error:
         yield Attachment(f"{label}: host's description", "text/plain", f"not available: {error}".encode())
     yield _text(f"{label}: serial console", lambda: _console(guest, loan.console_from))
     if isinstance(machine, HostEvents):
@@ -76,17 +82,33 @@ def collect(loan: Loan) -> Iterator[Attachment]:
     if isinstance(machine, Screenshot):
         try:
             yield Attachment(f"{label}: screenshot", "image/png", machine.screenshot(deadline))
-        except InteropError as error:
+        except UNAVAILABLE as error:
             yield Attachment(f"{label}: screenshot", "text/plain", f"not available: {error}".encode())
-    # The guest's own monotonic stamps, so that a test that moved the wall clock still shows the right lines.
-    for title, argv in (("kernel log", _KERNEL_LOG), ("journal", _JOURNAL)):
-        yield _text(f"{label}: {title}", lambda argv=argv: _since(guest, argv, elapsed))  # type: ignore[misc]
+    yield from _logs(guest, label, elapsed)
 
 
-def _since(guest: Guest, argv: tuple[str, ...], elapsed: float) -> bytes:
-    uptime = float(guest.run(["cat", "/proc/uptime"], timeout=_PATIENCE).text.split()[0])
-    lines = guest.run(argv, timeout=_PATIENCE, check=False).stdout.splitlines(keepends=True)
-    return b"".join(later(lines, uptime - elapsed - _MARGIN))
+def _logs(guest: Guest, label: str, elapsed: float) -> Iterator[Attachment]:
+    """Kernel log and journal since the test began, by ssh or, where the network is what failed, by the console."""
+    ways: tuple[Callable[..., Result], ...] = (guest.run, guest.console.run)
+    problems = []
+    for ask in ways:
+        try:
+            uptime = float(ask(_UPTIME, timeout=_PATIENCE).text.split()[0])
+        except UNAVAILABLE as error:
+            problems.append(str(error))
+            continue
+        # The guest's own monotonic stamps, so that a test that moved the wall clock still shows the right lines.
+        since = uptime - elapsed - _MARGIN
+        for title, argv in _LOGS.items():
+            yield _text(f"{label}: {title}", partial(_newer, ask, argv, since))
+        return
+    for title in _LOGS:
+        yield Attachment(f"{label}: {title}", "text/plain", f"not available: {'; '.join(problems)}".encode())
+
+
+def _newer(ask: Callable[..., Result], argv: tuple[str, ...], since: float) -> bytes:
+    lines = ask(argv, timeout=_PATIENCE, check=False).stdout.splitlines(keepends=True)
+    return b"".join(later(lines, since))
 
 
 def later(lines: list[bytes], since: float) -> Iterator[bytes]:
@@ -110,5 +132,5 @@ def _console(guest: Guest, offset: int) -> bytes:
 def _text(name: str, read: Callable[[], bytes]) -> Attachment:
     try:
         return Attachment(name, "text/plain", read())
-    except InteropError as error:
+    except UNAVAILABLE as error:
         return Attachment(name, "text/plain", f"not available: {error}".encode())

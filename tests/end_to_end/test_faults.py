@@ -112,7 +112,8 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, times):
             if times > 1:
                 pause(0.3)
         output = "".join(lines) + process.communicate(timeout=120)[0]
-    assert process.returncode == pytest.ExitCode.INTERRUPTED, output
+    # The second one may hit pytest while it reports the first: then Python ends by the signal itself.
+    assert process.returncode in ((pytest.ExitCode.INTERRUPTED,) if times == 1 else (2, -signal.SIGINT)), output
     done = list((pytester.path / "out").glob("*/results/*-result.json"))
     assert any("ACME-020" in path.read_text() for path in done), output
     reaped = subprocess.run([sys.executable, "-m", "harness.cli", "reap"], capture_output=True, text=True, check=False)

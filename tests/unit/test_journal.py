@@ -95,6 +95,18 @@ def test_a_failed_intent_is_struck_by_its_name(run):
     assert entries(run.store) == []
 
 
+def test_a_machine_takes_its_checkpoints_along(run):
+    """And those of no other machine."""
+    ledger = run.ledger("kvm")
+    for machine in ("one", "two"):
+        with ledger.creating(MACHINE, machine) as creation:
+            creation.made(machine)
+        with ledger.creating(ResourceKind.CHECKPOINT, f"{machine}/warm") as creation:
+            creation.made(f"{machine}/warm")
+    ledger.gone(MACHINE, "one")
+    assert [entry.name for entry in entries(run.store)] == ["two", "two/warm"]
+
+
 def test_the_same_name_on_another_host_is_another_thing(run):
     for host in ("a", "b"):
         with run.ledger(host).creating(DISK, "disk-1") as creation:

@@ -325,6 +325,17 @@ def test_a_released_guest_is_reaped_at_once(scene):
     assert scene.reap() == {"kept": Fate.REMOVED}
 
 
+def test_the_checkpoint_of_a_warm_slot_stays_with_it(scene):
+    """Whoever takes a slot's checkpoint makes it a cold boot again."""
+    run = scene.begin()
+    scene.make(run, "slot")
+    with run.ledger("near").creating(ResourceKind.CHECKPOINT, "slot/warm") as creation:
+        creation.made("slot/warm")
+    keep_warm(scene.store, scene.lab.path, "near", "slot")
+    die(run)
+    assert scene.reap() == {"slot": Fate.WARM, "slot/warm": Fate.WARM}
+
+
 def test_warm_slots_are_cache_until_asked_for(scene):
     run = scene.begin()
     scene.make(run, "slot")
