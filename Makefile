@@ -14,7 +14,7 @@ PACKAGES := ca-certificates python3-venv python3-dev gcc pkg-config libvirt-dev 
 # The local lab: libvirt's QEMU driver runs inside the test process, no daemon is started.
 PACKAGES += libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils seabios ovmf
 # Building an image without root or loop devices: tree, file systems, partition table, boot loaders.
-PACKAGES += mmdebstrap gpg uidmap fakeroot e2fsprogs mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
+PACKAGES += mmdebstrap gpg uidmap fakeroot util-linux e2fsprogs mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
 # Rendering the report. An existing Node.js is never replaced, whatever it came from.
 PACKAGES += $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 # Only `make test`: the page test opens the report in a browser.
@@ -68,7 +68,7 @@ lint: venv ## Style, formatting, types and walls
 .PHONY: unit
 unit: venv ## Tests that need no guest
 	@echo "unit: tests that need no guest"
-	@$(PYTEST) tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) -n auto tests/unit $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: setup ## Every backend against its protocol, with real guests
