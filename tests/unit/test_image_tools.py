@@ -29,15 +29,17 @@ def test_a_failure_quotes_the_tools_last_words() -> None:
         watched(python("import sys; print('the reason', file=sys.stderr); sys.exit(3)"), soon(), lambda _: None)
 
 
-def test_a_tool_that_overruns_is_ended_with_its_children(tmp_path: Path) -> None:
-    pid = tmp_path / "pid"
-    program = (
-        "import subprocess, sys; child = subprocess.Popen(['sleep', '1000']); "
-        f"open({str(pid)!r}, 'w').write(str(child.pid)); child.wait()"
-    )
+def test_a_tool_that_overruns_is_ended_with_its_children() -> None:
+    """The clock passes the deadline once the tool has told its child's process id."""
+    now, said = [0.0], []
+
+    def heard(chunk: bytes) -> None:
+        said.append(chunk)
+        now[0] = 2.0
+
     with pytest.raises(LabError, match="did not finish"):
-        watched(python(program), Deadline.after(2), lambda _: None)
-    assert gone(int(pid.read_text()))
+        watched(["sh", "-c", "sleep 1000 & echo $!; wait"], Deadline(1.0, lambda: now[0]), heard)
+    wait_for("the child's end", lambda: gone(int(said[0])) or Pending("it runs"), soon())
 
 
 def test_a_tool_does_not_outlive_its_caller(tmp_path: Path) -> None:
