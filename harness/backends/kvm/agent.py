@@ -20,7 +20,7 @@ CHANNEL = "org.qemu.guest_agent.0"
 _UNANSWERED = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
 # Newer than the oldest libvirt we serve.
 _UNANSWERED |= {code for code in [getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)] if code is not None}
-_CHUNK = 512 << 10  # guest-file-write takes base64 in one JSON line; the agent's own limit is 48 MiB
+_CHUNK = 48 << 10  # base64 of it, in one JSON line, passes virtio-serial in pieces of 4 KiB; long lines arrived damaged
 
 
 class Agent(MachineBase):

@@ -8,7 +8,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.kvm.power import Power
-from harness.backends.kvm.states import SavedStates
+from harness.backends.kvm.states import SavedStates, sources
 from harness.backends.kvm.xml import node, number, parse, text
 from harness.backends.model import Firmware, PowerState, ResourceKind
 from harness.backends.protocol import WrongState
@@ -59,6 +59,7 @@ class Checkpoints(Power):
                 self._act("revert", lambda domain: _revert(domain, name), deadline)
                 if self._state(deadline) is RUNNING:
                     self._connect(deadline)
+            self._sweep(deadline)
 
     def checkpoints(self, deadline: Deadline) -> tuple[str, ...]:
         """The names present, oldest first."""
@@ -80,6 +81,15 @@ class Checkpoints(Power):
             else:
                 self._act("drop", lambda domain: domain.snapshotLookupByName(name, 0).delete(0), deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}")
+            self._sweep(deadline)
+
+    def _sweep(self, deadline: Deadline) -> None:
+        """Delete data disks that neither the machine nor a checkpoint of it has."""
+        wanted = {*sources(self._xml(deadline)), *sources(self._xml(deadline, inactive=True)), *self._states.sources()}
+        wanted.update(self._ask("disks", _snapshot_sources, deadline))
+        for path in self._host.places.disks(self._uuid, deadline):
+            if path not in wanted:
+                self._host.places.delete_disk(self._uuid, path, deadline)
 
     @property
     def _states(self) -> SavedStates:
@@ -131,6 +141,10 @@ _SAVE_AS = {RUNNING: libvirt.VIR_DOMAIN_SAVE_RUNNING, PAUSED: libvirt.VIR_DOMAIN
 def _snapshots(domain: Any) -> list[tuple[str, float]]:
     found = domain.listAllSnapshots(libvirt.VIR_DOMAIN_SNAPSHOT_LIST_TOPOLOGICAL)
     return [(one.getName(), float(number(parse(one.getXMLDesc(0)), "creationTime"))) for one in found]
+
+
+def _snapshot_sources(domain: Any) -> list[str]:
+    return [path for one in domain.listAllSnapshots() for path in sources(parse(one.getXMLDesc(0)))]
 
 
 def _revert(domain: Any, name: str) -> None:

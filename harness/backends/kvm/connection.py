@@ -9,12 +9,15 @@ from typing import Any, TypeVar
 import libvirt
 
 from harness.backends.kvm.errors import lost, translated
+from harness.backends.kvm.events import EventLog
 from harness.core import Deadline, LabError
 
 T = TypeVar("T")
 
 _loop_lock = threading.Lock()
 _loop: threading.Thread | None = None
+_EMBEDDED = "qemu:///embed"
+_embedded: dict[str, Any] = {}
 
 
 def _start_event_loop() -> None:
@@ -42,13 +45,13 @@ class Connection:
     Args:
         uri: what to open.
         host: the lab's name for it, for messages.
-        opened: called with every new connection, before anything else uses it.
+        events: listens on every new connection.
     """
 
-    def __init__(self, uri: str, host: str, opened: Callable[[Any], None] | None = None) -> None:
+    def __init__(self, uri: str, host: str, events: EventLog | None = None) -> None:
         self.uri = uri
         self.host = host
-        self._opened = opened
+        self._events = events
         self._lock = threading.RLock()
         self._connection: Any = None
 
@@ -73,6 +76,8 @@ class Connection:
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
+            if self._events:
+                self._events.deafen()
             _close_quietly(connection)
 
     def _usable(self, deadline: Deadline) -> Any:
@@ -93,11 +98,9 @@ class Connection:
     def _open(self, deadline: Deadline) -> Any:
         _start_event_loop()
         try:
-            connection = self._within("connect", lambda: libvirt.open(self.uri), deadline)
-            if not self.uri.startswith("qemu:///embed"):
-                connection.setKeepAlive(5, 4)  # a host that vanished is noticed after 20 s
-            if self._opened:
-                self._opened(connection)
+            connection = self._within("connect", lambda: _opened(self.uri), deadline)
+            if self._events:
+                self._events.listen(connection)
         except libvirt.libvirtError as error:
             raise LabError(
                 f"libvirt at {self.uri} refuses: {error.get_error_message()}",
@@ -140,6 +143,20 @@ class Connection:
         return results[0]
 
 
+def _opened(uri: str) -> Any:
+    """A new connection, except to the embedded driver: that registers itself anew with every ``open`` and refuses after
+    some twenty ("Too many drivers"), so a process has one, for good.
+    """
+    if not uri.startswith(_EMBEDDED):
+        connection = libvirt.open(uri)
+        connection.setKeepAlive(5, 4)  # a host that vanished is noticed after 20 s
+        return connection
+    with _loop_lock:
+        if uri not in _embedded:
+            _embedded[uri] = libvirt.open(uri)
+        return _embedded[uri]
+
+
 def send(stream: Any, data: bytes) -> None:
     """Send all of it: a stream takes as much as it likes at a time."""
     while data:
@@ -147,6 +164,8 @@ def send(stream: Any, data: bytes) -> None:
 
 
 def _close_quietly(connection: Any) -> None:
+    if connection in _embedded.values():
+        return
     try:
         connection.close()
     except libvirt.libvirtError:

@@ -25,7 +25,7 @@ def access(settings: Settings, context: Context) -> HostAccess:
     """
     deadline = Deadline.after(settings.connect_seconds)
     events = EventLog()
-    connection = Connection(settings.uri, context.host, events.listen)
+    connection = Connection(settings.uri, context.host, events)
     emulated = connection.call("capabilities", lambda opened: _abilities(opened, settings, "qemu"), deadline)
     kvm, reason = None, "chosen in the lab file"
     if settings.accel != "tcg":

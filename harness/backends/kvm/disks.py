@@ -37,7 +37,6 @@ class Disks(Checkpoints):
             element = devices.find_disk(self._xml(deadline, inactive=True), serial)
             if element is None:
                 return
-            path = attribute(element, "source", "file")
             self._act("detach_disk", lambda found: found.detachDeviceFlags(text(element), flags), deadline)
             if flags & libvirt.VIR_DOMAIN_AFFECT_LIVE:
                 wait_for(
@@ -50,8 +49,7 @@ class Disks(Checkpoints):
                     deadline,
                     fault=lambda message: GuestIgnored(message, host=self._host.name, operation="detach_disk"),
                 )
-            if not self.checkpoints(deadline):
-                self._host.places.delete_disk(self._uuid, path, deadline)
+            self._sweep(deadline)
 
     def resize_disk(self, serial: str, size: Size, deadline: Deadline) -> None:
         """``virsh blockresize``; a running guest is told at once."""

@@ -48,7 +48,7 @@ def access(settings: Settings, context: Context) -> HostAccess:
         orphans.adopt()
     return HostAccess(
         name=context.host,
-        connection=Connection(root.uri, context.host, events.listen),
+        connection=Connection(root.uri, context.host, events),
         kind=kind,
         places=Files(root, context.scratch / "base", context.host, flash.variables if flash else None),
         ledger=context.ledger,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import defaultdict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -44,6 +45,7 @@ class EventLog:
         self._now = now
         self._lock = threading.Lock()
         self._events: dict[str, deque[HostEvent]] = defaultdict(lambda: deque(maxlen=_KEPT))
+        self._registered: list[tuple[Any, int]] = []
 
     def of(self, machine: str) -> tuple[HostEvent, ...]:
         """What is known of one machine."""
@@ -56,7 +58,10 @@ class EventLog:
             self._events.pop(machine, None)
 
     def listen(self, connection: Any) -> None:
-        """Register for everything that says something about a guest's life."""
+        """Register for everything that says something about a guest's life; once with each connection."""
+        if any(known is connection for known, _ in self._registered):
+            return
+        self._registered.clear()  # what a lost connection had registered went with it
         for event, callback in (
             (libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._lifecycle),
             (libvirt.VIR_DOMAIN_EVENT_ID_REBOOT, self._reboot),
@@ -67,7 +72,14 @@ class EventLog:
             (libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_REMOVAL_FAILED, self._removal_failed),
             (libvirt.VIR_DOMAIN_EVENT_ID_AGENT_LIFECYCLE, self._agent),
         ):
-            connection.domainEventRegisterAny(None, event, callback, None)
+            self._registered.append((connection, connection.domainEventRegisterAny(None, event, callback, None)))
+
+    def deafen(self) -> None:
+        """Stop listening."""
+        for connection, number in self._registered:
+            with suppress(libvirt.libvirtError):
+                connection.domainEventDeregisterAny(number)
+        self._registered.clear()
 
     def _add(self, domain: Any, kind: str, message: str) -> None:
         with self._lock:

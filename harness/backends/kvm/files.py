@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,12 +91,14 @@ class Files:
         )
 
     def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
-        """``disk-SERIAL.qcow2``; a file of that name left by an earlier disk is replaced unless a checkpoint has it."""
-        path = self.folder(machine) / f"disk-{_safe(serial)}.qcow2"
-        if path.exists():
-            raise Refused(f"the machine has, or a checkpoint of it keeps, a disk {serial!r}", host=self._host)
+        """The name has a random part: a checkpoint may keep an earlier disk of the same serial."""
+        path = self.folder(machine) / f"disk-{_safe(serial)}-{secrets.token_hex(3)}.qcow2"
         qcow2.create(path, size, self._host, deadline)
         return str(path)
+
+    def disks(self, machine: str, deadline: Deadline) -> tuple[str, ...]:
+        """All of them."""
+        return tuple(str(path) for path in sorted(self.folder(machine).glob("disk-*.qcow2")))
 
     def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
         """Only below the machine's own folder."""

@@ -29,12 +29,25 @@ class KvmMachine(Evidence, Sizes):
         with self._lock:
             self._host.ledger.check()
             self._hang_up()
+            checkpoints = self._host.connection.call("destroy", self._checkpoints_left, deadline)
             self._host.connection.call("destroy", lambda connection: undefine(connection, self._uuid), deadline)
             for nic in self._spec.nics:
                 self._plug(devices.port(self._uuid, nic.mac), None)
             self._host.places.clear(self._uuid, deadline)
             self._host.events.forget(self._uuid)
+            for name in checkpoints:
+                self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}")
             self._host.ledger.gone(ResourceKind.MACHINE, self._uuid)
+
+    def _checkpoints_left(self, connection: Any) -> set[str]:
+        """They go with the machine, and the journal shall know."""
+        names = set(self._states.names())
+        try:
+            return names | {one.getName() for one in connection.lookupByUUIDString(self._uuid).listAllSnapshots()}
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
+                raise
+            return names
 
 
 def undefine(connection: Any, uuid: str) -> None:

@@ -22,6 +22,8 @@ from harness.qemu.switch import Plug
 # A connection that was let in: state, descriptor, the controller's end, then the guest's address and port.
 _SLIRP_TALKS = re.compile(r"TCP\[ESTABLISHED\]\s+\d+\s+[\d.]+\s+\d+\s+([\d.]+)\s+\d+")
 
+_NO_NIC = {None, "", "00:00:00:00:00:00"}  # the guest's loopback, as the agent tells of it
+
 _SOURCES = {
     "lease": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_LEASE,
     "arp": libvirt.VIR_DOMAIN_INTERFACE_ADDRESSES_SRC_ARP,
@@ -62,7 +64,8 @@ class Nics(MachineBase):
             except (Refused, WrongState, LabError):
                 continue  # this source knows nothing here: no DHCP server of libvirt's, no agent that answers
             for nic in found.values():
-                seen += [AddressView(name, nic["hwaddr"], one["addr"]) for one in nic["addrs"] or () if nic["hwaddr"]]
+                if nic["hwaddr"] not in _NO_NIC:
+                    seen += [AddressView(name, nic["hwaddr"], one["addr"]) for one in nic["addrs"] or ()]
         return tuple(seen + self._heard(deadline))
 
     def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:

@@ -43,6 +43,9 @@ class Places(Protocol):
     def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
         """An empty qcow2 disk; returns its path on the host."""
 
+    def disks(self, machine: str, deadline: Deadline) -> tuple[str, ...]:
+        """The paths of all its data disks, whether they are plugged in or not."""
+
     def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
         """Delete a disk of this machine."""
 

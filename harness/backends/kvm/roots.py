@@ -27,6 +27,8 @@ at 107 bytes."""
 _QEMU_CONF = {
     "stdio_handler": '"file"',  # else the driver wants a virtlogd
     "security_driver": '"none"',
+    "dynamic_ownership": "0",  # everything belongs to this user already
+    "remember_owner": "0",
     "namespaces": "[]",
     "cgroup_controllers": "[]",
 }

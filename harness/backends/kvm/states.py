@@ -38,6 +38,11 @@ class SavedStates:
         found = self._folder.glob(f"[!.]*/{_DOMAIN}")
         return {path.parent.name: path.stat().st_mtime for path in found}
 
+    def sources(self) -> set[str]:
+        """The disks that some state has."""
+        folders = (self._folder / name for name in self.names())
+        return {path for folder in folders for path in sources(parse((folder / _DOMAIN).read_text(encoding="utf-8")))}
+
     def memory(self, name: str) -> Path:
         """Where the memory image is."""
         return self._folder / name / _MEMORY
@@ -84,6 +89,11 @@ class SavedStates:
                 if disk.exists():
                     qcow2.forget(disk, name, self._host, deadline)
         shutil.rmtree(folder)
+
+
+def sources(description: Element) -> list[str]:
+    """The disk files that a domain's or a snapshot's description names."""
+    return [str(source.get("file")) for source in description.iterfind(".//disk/source") if source.get("file")]
 
 
 def _disks(domain: Element) -> list[Path]:

@@ -6,6 +6,7 @@ complete once a second, empty volume says so: volumes cannot be renamed.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -86,17 +87,21 @@ class Volumes:
         if base is None:
             raise LabError(f"the image {spec.image.digest[:12]} is not published", host=self._host, operation="create")
         system = self._create(name("system.qcow2"), "qcow2", base[1], base[0], deadline)
-        disks = tuple(
-            self._create(name(f"disk-{disk.serial}.qcow2"), "qcow2", disk.size, None, deadline) for disk in spec.disks
-        )
+        disks = tuple(self._create(name(_disk(disk.serial)), "qcow2", disk.size, None, deadline) for disk in spec.disks)
         seed = self._upload(name("seed.iso"), spec.seed, "raw", deadline) if spec.seed else None
         log = str(Path(system).with_name(name("console.log")))
         return Parts(system=system, seed=seed, disks=disks, console=None, agent=None, console_log=log, variables=None)
 
     def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
         """An empty volume; replaces none."""
-        name = Name(self._owner_of(machine, deadline), machine, f"disk-{serial}.qcow2")
+        name = Name(self._owner_of(machine, deadline), machine, _disk(serial))
         return self._create(str(name), "qcow2", size, None, deadline)
+
+    def disks(self, machine: str, deadline: Deadline) -> tuple[str, ...]:
+        """All of them."""
+        names = [name for name in self._names(deadline) if name.machine == machine and name.part.startswith("disk-")]
+        found = [self._look_up(str(name), deadline) for name in names]
+        return tuple(one[0] for one in found if one)
 
     def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
         """Only a volume of this machine's."""
@@ -244,3 +249,8 @@ class Volumes:
             return work(pool)
 
         return self._connection.call(operation, in_pool, deadline)
+
+
+def _disk(serial: str) -> str:
+    """The name has a random part: a checkpoint may keep an earlier disk of the same serial."""
+    return f"disk-{serial}-{secrets.token_hex(3)}.qcow2"
