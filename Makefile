@@ -43,6 +43,8 @@ run: setup ## Boot a Linux guest on this machine, check it, and render the repor
 	$(PYTEST) -m smoke $(if $(LAB),--lab "$(LAB)") $(PYTEST_ARGS) || status=$$?; \
 	if [ "$$(readlink reports/out/latest || true)" = "$$last" ]; then \
 		echo "run: there are no results to make a report of" >&2; \
+	elif [ ! -d node_modules/allure ]; then \
+		echo "run: results are in reports/out/latest/results; rendering them needs Node.js and \`make setup\`" >&2; \
 	else \
 		$(BIN)/interop report || { rendered=$$?; [ $$status -ne 0 ] || status=$$rendered; }; \
 	fi; \
