@@ -6,6 +6,7 @@ under nested paravirtual KVM). So the probe boots a kernel to its initramfs shel
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -66,9 +67,14 @@ def decide(
     known = _read(cache)
     if key in known:
         return known[key]
-    verdict = _probe(emulator, kernel, initrd, seconds)
-    _write(cache, known | {key: verdict})
-    return verdict
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with cache.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # processes that start together wait for the first one's boot
+        known = _read(cache)
+        if key not in known:
+            known[key] = _probe(emulator, kernel, initrd, seconds)
+            _write(cache, known)
+    return known[key]
 
 
 def _probe(emulator: Path, kernel: Path, initrd: Path, seconds: float) -> Verdict:
@@ -137,7 +143,6 @@ def _read(cache: Path) -> dict[str, Verdict]:
 
 
 def _write(cache: Path, verdicts: dict[str, Verdict]) -> None:
-    cache.parent.mkdir(parents=True, exist_ok=True)
     temporary = cache.with_name(f"{cache.name}.{os.getpid()}")
     temporary.write_text(json.dumps({key: asdict(value) for key, value in verdicts.items()}, indent=1))
     temporary.replace(cache)

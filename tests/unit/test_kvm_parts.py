@@ -1,5 +1,7 @@
 """Smaller parts of the kvm backend: settings, errors, names, pictures, logs."""
 
+import os
+import time
 import zlib
 from datetime import UTC, datetime
 
@@ -10,13 +12,14 @@ from pydantic import ValidationError
 from harness.backends.capabilities import Capability
 from harness.backends.kvm import picture
 from harness.backends.kvm.abilities import abilities
+from harness.backends.kvm.distant_clock import DistantClock
 from harness.backends.kvm.errors import translated
 from harness.backends.kvm.evidence import qemu_log
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.volumes import Name
 from harness.backends.model import Firmware, Ownership, Shape
 from harness.backends.protocol import Refused, WrongState
-from harness.core import GiB, LabError, Size
+from harness.core import Deadline, GiB, LabError, Size
 from tests.unit.test_kvm_description import DAEMON, EMBEDDED
 
 
@@ -131,3 +134,37 @@ def test_emulation_shows_neither_steal_nor_queues():
 def test_uefi_behind_a_daemon_has_no_checkpoints():
     assert Capability.CHECKPOINT in abilities(Shape(), DAEMON)
     assert Capability.CHECKPOINT not in abilities(Shape(firmware=Firmware.UEFI), DAEMON)
+
+
+@pytest.fixture
+def ssh(tmp_path, monkeypatch):
+    """Puts a script in ssh's place."""
+
+    def install(script):
+        (tmp_path / "ssh").write_text(f"#!/bin/sh\n{script}\n")
+        (tmp_path / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+
+    return install
+
+
+def test_a_distant_clock_is_read_with_its_uncertainty(ssh):
+    ssh('for word; do last=$word; done; exec sh -c "$last"')
+    before = time.time()
+    reading = DistantClock("root@far.example", "far").read(Deadline.after(20))
+    assert before - reading.uncertainty <= reading.at <= time.time() + reading.uncertainty
+    assert reading.uncertainty > 0
+
+
+def test_a_distant_clock_that_is_fast_is_seen_so(ssh):
+    ssh("while read _; do echo 4102444800.5; done")
+    reading = DistantClock("root@far.example:2222", "far").read(Deadline.after(20))
+    assert abs(reading.at - 4102444800.5) < 5
+
+
+@pytest.mark.parametrize("script", ["echo 'Permission denied' >&2; exit 255", "echo noon; cat", "exec sleep 60"])
+def test_without_an_answer_there_is_no_clock(ssh, script):
+    ssh(script)
+    with pytest.raises(LabError) as caught:
+        DistantClock("root@far.example", "far").read(Deadline.after(1))
+    assert (caught.value.host, caught.value.operation) == ("far", "clock")

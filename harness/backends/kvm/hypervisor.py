@@ -15,6 +15,7 @@ from harness.backends.capabilities import Capability
 from harness.backends.kvm import daemon, embedded
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
+from harness.backends.kvm.distant_clock import DistantClock
 from harness.backends.kvm.domain import build
 from harness.backends.kvm.machine import KvmMachine, undefine
 from harness.backends.kvm.settings import Settings
@@ -39,7 +40,11 @@ from harness.image.model import Image
 def open_host(settings: Settings, context: Context) -> KvmHypervisor:
     """See :func:`harness.backends.kvm.connect`."""
     access = (embedded if settings.embedded else daemon).access(settings, context)
-    kind = LocalHypervisor if settings.local else KvmHypervisor
+    kind = KvmHypervisor
+    if settings.local:
+        kind = LocalHypervisor
+    elif settings.clock:
+        kind = DistantHypervisor
     try:
         return kind(settings, context, access)
     except InteropError:
@@ -212,6 +217,14 @@ class LocalHypervisor(KvmHypervisor):
         before = time.monotonic()
         at = time.time()
         return ClockReading(at, time.monotonic() - before)
+
+
+class DistantHypervisor(KvmHypervisor):
+    """A host on another machine, with an account there for reading its clock."""
+
+    def clock(self, deadline: Deadline) -> ClockReading:
+        """By ssh; see :class:`DistantClock`."""
+        return DistantClock(self._settings.clock or "", self.name).read(deadline)
 
 
 def _dotted(number: int) -> str:
