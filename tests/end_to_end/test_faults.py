@@ -23,8 +23,9 @@ MISBEHAVING = """
     @pytest.mark.check("ACME-011")
     @pytest.mark.changes_guest
     def test_fills_its_disk(guest):
-        filled = guest.run(["dd", "if=/dev/zero", "of=/fill", "bs=1M"], check=False)
-        assert b"No space left" in filled.stderr
+        guest.shell("fallocate -l $(df --output=avail -B1 / | tail -1) /fill")
+        full = guest.run(["cp", "/etc/passwd", "/one-more"], check=False)
+        assert b"No space left" in full.stderr
         assert guest.run(["true"]).status == 0
         assert False, "evidence is wanted"
 
