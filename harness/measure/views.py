@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Views(Generic[T]):
     """Use as ``assert views.agree, views``: a guest is never compared with itself alone.
 

@@ -3,6 +3,7 @@
 import os
 import time
 import zlib
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import libvirt
@@ -17,7 +18,7 @@ from harness.backends.kvm.errors import translated
 from harness.backends.kvm.evidence import qemu_log
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.volumes import Name
-from harness.backends.model import Firmware, Ownership, Shape
+from harness.backends.model import Firmware, Ownership, Shape, Topology
 from harness.backends.protocol import Refused, WrongState
 from harness.core import Deadline, GiB, LabError, Size
 from tests.unit.test_kvm_description import DAEMON, EMBEDDED
@@ -118,8 +119,20 @@ def test_a_missing_log_is_no_event(tmp_path):
 
 def test_growth_needs_room_in_the_shape():
     assert Capability.CPU_HOT_ADD not in abilities(Shape(), EMBEDDED)
-    roomy = abilities(Shape(max_vcpus=4, max_memory=Size(2 * GiB)), EMBEDDED)
+    roomy = abilities(Shape(max_vcpus=4, max_memory=Size(2 * GiB)), replace(EMBEDDED, kvm=True))
     assert {Capability.CPU_HOT_ADD, Capability.CPU_HOT_REMOVE, Capability.MEMORY_HOT_ADD} <= roomy
+
+
+def test_emulation_never_learns_that_a_cpu_is_gone():
+    roomy = abilities(Shape(max_vcpus=4), EMBEDDED)
+    assert Capability.CPU_HOT_ADD in roomy
+    assert Capability.CPU_HOT_REMOVE not in roomy
+
+
+@pytest.mark.parametrize(("threads", "kvm", "able"), [(1, False, True), (2, False, False), (2, True, True)])
+def test_emulated_cpus_show_no_threads(threads, kvm, able):
+    shape = Shape(vcpus=2 * threads, topology=Topology(1, 2, threads))
+    assert (Capability.TOPOLOGY in abilities(shape, replace(EMBEDDED, kvm=kvm))) == able
 
 
 def test_emulation_shows_neither_steal_nor_queues():

@@ -44,7 +44,11 @@ def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
     if host.clock:
         can.add(Capability.HOST_CLOCK)
     if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
-        can |= {Capability.CPU_HOT_ADD, Capability.CPU_HOT_REMOVE}
+        can.add(Capability.CPU_HOT_ADD)
+        if host.kvm:
+            # An emulated CPU that the guest gave back is unplugged, but QEMU never says so (DEVICE_DELETED comes for
+            # its local APIC alone, seen with 7.2), so libvirt shows it for ever.
+            can.add(Capability.CPU_HOT_REMOVE)
     if shape.max_memory and shape.max_memory > shape.memory:
         can.add(Capability.MEMORY_HOT_ADD)
     if host.embedded:
@@ -58,4 +62,6 @@ def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
             can -= {Capability.CHECKPOINT, Capability.CHECKPOINT_WITH_MEMORY}
     if host.kvm:
         can |= {Capability.STEAL, Capability.PTP}
+    elif shape.topology and shape.topology.threads > 1:
+        can.discard(Capability.TOPOLOGY)  # the emulated CPU has no TOPOEXT: Linux takes its threads for cores
     return frozenset(can)
