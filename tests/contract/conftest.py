@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
     """The contract's own markers."""
     config.addinivalue_line("markers", "read_only: changes nothing on the host; runs before all else")
     config.addinivalue_line("markers", "proves(*capabilities): skipped where the host lacks one of them")
-    config.stash[SEEN] = Seen()
+    config.stash[SEEN] = seen = Seen()
+    target = config.getoption("--seen", default=None)
+    if target:
+        _writers.append(lambda: seen.write(Path(target)))
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -103,11 +105,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Write the file of what was seen."""
-    target = session.config.getoption("--seen", default=None)
-    if target:
-        Path(target).write_text(json.dumps(session.config.stash[SEEN].plain(), indent=1, sort_keys=True) + "\n")
+def pytest_runtest_logfinish(nodeid: str) -> None:
+    """Write the file of what was seen after each test: a session that is killed leaves what it saw until then."""
+    del nodeid
+    for write in _writers:
+        write()
+
+
+def pytest_unconfigure() -> None:
+    """The last word, with the figures of the whole session."""
+    for write in _writers:
+        write()
+    _writers.clear()
+
+
+_writers: list[Callable[[], None]] = []
 
 
 # The host.
@@ -130,10 +142,10 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         )
         seen = request.config.stash[SEEN]
         seen.run = run.id
+        seen.log = site.log
         yield site
         problems = site.close()
-        seen.verbs = site.log.summary()
-        site.hypervisor.close()
+        site.reconnect()
     assert not problems, "\n".join(problems)
 
 

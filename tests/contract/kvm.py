@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.lab.connect import scratch
+
 if TYPE_CHECKING:
     from tests.contract.site import Site
 
@@ -28,16 +30,11 @@ def foreign(site: Site) -> Iterator[str]:
     finally:
         with contextlib.suppress(_libvirt().libvirtError):
             domain.undefine()
-        connection.close()
 
 
 def present(site: Site, machine: str) -> bool:
     """Whether libvirt still knows the domain."""
-    connection = _connection(site)
-    try:
-        return machine in {domain.UUIDString() for domain in connection.listAllDomains()}
-    finally:
-        connection.close()
+    return machine in {domain.UUIDString() for domain in _connection(site).listAllDomains()}
 
 
 def processes(machine: str) -> list[int]:
@@ -54,14 +51,19 @@ def _runs(folder: Path, machine: str) -> bool:
 
 
 def _connection(site: Site) -> Any:
+    """One for the whole session: libvirt lets a process open its embedded driver some twenty times, closed or not."""
     from harness.backends.kvm import roots
 
     settings: Any = site.host.settings
     uri = settings.uri
     if settings.embedded:
-        taken = [roots.Root(path, roots._alias(path)) for path in roots._taken]
-        uri = taken[0].uri
-    return _libvirt().open(uri)
+        uri = roots.take(scratch(site.host) / "roots", only=settings.root and Path(settings.root)).uri
+    if uri not in _kept:
+        _kept[uri] = _libvirt().open(uri)
+    return _kept[uri]
+
+
+_kept: dict[str, Any] = {}
 
 
 def _libvirt() -> Any:

@@ -37,8 +37,10 @@ class Log:
     def summary(self) -> dict[str, dict[str, Any]]:
         """By verb: how often it was called, worked, and what it raised; median and longest seconds of what worked."""
         verbs: dict[str, dict[str, Any]] = {}
-        for verb in sorted({call.verb for call in self.calls}):
-            calls = [call for call in self.calls if call.verb == verb]
+        with self._lock:
+            noted = list(self.calls)
+        for verb in sorted({call.verb for call in noted}):
+            calls = [call for call in noted if call.verb == verb]
             worked = [call.seconds for call in calls if call.outcome == "ok"]
             raised = [call.outcome for call in calls if call.outcome != "ok"]
             verbs[verb] = {

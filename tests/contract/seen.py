@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.contract.observing import Log
 
 _LONGEST = 2000
 
@@ -16,7 +20,7 @@ class Seen:
 
     run: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
-    verbs: dict[str, Any] = field(default_factory=dict)
+    log: Log | None = None
     capabilities: list[str] = field(default_factory=list)
     tests: dict[str, dict[str, Any]] = field(default_factory=dict)
 
@@ -30,13 +34,19 @@ class Seen:
         elif report.failed:
             entry |= {"outcome": "failed", "why": _message(report)}
 
+    def write(self, path: Path) -> None:
+        """As JSON, whole or not at all."""
+        part = path.with_name(f".{path.name}.part")
+        part.write_text(json.dumps(self.plain(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        part.replace(path)
+
     def plain(self) -> dict[str, Any]:
         """The whole, ready for JSON."""
         return {
             "run": self.run,
             "host": self.host,
             "capabilities": self.capabilities,
-            "verbs": self.verbs,
+            "verbs": self.log.summary() if self.log else {},
             "tests": self.tests,
         }
 
