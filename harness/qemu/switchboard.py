@@ -13,6 +13,7 @@ import selectors
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -44,13 +45,8 @@ class SwitchClient:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder = folder
         self._seconds = seconds
-        with _starting(folder):
-            try:
-                self._socket = _connected(folder, seconds)
-            except OSError:
-                _start(folder, seconds)
-                self._socket = _connected(folder, seconds)
-        self._file = self._socket.makefile("rwb")
+        self._lock = threading.Lock()
+        self._connect()
 
     @property
     def address(self) -> Address:
@@ -84,22 +80,42 @@ class SwitchClient:
 
     def close(self) -> None:
         """Hang up; ports stay plugged for as long as the switch has other clients."""
-        self._file.close()
         self._socket.close()
 
+    def _connect(self) -> None:
+        with _starting(self._folder):
+            try:
+                self._socket = _connected(self._folder, self._seconds)
+            except OSError:
+                _start(self._folder, self._seconds)
+                self._socket = _connected(self._folder, self._seconds)
+
     def _ask(self, verb: str, port: Address, **arguments: Any) -> Any:
-        try:
-            self._file.write(json.dumps({"verb": verb, "port": port, **arguments}).encode() + b"\n")
-            self._file.flush()
-            line = self._file.readline()
-        except OSError as error:
-            raise QemuError(f"the switch in {self._folder} does not answer: {error}") from error
-        if not line:
-            raise QemuError(f"the switch in {self._folder} has gone; its log is {self._folder / 'log'}")
-        answer = json.loads(line)
+        request = json.dumps({"verb": verb, "port": port, **arguments}).encode() + b"\n"
+        with self._lock:
+            try:
+                answer = self._answer(request)
+            except ConnectionError:  # the switch was killed: a new one knows no ports until they are plugged again
+                self._socket.close()
+                self._connect()
+                answer = self._answer(request)
         if "error" in answer:
             raise QemuError(answer["error"])
         return answer["result"]
+
+    def _answer(self, request: bytes) -> dict[str, Any]:
+        try:
+            self._socket.sendall(request)
+            line = b""
+            while not line.endswith(b"\n"):
+                data = self._socket.recv(65536)
+                if not data:
+                    raise ConnectionResetError(f"it ended; its log is {self._folder / 'log'}")
+                line += data
+        except TimeoutError as error:
+            raise QemuError(f"the switch in {self._folder} does not answer: {error}") from error
+        answer: dict[str, Any] = json.loads(line)
+        return answer
 
 
 def address_of(folder: Path) -> Address:

@@ -1,9 +1,12 @@
 """The one switch of all processes: started by the first client, gone after the last."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -113,6 +116,38 @@ def test_the_switch_listens_on_loopback_alone(hasty):
     try:
         assert client.address[0].startswith("127.")
         assert (hasty / "control").stat().st_uid == os.getuid()
+    finally:
+        client.close()
+    gone(hasty)
+
+
+def test_a_killed_switch_is_followed_by_another(hasty, monkeypatch):
+    monkeypatch.setattr(switchboard, "_start", lambda where, _: _start_hasty(where))
+    client = SwitchClient(hasty)
+    try:
+        client.plug(("127.0.0.1", 7002), Plug("peers"))
+        _kill_switch_of(hasty)
+        client.plug(("127.0.0.1", 7002), Plug("peers"))
+        assert client.counters(("127.0.0.1", 7002)).received == 0
+    finally:
+        client.close()
+    gone(hasty)
+
+
+def _kill_switch_of(folder):
+    for entry in Path("/proc").glob("[0-9]*"):
+        words = (entry / "cmdline").read_bytes().split(b"\0") if (entry / "cmdline").exists() else []
+        if b"harness.qemu.switchboard" in words and str(folder).encode() in words:
+            os.kill(int(entry.name), signal.SIGKILL)
+
+
+def test_several_threads_may_ask_at_once(hasty):
+    client = SwitchClient(hasty)
+    try:
+        ports = [("127.0.0.1", 7100 + number) for number in range(40)]
+        with ThreadPoolExecutor(8) as threads:
+            list(threads.map(lambda port: client.plug(port, Plug("peers")), ports))
+            assert len(list(threads.map(client.counters, ports))) == len(ports)
     finally:
         client.close()
     gone(hasty)

@@ -67,9 +67,10 @@ class Evidence(Disks):
         return tuple(sorted(events, key=lambda event: event.at))
 
     def _nic_views(self, live: Element, deadline: Deadline) -> tuple[NicView, ...]:
-        seen = {devices.mac_of(nic): nic for nic in self._xml(deadline, inactive=True).iterfind("devices/interface")}
+        inactive = self._xml(deadline, inactive=True)
+        seen = {devices.mac_of(nic): nic for nic in inactive.iterfind("devices/interface")}
         seen |= {devices.mac_of(nic): nic for nic in live.iterfind("devices/interface")}
-        networks = {nic.mac: nic.network for nic in self._spec.nics}
+        networks = {nic.mac: nic.network for nic in self._asked(inactive)}
         return tuple(
             NicView(
                 mac=mac,

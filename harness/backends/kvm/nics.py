@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import ip_interface
 
@@ -12,7 +13,7 @@ import libvirt
 from harness.backends.kvm import devices
 from harness.backends.kvm.base import MachineBase
 from harness.backends.kvm.monitor import MonitorError
-from harness.backends.kvm.xml import Element, attribute, text
+from harness.backends.kvm.xml import NICS_NAMESPACE, Element, attribute, later_nics, nics_mark, text
 from harness.backends.model import AddressView, DeviceKind, Endpoint, NetworkKind, NicSpec, PowerState
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import Deadline, LabError, Pending, wait_for
@@ -92,6 +93,7 @@ class Nics(MachineBase):
             else:
                 flags = libvirt.VIR_DOMAIN_AFFECT_CONFIG | (libvirt.VIR_DOMAIN_AFFECT_LIVE if running else 0)
             self._act("attach_nic", lambda found: found.attachDeviceFlags(text(element), flags), deadline)
+            self._keep((*later_nics(domain), nic), deadline)
 
     def detach_nic(self, mac: str, deadline: Deadline) -> None:
         """Returns when QEMU says that the guest let go."""
@@ -108,6 +110,9 @@ class Nics(MachineBase):
                 config = libvirt.VIR_DOMAIN_AFFECT_CONFIG
                 self._act("detach_nic", lambda found: found.detachDeviceFlags(text(kept), config), deadline)
             self._plug(devices.port(self._uuid, mac), None)
+            later = later_nics(self._xml(deadline, inactive=True))
+            if any(nic.mac == mac for nic in later):
+                self._keep((nic for nic in later if nic.mac != mac), deadline)
 
     def link(self, mac: str, up: bool, deadline: Deadline) -> None:
         """The guest sees its carrier come and go."""
@@ -145,17 +150,24 @@ class Nics(MachineBase):
         """Plug into the harness's switch whatever the machine is about to have; the switch may have been restarted."""
         if self._host.switch is None:
             return
-        known = {nic.mac: nic for nic in self._spec.nics}
-        for interface in self._xml(deadline, inactive=True).iterfind("devices/interface[@type='udp']"):
-            mac = devices.mac_of(interface)
-            plug = _plug_of(known[mac]) if mac in known else None
-            if plug is not None:
-                self._plug(devices.port(self._uuid, mac), plug)
+        for nic in self._asked(self._xml(deadline, inactive=True)):
+            if nic.network.kind is NetworkKind.SWITCH:
+                self._plug(devices.port(self._uuid, nic.mac), _plug_of(nic))
+
+    def _asked(self, domain: Element) -> list[NicSpec]:
+        """What was asked of the NICs that the machine has, the first ones and those that came later."""
+        present = {devices.mac_of(interface) for interface in domain.iterfind("devices/interface")}
+        return [nic for nic in (*self._spec.nics, *later_nics(domain)) if nic.mac in present]
+
+    def _keep(self, nics: Iterable[NicSpec], deadline: Deadline) -> None:
+        kind, config = libvirt.VIR_DOMAIN_METADATA_ELEMENT, libvirt.VIR_DOMAIN_AFFECT_CONFIG
+        mark = text(nics_mark(nics))
+        self._act("nics", lambda found: found.setMetadata(kind, mark, "interop-nics", NICS_NAMESPACE, config), deadline)
 
     def _connect(self, deadline: Deadline) -> None:
         """After a start of any kind: every new QEMU begins without port forwards, for slirp does not save them."""
         domain = self._xml(deadline)
-        for nic in self._spec.nics:
+        for nic in self._asked(self._xml(deadline, inactive=True)):
             interface = devices.find_nic(domain, nic.mac)
             if nic.forward is None or nic.network.kind is not NetworkKind.USER or interface is None:
                 continue

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import TypeAlias
 
 from lxml import etree
 
 from harness.backends.kvm import codec
-from harness.backends.model import MachineSpec, Ownership
+from harness.backends.model import MachineSpec, NicSpec, Ownership
 
 Element: TypeAlias = etree._Element  # noqa: SLF001 - lxml gives its element type no public name
 
 NAMESPACE = "urn:interop-harness:machine:1"
+NICS_NAMESPACE = "urn:interop-harness:nics:1"
 _MARK = f"{{{NAMESPACE}}}machine"
+_NICS = f"{{{NICS_NAMESPACE}}}nics"
 
 
 def node(tag: str, content: object = None, *children: Element | None, **attributes: object) -> Element:
     """An element with text, children (None ones are left out) and attributes (None ones are left out)."""
-    element = etree.Element(tag, nsmap={"interop": NAMESPACE} if tag == _MARK else None)
+    element = etree.Element(tag, nsmap={"interop": etree.QName(tag).namespace} if tag in {_MARK, _NICS} else None)
     for name, value in attributes.items():
         if value is not None:
             element.set(name.rstrip("_"), str(value))
@@ -74,6 +77,17 @@ def mark(spec: MachineSpec) -> Element:
     """The metadata element that makes a domain ours: who owns it, and everything that was asked."""
     owner = spec.owner
     return node(_MARK, codec.dumps(spec), run=owner.run, token=owner.token, expiry=owner.expiry.isoformat())
+
+
+def nics_mark(nics: Iterable[NicSpec]) -> Element:
+    """The metadata element that keeps what was asked of NICs that came later."""
+    return node(_NICS, codec.dumps(tuple(nics)))
+
+
+def later_nics(domain: Element) -> tuple[NicSpec, ...]:
+    """NICs that came after the machine was made."""
+    found = domain.findtext(f"metadata/{_NICS}")
+    return codec.loads(tuple[NicSpec, ...], found) if found else ()
 
 
 def owner_of(domain: Element) -> Ownership | None:
