@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import daemon, embedded
+from harness.backends.kvm import daemon, embedded, serial
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.distant_clock import DistantClock
@@ -46,10 +46,13 @@ def open_host(settings: Settings, context: Context) -> KvmHypervisor:
     elif settings.clock:
         kind = DistantHypervisor
     try:
-        return kind(settings, context, access)
+        host = kind(settings, context, access)
     except InteropError:
         access.close()
         raise
+    if access.root:
+        serial.keep_trimmed(access.root.machines)
+    return host
 
 
 class KvmHypervisor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 import socket
 import threading
@@ -23,6 +24,7 @@ MOST_LOG = 64 << 20
 """A guest may print rubbish for hours; above this the middle of its console is given back to the file system."""
 
 KEPT_HEAD, KEPT_TAIL = 4 << 20, 16 << 20
+_EVERY_MS = 15_000
 
 
 class FileConsole:
@@ -159,6 +161,17 @@ def trim(log: Path) -> None:
         with log.open("r+b") as file:
             size = os.fstat(file.fileno()).st_size
             _punch(file.fileno(), KEPT_HEAD, size - KEPT_HEAD - KEPT_TAIL)
+
+
+@functools.cache
+def keep_trimmed(machines: Path) -> None:
+    """Trim the logs of all machines below a folder for as long as this process lives, whether somebody reads or not."""
+
+    def look(_timer: int, _opaque: Any) -> None:
+        for log in machines.glob("*/console.log"):
+            trim(log)
+
+    libvirt.virEventAddTimeout(_EVERY_MS, look, None)
 
 
 def _punch(handle: int, offset: int, length: int) -> None:
