@@ -32,6 +32,10 @@ MOST_SLOTS = 10
 MOST_MEMORY = Size(12 * GiB)
 
 
+def _say_nothing(_: str) -> None:
+    """For callers who watch nothing."""
+
+
 @dataclass(slots=True)
 class Slots:
     """The guests of one host in one process of a run.
@@ -41,12 +45,14 @@ class Slots:
         host: the host, as the lab names it.
         hypervisor: its driver.
         image: what the guests boot.
+        tell: told, in a line each, what takes long and what went wrong and was got over.
     """
 
     run: Run
     host: Host
     hypervisor: Hypervisor
     image: Image
+    tell: Callable[[str], object] = _say_nothing
     _slots: list[Slot] = field(default_factory=list, init=False)
     _shelf: Shelf = field(init=False)
     _maker: Maker = field(init=False)
@@ -93,8 +99,9 @@ class Slots:
                 return self._revert(slot, deadline)
             except LeaseLost:
                 raise
-            except (GuestError, LabError, NetworkDead):
+            except (GuestError, LabError, NetworkDead) as error:
                 # Whatever is wrong with it, a cold boot tells whether it is the checkpoint or the host.
+                self.tell(f"{self.host.name}: {slot.guest.name} did not come back from its checkpoint: {error}")
                 self._destroy(slot)
                 if deadline.expired:
                     raise
@@ -124,6 +131,7 @@ class Slots:
         """
         slot = self._create("guest", shape, deadline, SeedExtra(files or {}, commands))
         if boot:
+            self.tell(f"{self.host.name}: booting a guest of {shape}")
             try:
                 slot.machine.start(deadline)
                 slot.guest.wait_ready(deadline)
@@ -245,6 +253,7 @@ class Slots:
 
     def _warm_up(self, shape: Shape, purpose: str, deadline: Deadline) -> Guest:
         """Boot a new guest, wait until it is idle, and checkpoint it: later ones are reverts."""
+        self.tell(f"{self.host.name}: booting the first guest of {shape}; later ones are its checkpoint")
         slot = self._create("slot", shape, deadline)
         machine, guest = slot.machine, slot.guest
         assert isinstance(machine, Checkpointed)

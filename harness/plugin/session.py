@@ -11,13 +11,13 @@ from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, LabError
 from harness.image import resolve
 from harness.image.model import Image
+from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.expectations import Expectations
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
-from harness.plugin.progress import Steps
 from harness.report.links import repeat_command
 from harness.report.redact import Redactor
 
@@ -90,7 +90,7 @@ class Session:
     def image(self) -> Image:
         """The run's one image; built on first use."""
         if self._image is None:
-            self._image = resolve(self._options.image, progress=Steps(self._progress))
+            self._image = resolve(self._options.image, progress=Bars())
         return self._image
 
     def prepare_image(self) -> None:
@@ -195,4 +195,4 @@ class Session:
         facts = hypervisor.facts(Deadline.after(_CONNECT))
         expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
         host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
-        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image)))
+        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
