@@ -34,7 +34,7 @@ help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: setup
-setup: packages venv node ## Install everything that is missing: Debian packages, .venv, the report's renderer
+setup: packages account venv node ## Install everything that is missing: Debian packages, .venv, the report's renderer
 
 .PHONY: run
 run: setup ## Boot a Linux guest on this machine, check it, and render the report
@@ -143,6 +143,17 @@ packages:
 test-packages:
 	@mkdir -p build
 	@$(call install_packages,$(TEST_PACKAGES))
+
+# As root, libvirt's QEMU driver must know the account it was compiled to run guests as, even where it is told another.
+# On Debian that account comes with the package of the system daemon, which nothing here needs. 64055 is its number there.
+.PHONY: account
+account: packages
+	@if [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ] && ! getent passwd libvirt-qemu >/dev/null; then \
+		echo "setup: adding the system account libvirt-qemu"; \
+		getent group libvirt-qemu >/dev/null || groupadd --system --gid 64055 libvirt-qemu; \
+		useradd --system --uid 64055 --gid libvirt-qemu --home-dir /var/lib/libvirt --no-create-home \
+			--shell /usr/sbin/nologin --comment "Libvirt QEMU" libvirt-qemu; \
+	fi
 
 # Stamps hold what an installation was made from. A checkout that was moved gets a new .venv: scripts hold its old path.
 .PHONY: venv

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import platform
+import pwd
 import re
 import shutil
 import subprocess
@@ -82,6 +83,8 @@ def kvm() -> Iterator[Finding]:
     else:
         remedy = _package("libvirt-daemon-driver-qemu")
         yield Finding("embedded driver", State.MISSING, "libvirt has no QEMU driver here", remedy)
+    if os.geteuid() == 0:
+        yield _account()
     yield _tool("qemu-system-x86_64", "qemu-system-x86", "--version")
     yield _tool("qemu-img", "qemu-utils", "--version")
     yield _uefi_firmware()
@@ -161,6 +164,15 @@ def _tool(tool: str, package: str, *version: str) -> Finding:
         return Finding(tool, State.MISSING, f"{found} does not run: {error}", _package(package))
     first = done.stdout.decode("utf-8", "replace").splitlines()[:1]
     return Finding(tool, State.OK, first[0].strip() if first else found)
+
+
+def _account() -> Finding:
+    """As root the driver must know the account it was compiled to run guests as, even where it is told another."""
+    known = [name for name in ("libvirt-qemu", "qemu") if name in {entry.pw_name for entry in pwd.getpwall()}]
+    if known:
+        return Finding("account", State.OK, known[0])
+    remedy = "run `make setup` in the checkout, install libvirt-daemon-system, or do not run as root"
+    return Finding("account", State.MISSING, "libvirt refuses to run as root without the account libvirt-qemu", remedy)
 
 
 def _uefi_firmware() -> Finding:

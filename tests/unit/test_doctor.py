@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -80,6 +81,16 @@ def test_a_probe_that_hung_is_told_with_its_reason(monkeypatch, tmp_path):
     acceleration = next(finding for finding in checkup.kvm() if finding.name == "acceleration")
     assert acceleration.state is State.NOTE
     assert "did not reach a shell" in acceleration.seen
+
+
+def test_as_root_the_account_of_libvirts_driver_must_exist(monkeypatch):
+    """The driver looks it up before it reads that guests run as root; for other users it does not matter."""
+    monkeypatch.setattr(pwd, "getpwall", lambda: [])
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    account = next(finding for finding in checkup.kvm() if finding.name == "account")
+    assert account.state is State.MISSING
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    assert "account" not in {finding.name for finding in checkup.kvm()}
 
 
 def test_an_unknown_purpose_is_refused_with_the_known_ones():
