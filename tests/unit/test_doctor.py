@@ -85,7 +85,7 @@ def test_a_probe_that_hung_is_told_with_its_reason(monkeypatch, tmp_path):
 
 def test_as_root_the_account_of_libvirts_driver_must_exist(monkeypatch):
     """The driver looks it up before it reads that guests run as root; for other users it does not matter."""
-    monkeypatch.setattr(pwd, "getpwall", lambda: [])
+    monkeypatch.setattr(pwd, "getpwall", list)
     monkeypatch.setattr(os, "geteuid", lambda: 0)
     account = next(finding for finding in checkup.kvm() if finding.name == "account")
     assert account.state is State.MISSING
