@@ -87,10 +87,13 @@ class SshServer:
             pass  # the client has gone, or the test is over
         finally:
             feeding.cancel()
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(child.pid, signal.SIGKILL)
+            if child.returncode is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
             child._transport.close()  # asyncio has no public way to close pipes that nobody reads to the end
-            await child.wait()
+            # Nor does it always notice the end of one whose pipes were closed early.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(child.wait(), 2)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -119,7 +122,8 @@ class SshServer:
             rest = asyncio.all_tasks() - {asyncio.current_task()}
             for task in rest:
                 task.cancel()
-            await asyncio.gather(*rest, return_exceptions=True)
+            if rest:
+                await asyncio.wait(rest, timeout=5)
             await asyncio.sleep(0.01)  # transports close in the loop's next turn
 
         self._call(close())
