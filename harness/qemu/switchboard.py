@@ -119,8 +119,12 @@ class SwitchClient:
 
 
 def address_of(folder: Path) -> Address:
-    """The UDP address of the switch of ``folder``, whether it runs or not."""
-    return addresses.udp("switch", str(folder.resolve()))
+    """The UDP address of the switch of ``folder``, whether it runs or not: the same for as long as the folder lives.
+
+    A path alone would not tell: containers may have the same path and share one loopback.
+    """
+    status = folder.stat()
+    return addresses.udp("switch", str(folder.resolve()), str(status.st_dev), str(status.st_ino))
 
 
 class _Server:
@@ -138,6 +142,7 @@ class _Server:
             self._listener.bind(f"{near}/{path.name}")
         self._listener.listen(64)
         self._listener.setblocking(False)
+        self._control = path.stat().st_ino
         self._selector.register(self._switch.socket, selectors.EVENT_READ)
         self._selector.register(self._listener, selectors.EVENT_READ)
 
@@ -151,10 +156,19 @@ class _Server:
                     self._accept()
                 elif isinstance(key.fileobj, socket.socket):
                     self._hear(key.fileobj)
+            if self._deserted():
+                return
             if self._partial:
                 lonely_since = time.monotonic()
             elif time.monotonic() - lonely_since > linger and self._ended():
                 return
+
+    def _deserted(self) -> bool:
+        """The folder was deleted, or belongs to another switch by now: nobody can come here any more."""
+        try:
+            return _control(self._folder).stat().st_ino != self._control
+        except OSError:
+            return True
 
     def _ended(self) -> bool:
         """Under the starters' lock nobody new can come between the last look and the end."""

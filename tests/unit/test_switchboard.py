@@ -1,6 +1,7 @@
 """The one switch of all processes: started by the first client, gone after the last."""
 
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -151,3 +152,32 @@ def test_several_threads_may_ask_at_once(hasty):
     finally:
         client.close()
     gone(hasty)
+
+
+def test_a_switch_whose_folder_is_deleted_ends_and_frees_its_address(hasty):
+    client = SwitchClient(hasty)
+    address = client.address
+    try:
+        shutil.rmtree(hasty)
+        wait_for("the address to be free", lambda: bound(address), Deadline.after(10))
+    finally:
+        client.close()
+
+
+def bound(address):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        try:
+            other.bind(address)
+        except OSError as error:
+            return Pending(str(error))
+        return True
+
+
+def test_the_same_path_elsewhere_has_another_address(tmp_path):
+    """Containers may have the same path and share one loopback."""
+    folder = tmp_path / "switch"
+    folder.mkdir()
+    first = switchboard.address_of(folder)
+    folder.rename(tmp_path / "moved")
+    folder.mkdir()
+    assert switchboard.address_of(folder) != first

@@ -76,7 +76,7 @@ class Connection:
         with self._lock:
             connection, self._connection = self._connection, None
         if connection is not None:
-            if self._events:
+            if self._events and not self.uri.startswith(_EMBEDDED):
                 self._events.deafen()
             _close_quietly(connection)
 

@@ -17,6 +17,8 @@ from harness.core.process import need
 from harness.qemu import QemuError, accel, firmware, restrict
 from harness.qemu.switchboard import SwitchClient
 
+_events: dict[str, EventLog] = {}
+
 
 def access(settings: Settings, context: Context) -> HostAccess:
     """Everything a machine needs of an embedded host.
@@ -27,7 +29,8 @@ def access(settings: Settings, context: Context) -> HostAccess:
     only = Path(settings.root) if settings.root else None
     root = roots.take(context.scratch / "roots", only=only)
     emulator = Path(settings.emulator or need("qemu-system-x86_64", "qemu-system-x86"))
-    events = EventLog()
+    # As the connection, for good: libvirt refuses a second listener for the same event.
+    events = _events.setdefault(root.uri, EventLog())
     try:
         verdict = _accel(settings, context, emulator)
         switch = SwitchClient(paths.state() / "switch")
@@ -55,7 +58,8 @@ def access(settings: Settings, context: Context) -> HostAccess:
         events=events,
         switch=switch,
         root=root,
-        notes={"acceleration": verdict.reason},
+        # Saved machines hold the switch's address: a new one makes them useless.
+        notes={"acceleration": verdict.reason, "peer switch": f"{switch.address[0]}:{switch.address[1]}"},
     )
 
 

@@ -120,7 +120,7 @@ class Files:
             return b""
 
     def clear(self, machine: str, deadline: Deadline) -> None:
-        """The folder, and the sockets that QEMU left; in another root, the domain as well."""
+        """The folder, QEMU's log, and the sockets it left; in another root, the domain as well."""
         elsewhere = foreign.holding(self._root, machine)
         if elsewhere:
             foreign.remove(elsewhere, machine, self._host, deadline)
@@ -129,6 +129,9 @@ class Files:
             (self._root.sockets / f"{machine[:13]}.{suffix}").unlink(missing_ok=True)
         folder = self.folder(machine)
         if folder.exists():
+            mark = _read_mark(folder)
+            if mark:
+                (self._root.path / "log" / "qemu" / f"{mark.name}.log").unlink(missing_ok=True)
             # The mark goes last: a removal that is killed half-way is found again.
             for entry in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink(missing_ok=True)
