@@ -6,9 +6,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
+import pytest
+
 from harness.backends.model import NicSpec, Shape
-from harness.core import Deadline, InteropError
-from harness.guest import Guest
+from harness.core import Deadline, GuestError, InteropError
+from harness.guest import Guest, NetworkDead
 from harness.lab.keep import KeptGuest
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
@@ -31,6 +33,7 @@ class Lender:
     """What a guest here said it is: its kernel, its integration services' versions; for the report."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
+    _hopeless: dict[Shape, GuestError | NetworkDead] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
 
@@ -59,7 +62,7 @@ class Lender:
     def fresh(self, shape: Shape) -> Guest:
         """A clean, running guest for this test alone."""
         self._make_room(for_shape=shape)
-        return self._hold(self.slots.fresh(shape, Deadline.after(PATIENCE)))
+        return self._hold(self._get(shape))
 
     def cold(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
         """A guest for this test alone that never was a checkpoint; with ``boot=False`` its machine is still off."""
@@ -120,11 +123,29 @@ class Lender:
     def _lend(self, guests: dict[Shape, Guest], shape: Shape) -> Guest:
         if shape not in guests:
             self._make_room(for_shape=shape)
-            guests[shape] = self.slots.fresh(shape, Deadline.after(PATIENCE))
+            guests[shape] = self._get(shape)
             self._look_at(guests[shape])
         guest = guests[shape]
         self._loans.append(Loan.of(guest))
         return guest
+
+    def _get(self, shape: Shape) -> Guest:
+        """A fresh guest; where none of this shape ever became ready, nobody waits for that a second time.
+
+        Raises:
+            GuestError: it did not boot; the same error at once for every later test.
+            NetworkDead: it lives, and its network does not; later tests are skipped as blocked by that.
+        """
+        known = self._hopeless.get(shape)
+        if isinstance(known, NetworkDead):
+            pytest.skip(f"blocked: the network of guests of {shape} is dead, as an earlier test found")
+        if known is not None:
+            raise known.with_traceback(None)
+        try:
+            return self.slots.fresh(shape, Deadline.after(PATIENCE))
+        except (GuestError, NetworkDead) as error:
+            self._hopeless[shape] = error
+            raise
 
     def _look_at(self, guest: Guest) -> None:
         """Ask the first guest, once, what the report should say about it."""

@@ -1,0 +1,96 @@
+"""Lending: who shares a guest, who gets a clean one, and what nobody waits for twice."""
+
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+
+import pytest
+
+from harness.backends.model import Shape
+from harness.core import GuestError
+from harness.guest import NetworkDead
+from harness.plugin.demand import Demand
+from harness.plugin.lender import Lender
+
+
+@dataclass
+class Slots:
+    """Hands out named guests, or raises what it is told to."""
+
+    fault: BaseException | None = None
+    asked: int = 0
+    released: list = field(default_factory=list)
+    meanwhile: object = None
+
+    def fresh(self, shape, deadline):
+        self.asked += 1
+        if self.fault:
+            raise self.fault
+        services = SimpleNamespace(version=lambda _: None)
+        console = SimpleNamespace(read=lambda offset, limit: b"")
+        return SimpleNamespace(
+            name=f"guest {self.asked}",
+            services=services,
+            kernel=SimpleNamespace(version=lambda: "6.1"),
+            machine=SimpleNamespace(console=lambda: console),
+        )
+
+    def release(self, guest):
+        self.released.append(guest.name)
+
+    def close(self): ...
+
+
+def demand(**changes):
+    plain = {"check": None, "part": "", "shape": Shape(), "needs": (), "quiet": False}
+    return Demand(**plain, **({"changes_guest": False, "untouched_clock": False} | changes))
+
+
+@pytest.fixture
+def slots():
+    return Slots()
+
+
+@pytest.fixture
+def lender(slots):
+    return Lender(slots)
+
+
+def test_readers_share_one_guest(lender, slots):
+    first = lender.shared(demand())
+    lender.finish(demand(), failed=False)
+    assert lender.shared(demand()) is first
+    assert slots.asked == 1
+
+
+def test_a_changer_leaves_no_guest_to_the_next(lender, slots):
+    lender.shared(demand(changes_guest=True))
+    lender.finish(demand(changes_guest=True), failed=False)
+    assert slots.released == ["guest 1"]
+    assert lender.shared(demand()).name == "guest 2"
+
+
+def test_a_failed_test_s_guest_is_not_shared_either(lender, slots):
+    lender.shared(demand())
+    lender.finish(demand(), failed=True)
+    assert slots.released == ["guest 1"]
+
+
+def test_a_peer_is_another_guest(lender):
+    assert lender.shared(demand()) is not lender.peer(demand())
+
+
+def test_a_shape_that_never_boots_is_waited_for_once(lender, slots):
+    slots.fault = GuestError("it never became ready")
+    for _ in range(3):
+        with pytest.raises(GuestError, match="never became ready"):
+            lender.shared(demand())
+    assert slots.asked == 1
+
+
+def test_after_a_dead_network_others_are_blocked_and_not_failed(lender, slots):
+    slots.fault = NetworkDead("it lives, its network does not")
+    with pytest.raises(NetworkDead):
+        lender.shared(demand())
+    with pytest.raises(pytest.skip.Exception, match="blocked"):
+        lender.shared(demand())
+    assert slots.asked == 1
