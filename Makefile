@@ -151,7 +151,7 @@ account: packages
 	@if [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ] && ! getent passwd libvirt-qemu >/dev/null; then \
 		echo "setup: adding the system account libvirt-qemu"; \
 		getent group libvirt-qemu >/dev/null || groupadd --system --gid 64055 libvirt-qemu; \
-		useradd --system --uid 64055 --gid libvirt-qemu --home-dir /var/lib/libvirt --no-create-home \
+		useradd --system -K SYS_UID_MAX=64055 --uid 64055 --gid libvirt-qemu --home-dir /var/lib/libvirt --no-create-home \
 			--shell /usr/sbin/nologin --comment "Libvirt QEMU" libvirt-qemu; \
 	fi
 
