@@ -99,7 +99,8 @@ def test_what_a_killed_process_left_is_reaped_and_nothing_else(site, bystander, 
         assert site.column.processes(killed.machine) == []
     assert site.view(bystander).state is PowerState.RUNNING
     assert bystander.id in site.handles()
-    assert reap(site, killed.run) == []
+    # Warm slots of earlier runs may be there: they are told, and left.
+    assert [finding for finding in reap(site, killed.run) if finding.fate is not Fate.WARM] == []
 
 
 @pytest.mark.parametrize("killed", ["noted"], indirect=True)
