@@ -131,13 +131,13 @@ def test_the_host_remembers_what_happened_to_a_machine(site, machine):
 
 
 def test_binary_rubbish_on_the_console_is_passed_on_as_it_is(site, guest):
-    """No decoding, no loss."""
-    data = bytes(range(128, 256)) * 8
+    """No decoding, no loss. The guest's own kernel and shell may print into the middle: then it is said once more."""
+    data = bytes(range(128, 256))
     end = guest.console.end
-    guest.run(["sh", "-c", "stty -F /dev/ttyS0 -opost; cat >/dev/ttyS0; stty -F /dev/ttyS0 opost"], stdin=data)
 
     def arrived():
+        guest.run(["tee", "/dev/ttyS0"], stdin=data)
         output = guest.machine.console().read(end, 1 << 20)
         return True if data in output else Pending(f"{len(output)} bytes: {output[-600:]!r}")
 
-    wait_for("the bytes on the console", arrived, site.deadline(60), fault=AssertionError)
+    wait_for("the bytes on the console", arrived, site.deadline(60), every=1, fault=AssertionError)
