@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from harness.core import paths
 from harness.image import Image, resolve
 
 pytest_plugins = ["pytester"]
 CHECKOUT = Path(__file__).resolve().parents[2]
+CACHE = paths.cache()  # before pytester gives every test a home of its own
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,12 @@ class Run:
     def checks(self, *statuses: str) -> set[str]:
         """The numbers of checks with a result of one of these statuses."""
         return {self.number(found) or found["name"] for found in self.results if found["status"] in statuses}
+
+
+@pytest.fixture(autouse=True)
+def images(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inner runs find the images of the outer one; their journal and leases stay in a home of their own."""
+    monkeypatch.setenv("INTEROP_CACHE", str(CACHE))
 
 
 @pytest.fixture(scope="session")
