@@ -1,0 +1,1 @@
+"""What all twins share: QEMU processes that behave like the machines of another hypervisor."""
