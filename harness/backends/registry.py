@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, cast
+from typing import Any, ClassVar, Protocol, Self, cast
 
 from harness.backends.model import Ownership
 from harness.backends.protocol import Hypervisor, Ledger
@@ -19,10 +20,17 @@ KNOWN = ("kvm", "hyperv", "vsphere")
 
 
 class HostSettings(StrictModel):
-    """Base of the settings a backend reads from its host's section of a lab file."""
+    """Base of the settings a backend reads from its host's section of a lab file.
+
+    A backend that has a twin names it in :attr:`twin_module`, has a key ``twin: bool``, and answers :meth:`at_twin`.
+    """
 
     takes_proxy: ClassVar[bool] = False
     """Whether the backend can reach its hosts through a proxy; where it cannot, a lab file may not ask for one."""
+    macs: ClassVar[str | None] = None
+    """The MAC addresses the product accepts for chosen ones, as ``first-last``; None: any locally administered one."""
+    twin_module: ClassVar[str | None] = None
+    """What ``python -m`` runs as a stand-in host of this backend; None: there is no twin."""
 
     @property
     def embedded(self) -> bool:
@@ -33,6 +41,29 @@ class HostSettings(StrictModel):
     def local(self) -> bool:
         """True where guests run on this machine: such hosts share ``this-machine`` as capacity domain."""
         return self.embedded
+
+    def expand(self, name: str) -> dict[str, Self]:
+        """The lab's hosts that one section of a lab file stands for: several where an endpoint manages several hosts.
+
+        Args:
+            name: the section's name in the lab file.
+
+        Returns:
+            Settings by the host's name in the lab.
+        """
+        return {name: self}
+
+    def at_twin(self, record: Mapping[str, Any]) -> Self:
+        """These settings, completed by where a running twin is reached and who may log in there.
+
+        Args:
+            record: what the twin said of itself when it came up.
+
+        Raises:
+            UsageError: this backend has no twin.
+        """
+        del record
+        raise UsageError(f"the backend of {type(self).__module__} has no twin")
 
 
 @dataclass(frozen=True, slots=True)
