@@ -143,7 +143,8 @@ class NicSpec:
         network: where it is plugged in.
         kind: synthetic or emulated.
         address: the IPv4 address with prefix length that the seed gives it inside the guest.
-        forward: for ``user`` networks, where on the controller the guest's port 22 appears.
+        forward: where the controller finds the guest's port 22, where that is not the guest's own address: a port of
+            the controller (``user`` networks), or an address that a network between them translates.
         connected: whether the cable is in at start.
     """
 

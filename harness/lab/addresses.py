@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
 from pathlib import Path
 
 from harness.backends.model import Endpoint
@@ -30,7 +31,9 @@ class Addresses:
     def __init__(self, leases: Leases) -> None:
         self._leases = leases
 
-    def ip(self, network: Network, key: str, deadline: Deadline, *, wanted: str | None = None) -> Lease | None:
+    def ip(
+        self, network: Network, key: str, deadline: Deadline, *, wanted: str | None = None, closed: bool = False
+    ) -> Lease | None:
         """An IPv4 address on ``network`` for the guest ``key``; its ``value`` is the bare address.
 
         On a network that each guest has to itself there is one address and every guest may have it. Where others
@@ -41,6 +44,7 @@ class Addresses:
             key: decides which address is tried first.
             deadline: when to give up.
             wanted: this address and no other (a checkpoint that has it already).
+            closed: the host is a twin, so that nobody but our guests can be on any of its networks.
 
         Returns:
             The lease, or None where DHCP gives addresses.
@@ -53,15 +57,32 @@ class Addresses:
             return None
         domain = f"own network of {key}" if network.private else str(network.network)
         names = [wanted] if wanted else [str(options[at]) for at in _from_key(key, len(options))]
-        return self._leases.one_of("address", domain, names, deadline, taken=_no_one if network.closed else in_use)
+        return self._leases.one_of("address", domain, names, deadline, taken=_prober(network, closed=closed))
 
-    def mac(self, name: str, network: Network, key: str, deadline: Deadline, *, wanted: str | None = None) -> Lease:
+    def mac(
+        self,
+        name: str,
+        network: Network,
+        key: str,
+        deadline: Deadline,
+        *,
+        wanted: str | None = None,
+        within: str | None = None,
+    ) -> Lease:
         """A MAC address for a NIC on ``network`` (called ``name`` in the lab); unique on this controller.
+
+        Args:
+            name: the lab's name of the network.
+            network: the lab's network; the addresses it names come before all else.
+            key: decides which address is tried first.
+            deadline: when to give up.
+            wanted: this address and no other.
+            within: the addresses that the hypervisor accepts, as ``first-last``; None: any locally administered one.
 
         Raises:
             LabError: none is free until the deadline.
         """
-        options = network.macs or default_macs(name)
+        options = network.macs or default_macs(name, within)
         names = [wanted] if wanted else [options[at] for at in _from_key(key, len(options))]
         return self._leases.one_of("mac", "all", names, deadline, taken=mac_in_use)
 
@@ -87,13 +108,33 @@ class Addresses:
         return lease, Endpoint(lease.value, ports[lease.value])
 
 
-def default_macs(name: str) -> MacRange:
-    """65,536 locally administered addresses that differ by controller and network.
+def default_macs(name: str, within: str | None = None) -> MacRange:
+    """65,536 addresses that differ by controller and network: locally administered ones, or part of ``within``.
 
     Two controllers on one network would otherwise lend the same ones.
     """
     digest = hashlib.sha256(f"{controller()} {name}".encode()).digest()
-    return MacRange.parse(f"52:54:{digest[0]:02x}:{digest[1]:02x}")
+    if within is None:
+        return MacRange.parse(f"52:54:{digest[0]:02x}:{digest[1]:02x}")
+    whole = MacRange.parse(within)
+    first = whole.first + int.from_bytes(digest[:2], "big") % max(1, len(whole) >> 16) * 0x10000
+    return MacRange(first, min(whole.last, first + 0xFFFF))
+
+
+def _prober(network: Network, *, closed: bool) -> Callable[[str], str | None]:
+    """What tells that an address of ``network`` is somebody's, who has no lease for it."""
+    if network.nat is not None and network.nat.is_loopback:
+
+        def listened_to(address: str) -> str | None:
+            there = Endpoint(str(network.outside(IPv4Address(address))), network.ssh_port)
+            return None if can_bind(there.address, there.port) else f"{address} (something listens at {there})"
+
+        return listened_to
+    if network.closed or closed:
+        return _no_one
+    if network.nat is not None:
+        return lambda address: in_use(str(network.outside(IPv4Address(address))), port=network.ssh_port)
+    return in_use
 
 
 def can_bind(address: str, port: int) -> bool:
@@ -107,18 +148,18 @@ def can_bind(address: str, port: int) -> bool:
     return True
 
 
-def in_use(address: str, table: Path = Path("/proc/net/arp")) -> str | None:
+def in_use(address: str, table: Path = Path("/proc/net/arp"), *, port: int = 22) -> str | None:
     """Who answers at ``address``, as far as this controller can tell: a connection or its refusal, or the ARP table.
 
     Silence is no proof: a firewall may keep quiet about a host. That is why addresses are leased as well.
     """
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.settimeout(_SETTLE)
-        result = probe.connect_ex((address, 22))
+        result = probe.connect_ex((address, port))
     if result == 0:
-        return f"{address} (answers on port 22)"
+        return f"{address} (answers on port {port})"
     if result == errno.ECONNREFUSED:
-        return f"{address} (refuses port 22)"
+        return f"{address} (refuses port {port})"
     mac = next((mac for known, mac in neighbours(table) if known == address), None)
     return f"{address} (is {mac} in the ARP table)" if mac else None
 

@@ -21,6 +21,11 @@ def _name(value: Any) -> Any:
     return value
 
 
+def is_name(text: str) -> bool:
+    """Whether ``text`` can be a :data:`Name`."""
+    return re.fullmatch(_NAME, text) is not None
+
+
 Name = Annotated[str, BeforeValidator(_name), StringConstraints(pattern=_NAME)]
 """A name: lower-case letters, digits, ``_ . -``, beginning with a letter; fit for a pytest marker."""
 

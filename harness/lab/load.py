@@ -11,7 +11,7 @@ from harness.backends import registry
 from harness.backends.registry import HostSettings
 from harness.core import UsageError, paths
 from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
-from harness.lab.fields import Name
+from harness.lab.fields import Name, is_name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
 DEFAULT = "local"
@@ -70,10 +70,11 @@ def read_lab(text: str, path: Path) -> Lab:
     hosts: dict[str, Host] = {}
     for key, section in _mapping(tree, "hosts").items():
         if isinstance(section, dict):
-            host, wrong = _host(tree, str(key), section.get("backend"), frame)
+            found, wrong = _hosts(tree, str(key), section.get("backend"), frame)
             problems += wrong
-            if host:
-                hosts[host.name] = host
+            doubles = sorted(hosts.keys() & found.keys())
+            problems += [problem(tree, ("hosts", str(key)), f"two hosts are called {name!r}") for name in doubles]
+            hosts |= found
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
@@ -141,46 +142,53 @@ def _mapping(tree: Any, key: str) -> dict[Any, Any]:
     return part if isinstance(part, dict) else {}
 
 
-def _host(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[Host | None, list[Problem]]:
+def _hosts(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[dict[str, Host], list[Problem]]:
+    """The hosts that one section stands for: one, or those that its endpoint manages."""
     at = ("hosts", name)
     if not isinstance(backend, str):
         text = "this key is required" if backend is None else "must be text"
-        return None, [problem(tree, (*at, "backend"), f"{text}{nearest('', registry.names())}")]
+        return {}, [problem(tree, (*at, "backend"), f"{text}{nearest('', registry.names())}")]
     if backend not in registry.names():
         text = f"no backend is called {backend!r}{nearest(backend, registry.names())}"
-        return None, [problem(tree, (*at, "backend"), text)]
+        return {}, [problem(tree, (*at, "backend"), text)]
     try:
         settings_type = registry.find(backend).Settings
         model = host_model(backend, settings_type)
     except UsageError as error:
-        return None, [problem(tree, (*at, "backend"), error.message)]
+        return {}, [problem(tree, (*at, "backend"), error.message)]
     section, problems = check(tree, model, at)
     try:
         unreserved(name)
     except ValueError as error:
         problems.append(problem(tree, at, str(error)))
     if section is None:
-        return None, problems
+        return {}, problems
     if section.proxy and not settings_type.takes_proxy:
         problems.append(problem(tree, (*at, "proxy"), f"the backend {backend!r} cannot use a proxy"))
     roles, wrong = _roles(tree, at, section)
     problems += wrong
     if problems or frame is None:
-        return None, problems
+        return {}, problems
     fields = {key: getattr(section, key) for key in settings_type.model_fields}
     settings = settings_type.model_construct(section.model_fields_set & set(fields), **fields)
-    return Host(
-        name=name,
-        backend=backend,
-        pool=section.pool or name,
-        settings=settings,
-        capacity=section.capacity,
-        domain=section.domain or (THIS_MACHINE if settings.local else name),
-        management=roles["management"] or "",
-        peers=roles["peers"],
-        networks=frame.networks,
-        proxy=section.proxy,
-    ), []
+    hosts = {}
+    for called, each in settings.expand(name).items():
+        if not is_name(called):
+            problems.append(problem(tree, at, f"stands for a host that cannot be called {called!r} in a lab"))
+        hosts[called] = Host(
+            name=called,
+            backend=backend,
+            pool=section.pool or name,
+            settings=each,
+            capacity=section.capacity,
+            domain=section.domain or (THIS_MACHINE if each.local else called),
+            management=roles["management"] or "",
+            peers=roles["peers"],
+            networks=frame.networks,
+            proxy=section.proxy,
+            twin=name if settings_type.twin_module and getattr(each, "twin", False) else None,
+        )
+    return hosts, problems
 
 
 def _roles(tree: Any, at: tuple[str, str], section: HostFile) -> tuple[dict[str, str | None], list[Problem]]:

@@ -98,6 +98,11 @@ class Network(StrictModel):
     only) or through a `jump` host. Left out: `forward` for `user`, `jump` where a jump host is given, else `direct`."""
     jump: Jump | None = None
     """The jump host for `reach: jump`."""
+    nat: Subnet | None = None
+    """A subnet of the same size in which guests appear to the controller, address by address (one-to-one NAT), for
+    example `198.51.100.0/24`: it reaches the guest 192.0.2.7 at 198.51.100.7. Left out: at the guest's own address."""
+    ssh_port: int = Field(default=22, ge=1, le=65535)
+    """The port at which a guest's ssh appears in `nat`; guests themselves always listen on port 22."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -114,7 +119,18 @@ class Network(StrictModel):
         if self.jump is not None and self.reached_by != "jump":
             raise ValueError(f"a jump host is given, but guests are reached {self.reached_by}")
         self._check_addresses()
+        self._check_nat()
         return self
+
+    def _check_nat(self) -> None:
+        if self.nat is None:
+            if self.ssh_port != 22:
+                raise ValueError("ssh_port needs nat: guests themselves listen on port 22")
+            return
+        if self.kind is NetworkKind.USER or self.dhcp or self.network is None:
+            raise ValueError("nat needs a subnet whose addresses the harness gives to guests")
+        if self.nat.prefixlen != self.network.prefixlen:
+            raise ValueError(f"nat {self.nat} and the subnet {self.network} differ in size")
 
     def _check_addresses(self) -> None:
         if self.network is None:
@@ -160,6 +176,12 @@ class Network(StrictModel):
         if self.kind is NetworkKind.USER:
             return "forward"
         return "jump" if self.jump else "direct"
+
+    def outside(self, address: IPv4Address) -> IPv4Address:
+        """Where the controller finds the guest that has ``address``: there, or at the same place of :attr:`nat`."""
+        if self.nat is None or self.network is None:
+            return address
+        return self.nat[int(address) - int(self.network.network_address)]
 
     def interface(self, address: IPv4Address) -> IPv4Interface:
         """``address`` with this network's prefix length."""
@@ -238,6 +260,7 @@ class Host:
         peers: that of further NICs, None where the host has none.
         networks: the networks by name.
         proxy: the proxy to reach the host by, if any.
+        twin: the section of the lab file that one twin stands in for; None: the host is real.
     """
 
     name: str
@@ -250,6 +273,7 @@ class Host:
     peers: str | None
     networks: dict[str, Network] = field(repr=False)
     proxy: str | None = None
+    twin: str | None = None
 
     @property
     def embedded(self) -> bool:

@@ -137,8 +137,8 @@ class Outfitter:
                 leases.add(self._run.addresses.mac(name, network, key, deadline, wanted=nic.mac))
                 if nic.address:
                     address = nic.address.partition("/")[0]
-                    leases.add(self._run.addresses.ip(network, key, deadline, wanted=address))
-                if nic.forward:
+                    leases.add(self._run.addresses.ip(network, key, deadline, wanted=address, closed=self._closed))
+                if nic.forward and network.nat is None:
                     leases.add(self._forward(nic.forward, deadline))
             undo.pop_all()
         return tuple(leases.held)
@@ -154,6 +154,10 @@ class Outfitter:
             nic = self._nic(guest, at, shape, leases, deadline)
             undo.pop_all()
         return nic, tuple(leases.held)
+
+    @property
+    def _closed(self) -> bool:
+        return self._host.twin is not None
 
     def _forward(self, there: Endpoint, deadline: Deadline) -> Lease:
         def taken(_: str) -> str | None:
@@ -179,12 +183,15 @@ class Outfitter:
         role = self._host.network_of(at)
         network = self._host.networks[role]
         key = f"{name}/{at}"
-        mac = leases.add(self._run.addresses.mac(role, network, key, deadline))
+        within = self._host.settings.macs
+        mac = leases.add(self._run.addresses.mac(role, network, key, deadline, within=within))
         address, forward = None, None
         if self._image.network is SeedNetwork.SEED:
-            lent = leases.add(self._run.addresses.ip(network, key, deadline))
+            lent = leases.add(self._run.addresses.ip(network, key, deadline, closed=self._closed))
             if lent:
                 address = str(network.interface(IPv4Address(lent.value)))
+                if at == 0 and network.nat is not None:
+                    forward = Endpoint(str(network.outside(IPv4Address(lent.value))), network.ssh_port)
         if at == 0 and network.reached_by == "forward":
             lease, forward = self._run.addresses.forward(key, deadline)
             leases.add(lease)
