@@ -1,0 +1,1 @@
+"""The Hyper-V twin: a WS-Man server in front, and a real guest in QEMU behind every machine that is started."""
