@@ -1,0 +1,239 @@
+"""What tests of the vSphere driver meet: the real vcsim, and a TLS front of their own that can misbehave on demand.
+
+vcsim speaks plain HTTP here; the front gives it a certificate made for the test, counts what passes, and answers in
+its stead where a test wants a fault.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import hashlib
+import http.client
+import http.server
+import ipaddress
+import os
+import re
+import shutil
+import ssl
+import subprocess
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from harness.core import paths
+
+SOURCES = Path(__file__).parent / "vcsim"
+USER, PASSWORD = "interop", "secret"
+_BUILD_SECONDS = 600
+
+
+class NoVcsim(Exception):
+    """It cannot be built here."""
+
+
+def binary() -> Path:
+    """The vcsim of :data:`SOURCES`, built once by content."""
+    content = b"".join((SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
+    target = paths.cache() / "twins" / f"plain-vcsim-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not target.exists():
+        go = shutil.which("go")
+        if go is None:
+            raise NoVcsim("there is no Go to build vcsim with")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        new = target.with_name(f".{target.name}-{os.getpid()}")
+        argv = [go, "build", "-trimpath", "-o", str(new), "."]
+        done = subprocess.run(argv, cwd=SOURCES, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
+        if done.returncode:
+            raise NoVcsim(f"vcsim cannot be built: {done.stderr.strip()[-300:]}")
+        new.replace(target)
+    return target
+
+
+@contextlib.contextmanager
+def vcsim(*flags: str) -> Iterator[str]:
+    """A vcsim of its own; gives host and port."""
+    argv = [str(binary()), "-user", USER, "-password", PASSWORD, *flags]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            yield process.stdout.readline().strip()
+        finally:
+            process.stdin.close()
+            process.wait(20)
+
+
+@dataclass
+class Certificate:
+    """A certificate on disk: what a server shows, what a client trusts, and its thumbprint."""
+
+    chain: Path
+    key: Path
+    ca: Path
+    thumbprint: str
+
+
+def certificate(folder: Path, *names: str, days: float = 2) -> Certificate:
+    """A certificate by a CA of its own, for ``names``; with negative ``days`` it expired."""
+    now = datetime.datetime.now(datetime.UTC)
+    folder.mkdir(parents=True, exist_ok=True)
+    ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+    span = (now - datetime.timedelta(days=9), now + datetime.timedelta(days=9))
+    begun = _builder(issuer, issuer, ca_key.public_key(), span)
+    ca = begun.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+    span = (now - datetime.timedelta(days=5), now + datetime.timedelta(days=days))
+    begun = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]), issuer, key.public_key(), span)
+    leaf = begun.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
+    signed = leaf.sign(ca_key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    chain = folder / "chain.pem"
+    chain.write_bytes(signed.public_bytes(pem))
+    (folder / "ca.pem").write_bytes(ca.sign(ca_key, hashes.SHA256()).public_bytes(pem))
+    raw = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "key.pem").write_bytes(raw)
+    return Certificate(chain, folder / "key.pem", folder / "ca.pem", signed.fingerprint(hashes.SHA256()).hex())
+
+
+def _builder(subject, issuer, key, span):
+    builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
+    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(span[0]).not_valid_after(span[1])
+    return builder
+
+
+def _general(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+@dataclass
+class Front:
+    """The TLS front. Change its fields while it runs.
+
+    Args:
+        endpoint: where it listens.
+        upstream: where vcsim does.
+        certificate: what it shows.
+        calls: SOAP methods and HTTP paths that passed.
+        refusing: by SOAP method or ``"PUT"``, ``"POST"``, ...: how many of the next calls get 503.
+        cutting: likewise: how many get their connection cut without an answer.
+    """
+
+    endpoint: str
+    upstream: str
+    certificate: Certificate
+    calls: Counter[str] = field(default_factory=Counter)
+    refusing: Counter[str] = field(default_factory=Counter)
+    cutting: Counter[str] = field(default_factory=Counter)
+    faults: dict[str, str] = field(default_factory=dict)
+
+
+@contextlib.contextmanager
+def front(upstream: str, shown: Certificate) -> Iterator[Front]:
+    """A TLS front before ``upstream``."""
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(shown.chain, shown.key)
+    server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
+    made = Front(f"127.0.0.1:{server.server_port}", upstream, shown)
+    server.front = made  # type: ignore[attr-defined]
+    server.handle_error = lambda request, address: None  # type: ignore[method-assign] - clients hang up in tests
+    thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.05})
+    thread.start()
+    try:
+        yield made
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def _pass(self) -> None:
+        front: Front = self.server.front  # type: ignore[attr-defined]
+        length = int(self.headers.get("Content-Length") or 0)
+        soap = self.path == "/sdk"
+        body: object = self.rfile.read(length) if soap else _Limited(self.rfile, length)
+        words = {self.command}
+        if soap:
+            found = re.search(rb"<(?:\w+:)?Body[^>]*>\s*<(\w+)", body)  # type: ignore[arg-type]
+            words.add(found[1].decode() if found else "?")
+        else:
+            words.add(self.path.partition("?")[0])
+        front.calls.update(words)
+        if _due(front.cutting, words):
+            self.close_connection = True
+            return
+        if _due(front.refusing, words):
+            self.close_connection = True
+            self.send_response(503, "Service Unavailable")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        for word in words & set(front.faults):
+            self._answer(500, front.faults.pop(word).encode(), {"Content-Type": "text/xml"})
+            return
+        self._forward(front, body, length)
+
+    def _forward(self, front: Front, body: object, length: int) -> None:
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
+        upstream = http.client.HTTPConnection(front.upstream, timeout=120)
+        try:
+            upstream.request(self.command, self.path, body=body if length else None, headers=headers)  # type: ignore[arg-type]
+            got = upstream.getresponse()
+            answer = got.read().replace(f"http://{front.upstream}".encode(), f"https://{front.endpoint}".encode())
+            keep = {k: v for k, v in got.getheaders() if k.lower() not in ("content-length", "transfer-encoding")}
+            if self.command == "HEAD" and got.getheader("Content-Length"):
+                keep["Content-Length"] = got.getheader("Content-Length") or "0"
+            self._answer(got.status, answer, keep)
+        finally:
+            upstream.close()
+
+    def _answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = _pass  # noqa: N815
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class _Limited:
+    """As much of a request as its header says."""
+
+    def __init__(self, file, left: int) -> None:
+        self._file, self._left = file, left
+
+    def read(self, size: int = -1) -> bytes:
+        data: bytes = self._file.read(min(self._left, size if size >= 0 else self._left))
+        self._left -= len(data)
+        return data
+
+
+def _due(counter: Counter[str], words: set[str]) -> bool:
+    for word in words:
+        if counter[word] > 0:
+            counter[word] -= 1
+            return True
+    return False
