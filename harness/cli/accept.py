@@ -48,7 +48,7 @@ def command(lab: str, host: str | None, image: str, output: Path, expression: st
     for each in _chosen(found, host):
         click.echo(f"{each.name}: the contract of backends, with {image}")
         arguments = ["-k", expression] if expression else []
-        seen = contract.accept(found, each, image, arguments)
+        seen = contract.accept(found, each, image, arguments, tell=click.echo)
         surprised |= bool(seen.surprises)
         _summary(each, seen)
         if not expression:

@@ -17,6 +17,7 @@ from harness.backends.capabilities import Capability
 from harness.backends.model import Shape
 from harness.core import Deadline, InteropError, Size
 from harness.core.secrets import Secret
+from harness.lab.attend import attended
 from harness.lab.connect import connect
 from harness.lab.load import DEFAULT, lab_schema, load_lab
 from harness.lab.models import Host, Lab
@@ -82,7 +83,9 @@ def print_reference() -> None:
 
 
 def needs(host: Host) -> list[str]:
-    """What must be there before this host can be used, in words."""
+    """What must be there before this host can be used, in words. A twin brings what it needs."""
+    if host.twin is not None:
+        return []
     found = [f"the secret {secret} ({_state(secret)})" for secret in _secrets(host)]
     for name in dict.fromkeys(filter(None, (host.management, host.peers))):
         network = host.networks[name]
@@ -127,7 +130,7 @@ def _hosts(lab: Lab) -> Table:
         vcpus, memory, guests = host.limits
         networks = host.management if host.peers is None else f"{host.management}, {host.peers}"
         table.add_row(
-            *(host.name, host.backend, host.pool, host.domain),
+            *(host.name, host.backend + (" (twin)" if host.twin else ""), host.pool, host.domain),
             *("no limit" if limit is None else str(limit) for limit in (vcpus, memory and Size(memory), guests)),
             networks,
         )
@@ -148,7 +151,7 @@ def _networks(lab: Lab) -> Table:
 def _look(lab: Lab, console: Console) -> bool:
     """Open every host; True when all could be."""
     fine = True
-    with Run.begin(lab) as run:
+    with attended(lab, lab.hosts.values(), tell=console.print), Run.begin(lab) as run:
         for host in lab.hosts.values():
             try:
                 with console.status(f"opening {host.name}"):

@@ -22,6 +22,7 @@ from harness import __version__
 from harness.backends import protocol
 from harness.backends.model import Owned
 from harness.core import Deadline, LabError, UsageError
+from harness.lab.attend import attended
 from harness.lab.connect import connect
 from harness.lab.judge import Fate, Wish
 from harness.lab.liveness import Liveness
@@ -96,7 +97,9 @@ def contract() -> Path:
     return folder
 
 
-def accept(lab: Lab, host: Host, image: str, arguments: Iterable[str] = ()) -> Acceptance:
+def accept(
+    lab: Lab, host: Host, image: str, arguments: Iterable[str] = (), *, tell: Callable[[str], object] = lambda _: None
+) -> Acceptance:
     """Run the contract on a host; pytest's own output goes to the terminal. Nothing is left behind on the host.
 
     Args:
@@ -104,6 +107,7 @@ def accept(lab: Lab, host: Host, image: str, arguments: Iterable[str] = ()) -> A
         host: one of its hosts.
         image: which guest image, as ``--image`` of a run.
         arguments: further arguments for pytest.
+        tell: told, in a line each, what takes long.
 
     Raises:
         UsageError: there is no contract here, or pytest did not understand the arguments.
@@ -112,7 +116,10 @@ def accept(lab: Lab, host: Host, image: str, arguments: Iterable[str] = ()) -> A
     folder = contract()
     store = open_store()
     began = time.time()
-    with tempfile.TemporaryDirectory(prefix="interop-accept-") as scratch:
+    with (
+        attended(lab, [host], tell=tell),
+        tempfile.TemporaryDirectory(prefix="interop-accept-") as scratch,
+    ):
         seen = Path(scratch) / "seen.json"
         argv = [sys.executable, "-m", "pytest", str(folder), "--lab", str(lab.path), "--host", host.name]
         argv += ["--image", image, "--seen", str(seen), "-p", "no:cacheprovider", *arguments]
@@ -120,7 +127,7 @@ def accept(lab: Lab, host: Host, image: str, arguments: Iterable[str] = ()) -> A
         if not seen.is_file():
             raise LabError("the contract wrote nothing of what it saw", host=host.name, operation="accept")
         raw = json.loads(seen.read_text(encoding="utf-8"))
-    left = left_behind(lab, host, store, since=began)
+        left = left_behind(lab, host, store, since=began)
     return told(raw, left, datetime.now(UTC).date().isoformat())
 
 

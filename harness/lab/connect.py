@@ -10,12 +10,15 @@ from harness.backends.protocol import Hypervisor
 from harness.backends.registry import Context
 from harness.core import InteropError, paths
 from harness.image.model import Image
+from harness.lab import twins
 from harness.lab.models import Host
 from harness.lab.run import Run
 
 
 def connect(host: Host, run: Run, image: Image | None = None) -> Hypervisor:
     """Open ``host``; everything created on it is journalled and marked as ``run``'s.
+
+    A host that is a twin must be up: :class:`~harness.lab.attend.Attendant` sees to that.
 
     Args:
         host: a host of the run's lab.
@@ -27,7 +30,7 @@ def connect(host: Host, run: Run, image: Image | None = None) -> Hypervisor:
     """
     context = Context(host.name, run.owner, run.ledger(host), scratch(host), image, host.proxy)
     try:
-        return registry.find(host.backend).connect(host.settings, context)
+        return registry.find(host.backend).connect(twins.settings_of(host, run.lab.path, run.id), context)
     except InteropError as error:
         error.host = error.host or host.name
         raise

@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.backends.model import Owned, Ownership, ResourceKind
 from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, UsageError
-from harness.lab import keep
+from harness.lab import keep, twins
 from harness.lab.booking import leave
 from harness.lab.connect import connect
 from harness.lab.journal import Entry, entries, strike
@@ -25,6 +25,7 @@ from harness.lab.load import load_lab, read_lab
 from harness.lab.models import Host, Lab
 from harness.lab.run import Run
 from harness.lab.store import Store
+from harness.lab.twin_process import sweep
 
 _ONE = timedelta(minutes=3)  # for removing one thing: one that hangs must not keep the others
 _ORDER = (  # what stands on something goes before it
@@ -80,6 +81,8 @@ class Reaper:
                 # One reaper a lab: it goes with the run, which gives its leases back when it closes.
                 run.leases.one_of("reaper", str(self._lab.path), ["the reaper"], deadline.sooner(_ONE))
                 self._bury(run.id)
+                if any(host.twin for host in self._lab.hosts.values()):
+                    sweep(self._store, self._liveness)
             judge = Judge(self._lab, self._store, self._liveness, self._wish, run.id)
             known = entries(self._store, lab=str(self._lab.path))
             for host in self._lab.hosts.values():
@@ -104,6 +107,9 @@ class Reaper:
             kept.release(guest)
 
     def _host(self, host: Host, run: Run, judge: Judge, known: list[Entry], deadline: Deadline) -> Iterator[Finding]:
+        if host.twin is not None and twins.find(self._lab.path, host.twin, run.id) is None:
+            yield from self._gone(host, run, judge, known)
+            return
         try:
             hypervisor = self._open(host, run)
         except InteropError as error:
@@ -133,6 +139,15 @@ class Reaper:
                 yield Finding(host.name, thing, *verdict)
         finally:
             hypervisor.close()
+
+    def _gone(self, host: Host, run: Run, judge: Judge, known: list[Entry]) -> Iterator[Finding]:
+        """What dead runs had on a twin that is not there any more: it went with its twin."""
+        for entry in known:
+            if judge.dead(entry) and twins.find(self._lab.path, host.twin or "", entry.run) is None:
+                thing = self._thing(entry)
+                if not self._wish.dry_run:
+                    self._forget(host, run, thing, [entry])
+                yield Finding(host.name, thing, Fate.DOOMED if self._wish.dry_run else Fate.REMOVED, "with its twin")
 
     @staticmethod
     def _removed(hypervisor: Hypervisor, thing: Owned, deadline: Deadline, why: str) -> tuple[Fate, str]:

@@ -22,6 +22,7 @@ from harness.plugin.hooks import (
     pytest_runtest_teardown,
     pytest_sessionfinish,
     pytest_xdist_make_scheduler,
+    pytest_xdist_node_collection_finished,
 )
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "pytest_runtest_teardown",
     "pytest_sessionfinish",
     "pytest_xdist_make_scheduler",
+    "pytest_xdist_node_collection_finished",
 ]

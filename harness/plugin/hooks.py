@@ -203,6 +203,12 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_node_collection_finished(node: Any) -> None:
+    """Xdist: the workers' tests are known, and none runs yet; twins are started by this process, not by theirs."""
+    node.config.stash[KEY].attend_workers()
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Xdist: whole groups of tests go to one worker, unless the user asked for another distribution."""
     state = config.stash[KEY]

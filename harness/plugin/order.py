@@ -12,6 +12,8 @@ import pytest
 
 from harness.plugin.demand import Demand
 
+_BAR = " | "  # no host's name holds a blank
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -30,7 +32,7 @@ class Place:
     def group(self) -> str:
         """Tests of one group share a warm guest; a group stays on one worker."""
         alone = "own guests" if self.own_guests else "shared"
-        return f"{self.column} | {self.demand.shape} | {alone}"
+        return _BAR.join((self.column, str(self.demand.shape), alone))
 
 
 def sort(items: list[pytest.Item], places: dict[pytest.Item, Place]) -> None:
@@ -62,6 +64,12 @@ def save_groups(path: Path, items: Sequence[pytest.Item], places: dict[pytest.It
     temporary = path.with_name(f"{path.name}.{id(items)}.part")
     temporary.write_text(text)
     temporary.replace(path)
+
+
+def columns(path: Path) -> frozenset[str]:
+    """The columns that the tests of a file of groups are for; none where there is no such file."""
+    groups = json.loads(path.read_text()) if path.is_file() else {}
+    return frozenset(group.partition(_BAR)[0] for group in groups.values())
 
 
 def scheduler(config: pytest.Config, log: Any, groups: Path) -> Any:

@@ -8,13 +8,16 @@ from datetime import timedelta
 
 from harness.backends.model import Firmware, HostFacts
 from harness.backends.protocol import Hypervisor
+from harness.backends.registry import HostSettings
 from harness.core import Deadline, InteropError, LabError
+from harness.core.secrets import Secret
 from harness.image import resolve
 from harness.image.model import Image
 from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.expectations import Expectations
 from harness.lab.slots import Slots
+from harness.lab.twins import settings_of
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
@@ -75,6 +78,7 @@ class Session:
         *,
         worker: int,
         progress: Callable[[str], None],
+        attend: Callable[[Host, Image], None] | None = None,
     ) -> None:
         self.lab = lab
         self.run = run
@@ -82,6 +86,7 @@ class Session:
         self._image: Image | None = None
         self._worker = worker
         self._progress = progress
+        self._attend = attend
         self._columns: dict[str, Column | InteropError] = {}
         self._activity: Lease | None = None
         self.redactor = Redactor()
@@ -190,9 +195,19 @@ class Session:
         raise problems[0]
 
     def _open_member(self, member: Host, pool: str) -> Column:
+        if self._attend is not None:
+            self._attend(member, self.image)
         self._progress(f"opening {member.name}")
+        self._hide(settings_of(member, self.lab.path, self.run.id))
         hypervisor = connect(member, self.run, self.image)
         facts = hypervisor.facts(Deadline.after(_CONNECT))
         expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
         host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
         return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
+
+    def _hide(self, settings: HostSettings) -> None:
+        """What the host is reached with never gets into a report."""
+        for key in type(settings).model_fields:
+            value = getattr(settings, key)
+            if isinstance(value, Secret):
+                self.redactor.register(value.reveal())

@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.core import InteropError
-from harness.plugin import multiply, options, outcomes
+from harness.plugin import multiply, options, order, outcomes
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
 from harness.plugin.outcomes import Record
 
 if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these imports
-    from harness.lab import Lab, Run
+    from harness.image.model import Image
+    from harness.lab import Host, Lab, Run
+    from harness.lab.attend import Attendant
     from harness.plugin.lender import Lender
     from harness.plugin.results import Results
     from harness.plugin.session import Column, Session
@@ -44,6 +46,7 @@ class State:
     _options: options.Options | None = None
     _lab: Lab | None = None
     _run: Run | None = None
+    _attendant: Attendant | None = None
 
     @property
     def options(self) -> options.Options:
@@ -138,8 +141,43 @@ class State:
 
             self.folder = self._folder(self.run.id).make()
             number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
-            self.session = Session(self.lab, self.run, self.options, worker=number, progress=self.say)
+            attend = None if self.is_worker else self.attend
+            self.session = Session(self.lab, self.run, self.options, worker=number, progress=self.say, attend=attend)
         return self.session
+
+    def attend(self, host: Host, image: Image | None = None) -> None:
+        """See to it that the host's twin is up, if it has one. Twins are the main process's, never a worker's.
+
+        Raises:
+            LabError: it did not come up.
+        """
+        if host.twin is None:
+            return
+        if self._attendant is None:
+            from harness.lab.attend import Attendant  # noqa: PLC0415  labs without twins don't pay for it
+
+            self._attendant = Attendant(self.lab, self.run.id, tell=self.say, keep=self.options.keep is not None)
+        probe = (image.kernel, image.initrd) if image and image.kernel and image.initrd else None
+        self._attendant.attend(host, probe)
+
+    def attend_workers(self) -> None:
+        """Start the twins that the tests of xdist's workers need; a failure shows again where a host is opened."""
+        if self.folder is None or self._attendant is not None:  # strangers' tests alone, or not the first worker
+            return
+        columns = order.columns(self.folder.path / GROUPS)
+        needed = {
+            host.twin: host
+            for pool, members in (self.lab.pools().items() if columns else ())
+            for host in members
+            if host.twin and {pool, host.name} & columns
+        }
+        for host in needed.values():
+            from harness.image import resolve  # noqa: PLC0415
+
+            try:
+                self.attend(host, resolve(self.options.image))
+            except InteropError as error:
+                self.say(str(error))
 
     def share(self) -> dict[str, Any] | None:
         """What an xdist worker needs to join this run; None where the lab cannot be loaded (the worker will say so)."""
@@ -170,13 +208,13 @@ class State:
     def close(self) -> InteropError | None:
         """End session and run; the first thing that went wrong, if any."""
         problem: InteropError | None = None
-        for part in (self.session, self._run):
+        for part in (self.session, self._attendant, self._run):
             try:
                 if part is not None:
                     part.close()
             except InteropError as error:
                 problem = problem or error
-        self.session = self._run = None
+        self.session = self._attendant = self._run = None
         return problem
 
     def place(self, item: pytest.Item) -> Place | None:

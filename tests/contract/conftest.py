@@ -18,6 +18,7 @@ from harness.core import GiB, MiB, Size
 from harness.guest import Guest
 from harness.image import resolve
 from harness.lab import Run, load_lab
+from harness.lab.attend import Attendant
 from tests.contract.backends import BACKENDS
 from tests.contract.seen import Seen
 from tests.contract.site import CLEAN, Site
@@ -136,10 +137,13 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         with capture.global_and_fixture_disabled():
             return resolve(request.config.getoption("--image"))
 
-    with Run.begin(lab) as run:
+    with Run.begin(lab) as run, Attendant(lab, run.id) as attendant:
         site = Site(
             lab, lab.hosts[host_name], column, run, folder=tmp_path_factory.mktemp("contract"), find_image=image
         )
+        if site.host.twin:
+            kernel, initrd = site.image.kernel, site.image.initrd
+            attendant.attend(site.host, (kernel, initrd) if kernel and initrd else None)
         seen = request.config.stash[SEEN]
         seen.run = run.id
         seen.log = site.log

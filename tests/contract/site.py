@@ -31,6 +31,7 @@ from harness.image.model import Image
 from harness.image.seed import SeedNic, SeedSpec, write_seed
 from harness.lab import Host, Lab, Lease, Run
 from harness.lab.connect import scratch
+from harness.lab.twins import settings_of
 from tests.contract.backends import Column
 from tests.contract.ledger import Witness
 from tests.contract.observing import Log, observed_host
@@ -83,7 +84,8 @@ class Site:
     def connect(self) -> Any:
         """A connection of its own."""
         context = registry.Context(self.host.name, self.run.owner, self.witness, scratch(self.host), self.image)
-        return observed_host(registry.find(self.host.backend).connect(self.host.settings, context), self.log)
+        settings = settings_of(self.host, self.lab.path, self.run.id)
+        return observed_host(registry.find(self.host.backend).connect(settings, context), self.log)
 
     def reconnect(self) -> None:
         """Let go of the shared connection; the next use makes a new one, with the present ledger."""
@@ -178,12 +180,16 @@ class Site:
         held = [] if leases is None else leases
         network_name = self.host.network_of(index)
         network = self.host.networks[network_name]
-        mac = self.run.addresses.mac(network_name, network, f"{key} {index}", self.deadline())
+        within = self.host.settings.macs
+        mac = self.run.addresses.mac(network_name, network, f"{key} {index}", self.deadline(), within=within)
         held.append(mac)
-        address = self.run.addresses.ip(network, f"{key} {index}", self.deadline())
+        closed = self.host.twin is not None
+        address = self.run.addresses.ip(network, f"{key} {index}", self.deadline(), closed=closed)
         forward: Endpoint | None = None
         if address is not None:
             held.append(address)
+            if network.nat is not None:
+                forward = Endpoint(str(network.outside(IPv4Address(address.value))), network.ssh_port)
         if network.reached_by == "forward":
             lease, forward = self.run.addresses.forward(f"{key} {index}", self.deadline())
             held.append(lease)

@@ -116,7 +116,7 @@ def test_secrets_names_and_addresses_do_not_reach_the_file(seen, tmp_path, monke
         "hosts:\n  far:\n    backend: kvm\n    uri: qemu+ssh://root@kvm7.lab.example/system\n"
         "networks:\n  management:\n    kind: network\n    source: default\n    subnet: 192.0.2.0/24\n"
     )
-    monkeypatch.setattr(accept, "accept", lambda *_: seen)
+    monkeypatch.setattr(accept, "accept", lambda *_, **__: seen)
     done = CliRunner().invoke(cli.command, [str(lab_file), "far", "--output", str(tmp_path / "out")])
     assert done.exit_code == 1, done.output
     (path,) = (tmp_path / "out").glob("*.json")
@@ -128,7 +128,7 @@ def test_secrets_names_and_addresses_do_not_reach_the_file(seen, tmp_path, monke
 
 def test_a_host_that_surprised_nobody_is_accepted(seen, tmp_path, monkeypatch):
     """Exit status 0, and the file's name says what it is about."""
-    monkeypatch.setattr(accept, "accept", lambda *_: replace(seen, surprises=[]))
+    monkeypatch.setattr(accept, "accept", lambda *_, **__: replace(seen, surprises=[]))
     done = CliRunner().invoke(cli.command, ["local", "kvm", "--output", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert [path.name for path in tmp_path.glob("*.json")] == ["kvm-qemu-7.2.22-libvirt-9.0.0-kvm.json"]
