@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.backends.kvm import codec, foreign, qcow2, roots
+from harness.backends import codec
+from harness.backends.kvm import foreign, qcow2, roots
 from harness.backends.kvm.places import Parts
 from harness.backends.kvm.roots import Root
 from harness.backends.model import Firmware, MachineSpec, Owned, Ownership, PublishedImage, ResourceKind

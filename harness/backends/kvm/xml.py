@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from lxml import etree
 
-from harness.backends.kvm import codec
+from harness.backends import codec
 from harness.backends.model import MachineSpec, NicSpec, Ownership
 
 Element: TypeAlias = etree._Element  # noqa: SLF001 - lxml gives its element type no public name
