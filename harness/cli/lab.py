@@ -144,6 +144,7 @@ def _networks(lab: Lab) -> Table:
         way_out = str(network.gateway or ("by DHCP" if network.dhcp else "none"))
         kind = network.kind.value + (f" VLAN {network.vlan}" if network.vlan else "")
         reached = network.reached_by + (f" {network.jump.address}" if network.jump else "")
+        reached += f" in {network.nat}, port {network.ssh_port}" if network.nat else ""
         table.add_row(name, kind, network.source, addresses, str(network.mtu), way_out, reached)
     return table
 

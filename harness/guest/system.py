@@ -148,7 +148,7 @@ def parse_paravirtual(data: bytes) -> tuple[ParavirtualDevice, ...]:
     return tuple(devices)
 
 
-# 0x15ad is VMware's PCI vendor id: its devices have no bus of their own.
+# 0x15ad is VMware's PCI vendor id: its devices have no bus of their own. Bridges (class 0x06) need no driver.
 _LIST_PARAVIRTUAL = """
 list() {
     driver=$(readlink "$2/driver")
@@ -157,7 +157,8 @@ list() {
 for device in /sys/bus/virtio/devices/*; do [ -e "$device" ] && list virtio "$device"; done
 for device in /sys/bus/vmbus/devices/*; do [ -e "$device" ] && list vmbus "$device"; done
 for device in /sys/bus/pci/devices/*; do
-    [ -e "$device/vendor" ] && read -r vendor <"$device/vendor" && [ "$vendor" = 0x15ad ] && list pci "$device"
+    [ -e "$device/vendor" ] && read -r vendor <"$device/vendor" && read -r class <"$device/class" || continue
+    case $vendor/$class in 0x15ad/0x06*) ;; 0x15ad/*) list pci "$device" ;; esac
 done
 true
 """

@@ -188,9 +188,12 @@ def _come_up(
 
     answer = wait_for("a twin to come up", up, deadline, every=0.05)
     try:
-        return twins.said(answer, folder)
-    except ValueError as error:
-        raise LabError(f"the twin answered {answer[:200]!r}: {error}", host=twin.section, operation="twin") from error
+        said = json.loads(answer)
+    except ValueError:
+        said = None
+    if not isinstance(said, dict):
+        raise LabError(f"the twin answered {answer[:200]!r}, no JSON object", host=twin.section, operation="twin")
+    return said
 
 
 def let_go(process: subprocess.Popen[bytes]) -> None:

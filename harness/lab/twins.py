@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -155,24 +155,6 @@ def settings_of(host: Host, lab: Path, run: str | None = None) -> HostSettings:
             hint=f"`interop twin up {host.twin}` starts one that outlives runs; pytest starts one by itself",
         )
     return host.settings.at_twin(twin.said)
-
-
-def said(line: bytes, folder: Path) -> dict[str, Any]:
-    """The line a twin prints when it is up; its password also as a file, for settings that name secrets by place.
-
-    Raises:
-        ValueError: it is not a JSON object.
-    """
-    record: Mapping[str, Any] = json.loads(line)
-    if not isinstance(record, dict):
-        raise ValueError(f"not a JSON object: {line[:200]!r}")  # noqa: TRY004  as json does
-    password = record.get("password")
-    if password is None:
-        return dict(record)
-    place = folder / "password"
-    with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(str(password))
-    return {**record, "password_file": str(place)}
 
 
 def born(pid: int) -> int | None:

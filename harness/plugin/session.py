@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from harness.backends.model import Firmware, HostFacts
 from harness.backends.protocol import Hypervisor
-from harness.backends.registry import HostSettings
 from harness.core import Deadline, InteropError, LabError
 from harness.core.secrets import Secret
 from harness.image import resolve
@@ -17,7 +17,7 @@ from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.expectations import Expectations
 from harness.lab.slots import Slots
-from harness.lab.twins import settings_of
+from harness.lab.twins import find
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
@@ -198,16 +198,20 @@ class Session:
         if self._attend is not None:
             self._attend(member, self.image)
         self._progress(f"opening {member.name}")
-        self._hide(settings_of(member, self.lab.path, self.run.id))
+        self._hide(member)
         hypervisor = connect(member, self.run, self.image)
         facts = hypervisor.facts(Deadline.after(_CONNECT))
         expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
         host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
         return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
 
-    def _hide(self, settings: HostSettings) -> None:
+    def _hide(self, member: Host) -> None:
         """What the host is reached with never gets into a report."""
-        for key in type(settings).model_fields:
-            value = getattr(settings, key)
+        for key in type(member.settings).model_fields:
+            value = getattr(member.settings, key)
             if isinstance(value, Secret):
-                self.redactor.register(value.reveal())
+                with suppress(LabError):  # whoever needs it to open the host says that it is not there
+                    self.redactor.register(value.reveal())
+        twin = find(self.lab.path, member.twin, self.run.id) if member.twin else None
+        if twin is not None and twin.said is not None and "password" in twin.said:
+            self.redactor.register(str(twin.said["password"]))

@@ -1,6 +1,7 @@
 """What hypervisors must show is data: rules by host, the particular over the general, and clear words when it lacks."""
 
 import re
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -162,28 +163,46 @@ def test_versions_compare_as_numbers(version: str, wanted: str, inside: bool) ->
     assert within(version, wanted) == inside
 
 
+ESXI = HostFacts("VMware ESXi", "8.0.3", "24022510", "vmware", 2, GiB, 8)
+SHIPPED = {
+    "kvm": ("kvm", facts()),
+    "kvm, emulated": ("kvm", facts("tcg")),
+    "vsphere": ("vsphere", ESXI),
+    "vsphere, twin": ("vsphere", replace(ESXI, twin=True)),
+}
+
+
+@pytest.fixture(params=SHIPPED, ids=str)
+def shipped(request: pytest.FixtureRequest) -> Expectations:
+    backend, host = SHIPPED[request.param]
+    return Expectations.for_host(backend, host, Firmware.BIOS)
+
+
 def test_the_files_that_ship_can_be_read() -> None:
-    for accelerated in ("kvm", "tcg"):
+    for backend, host in SHIPPED.values():
         for firmware in Firmware:
-            assert Expectations.for_host("kvm", facts(accelerated), firmware).words("virt")
+            assert Expectations.for_host(backend, host, firmware).words("virt")
+
+
+def test_what_a_twin_cannot_show_is_expected_of_twins_alone() -> None:
+    real, twin = (Expectations.for_host(*SHIPPED[name], Firmware.BIOS) for name in ("vsphere", "vsphere, twin"))
+    assert twin.words("may_fail") == ("open-vm-tools.service",)
+    assert real.words("may_fail") == ()
 
 
 USED = re.compile(r"""expect\.(words?|limit|deadline|count|duration|size)\(\s*"([^"]+)"\s*\)""")
 
 
-@pytest.mark.parametrize("accelerated", ["kvm", "tcg"])
-def test_what_the_suites_ask_for_is_in_the_files_that_ship(accelerated: str) -> None:
-    expect = Expectations.for_host("kvm", facts(accelerated), Firmware.BIOS)
+def test_what_the_suites_ask_for_is_in_the_files_that_ship(shipped: Expectations) -> None:
     suites = Path(__file__).resolve().parents[2] / "suites"
     asked = {found for file in suites.rglob("*.py") for found in USED.findall(file.read_text())}
     assert len(asked) > 30, "the suites are not where they should be, or ask in another way"
     for method, key in asked:
-        getattr(expect, method)(key)
+        getattr(shipped, method)(key)
 
 
-def test_nothing_ships_that_no_suite_asks_for() -> None:
+def test_nothing_ships_that_no_suite_asks_for(shipped: Expectations) -> None:
     suites = Path(__file__).resolve().parents[2] / "suites"
     asked = {key for file in suites.rglob("*.py") for _, key in USED.findall(file.read_text())}
-    expect = Expectations.for_host("kvm", facts(), Firmware.BIOS)
     spoken_for = asked | {"time_service"}
-    assert {*expect.shows, *expect.sizes, *expect.limits} <= spoken_for
+    assert {*shipped.shows, *shipped.sizes, *shipped.limits} <= spoken_for

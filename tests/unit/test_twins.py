@@ -236,8 +236,7 @@ def test_a_record_is_its_owners_alone(lab):
     """It holds a password."""
     twin, process = start(lab, "far")
     assert twin.file.stat().st_mode & 0o777 == 0o600
-    assert Path(twin.said["password_file"]).read_text() == "hunter2"
-    assert Path(twin.said["password_file"]).stat().st_mode & 0o777 == 0o600
+    assert twin.said["password"] == "hunter2"
     assert "hunter2" not in repr(twin)
     stop(twin, process)
 
