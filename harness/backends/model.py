@@ -303,6 +303,10 @@ class ClockReading:
     uncertainty: float
 
 
+MOVED = "moved"
+"""The kind of every :class:`HostEvent` that says: the host took the machine elsewhere, or reset it, by itself."""
+
+
 @dataclass(frozen=True, slots=True)
 class HostEvent:
     """One line of the host's own log about a machine."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 from harness.backends.protocol import Ledger
+from harness.backends.vsphere.folders import Folders
 from harness.backends.vsphere.networks import PortGroup
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
@@ -79,6 +79,7 @@ class HostAccess:
         root: our folder on the datastore and of virtual machines, by name.
         twin: whether a twin stands in for it.
         notes: what came up and the report should know, by a few words.
+        folders: those of runs that this process makes machines in.
     """
 
     name: str
@@ -90,5 +91,4 @@ class HostAccess:
     root: str = "interop"
     twin: bool = False
     notes: dict[str, str] = field(default_factory=dict)
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    """Held while a run's folder is made or taken away."""
+    folders: Folders = field(default_factory=Folders)

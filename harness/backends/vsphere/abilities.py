@@ -1,0 +1,61 @@
+"""Which capabilities an ESXi has with a machine of some shape."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Shape
+
+_ALWAYS = frozenset(
+    {
+        Capability.BIOS,
+        Capability.UEFI,
+        Capability.LINKED_CLONE,
+        Capability.DISK_HOT_ADD,
+        Capability.DISK_RESIZE,
+        Capability.NIC_HOT_ADD,
+        Capability.LINK_STATE,
+        Capability.SAVE,  # suspend, which is to disk: there is no pause
+        Capability.CHECKPOINT,
+        Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.SHUTDOWN,
+        Capability.HEARTBEAT,
+        Capability.EXCHANGE,
+        Capability.SCREENSHOT,
+        Capability.NMI,
+        Capability.HOST_EVENTS,
+        Capability.HOST_CLOCK,
+        Capability.LEGACY_NIC,
+        Capability.PEER_NETWORK,
+    }
+)
+
+
+def abilities(shape: Shape, *, networks: Iterable[str], twin: bool) -> AbstractSet[Capability]:
+    """What an ESXi can do with such a machine; sizes that may grow need room kept by the shape.
+
+    vCPUs are never taken away: ``cpuHotRemoveEnabled`` exists, and no ESXi honours it for Linux.
+
+    Args:
+        shape: what a test asks for.
+        networks: the names of the port groups that the ESXi has; see :func:`harness.backends.vsphere.networks.wanted`.
+        twin: whether a twin stands in for the ESXi.
+    """
+    can = set(_ALWAYS)
+    if shape.topology is None or shape.topology.threads == 1:
+        can.add(Capability.TOPOLOGY)  # a virtual core has one thread
+    if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
+        can.add(Capability.CPU_HOT_ADD)
+    if shape.max_memory and shape.max_memory > shape.memory:
+        can.add(Capability.MEMORY_HOT_ADD)
+    names = list(networks)
+    if any(re.search(r"-vlan\d+", name) for name in names):
+        can.add(Capability.VLAN)
+    if any(re.search(r"-mtu\d+", name) for name in names):
+        can.add(Capability.MTU)
+    if not twin:
+        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD}  # a twin's NICs have one queue, and a switch without offload
+    return frozenset(can)

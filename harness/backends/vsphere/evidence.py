@@ -1,0 +1,107 @@
+"""What the host sees of a machine: its configuration, its screen, its record; and the NMI button."""
+
+from __future__ import annotations
+
+import json
+import re
+
+from pyVmomi.VmomiJSONEncoder import VmomiJSONEncoder
+
+from harness.backends.model import Firmware, HostEvent, MachineView, NicView, PowerState, Topology
+from harness.backends.protocol import Console
+from harness.backends.vsphere import devices, history, notes
+from harness.backends.vsphere.base import STATE
+from harness.backends.vsphere.collector import Values
+from harness.backends.vsphere.console import LOG, FileConsole
+from harness.backends.vsphere.disks import DEVICES, Disks
+from harness.backends.vsphere.nics import Nics
+from harness.core import Deadline, LabError, MiB, Size
+
+_HARDWARE = tuple(f"config.hardware.{name}" for name in ("numCPU", "numCoresPerSocket", "memoryMB"))
+_CONFIG = ("config.name", "config.firmware", "config.uuid", "config.version", "config.cpuHotAddEnabled")
+_SHOWN = (*STATE, *_HARDWARE, *_CONFIG, DEVICES, notes.EXTRA, "runtime.host", "runtime.question")
+_LARGEST_PICTURE = 32 << 20
+_FILE = re.compile(r"\[(?P<store>[^\]]+)\] ?(?P<path>.+)")
+
+
+class Evidence(Disks, Nics):
+    """The verbs :meth:`Machine.view` and :meth:`Machine.console`, and those of :class:`Screenshot`,
+    :class:`NmiInjector` and :class:`HostEvents`.
+    """
+
+    def view(self, deadline: Deadline) -> MachineView:
+        """One read; sizes and devices are those of the configuration, which the host keeps true while running."""
+        values = self._read("view", deadline, *_SHOWN)
+        state = self._known(values, "view")
+        vcpus, cores = int(values["config.hardware.numCPU"]), int(values["config.hardware.numCoresPerSocket"] or 1)
+        room = self._spec.shape.max_vcpus or 0
+        found = values.get(DEVICES) or ()
+        kept = notes.noted(values.get(notes.EXTRA))
+        return MachineView(
+            state=state,
+            vcpus=vcpus,
+            max_vcpus=max(vcpus, room) if values.get("config.cpuHotAddEnabled") else vcpus,
+            memory=Size(int(values["config.hardware.memoryMB"]) * MiB),
+            firmware=Firmware.UEFI if values.get("config.firmware") == "efi" else Firmware.BIOS,
+            topology=Topology(sockets=vcpus // cores, cores=cores, threads=1),
+            nics=tuple(self._nic_view(card, state, kept) for card in devices.cards(found)),
+            disks=tuple(devices.disk_view(serial, disk) for serial, disk in notes.data_disks(found, kept).items()),
+            raw=_raw(values),
+        )
+
+    def console(self) -> Console:
+        """The file that the first serial port is connected to."""
+        return FileConsole(self._host, f"{self._files}/{LOG}", self._spec.name)
+
+    def screenshot(self, deadline: Deadline) -> bytes:
+        """A PNG that the host puts beside the machine's disks; it is taken away again."""
+        with self._lock:
+            self._require("screenshot", deadline, PowerState.RUNNING)
+            made = str(self._task("screenshot", "CreateScreenshot_Task", deadline))
+            found = _FILE.fullmatch(made)
+            if found is None or found["store"] != self._host.store.name:
+                raise LabError(
+                    f"the picture is at {made!r}, which is not on {self._host.store.name}",
+                    host=self._host.name,
+                    operation="screenshot",
+                )
+            try:
+                return self._host.store.read(found["path"], 0, _LARGEST_PICTURE, deadline)
+            finally:
+                self._host.store.delete(found["path"], deadline)
+
+    def nmi(self, deadline: Deadline) -> None:
+        """To every vCPU."""
+        with self._lock:
+            self._require("nmi", deadline, PowerState.RUNNING)
+            self._call("nmi", "SendNMI", deadline)
+
+    def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
+        """What vCenter (or the ESXi) remembers of it, by the host's clock."""
+        return history.of_machine(self._host.session, self._ref, deadline)
+
+    def _nic_view(self, card: devices.Device, state: PowerState, kept: dict[str, str]) -> NicView:
+        mac = (card.macAddress or "").lower()
+        network = notes.network_of(mac, self._spec.nics, kept)
+        return NicView(
+            mac=mac,
+            network=network[0] if network else devices.source_of(card, {}),
+            model=devices.model_of(card),
+            connected=devices.plugged(card, state is PowerState.RUNNING),
+            vlan=network[1] if network else None,
+        )
+
+
+def _raw(values: Values) -> str:
+    """Everything that was read, as JSON: evidence for a report."""
+    return (
+        json.dumps(
+            {path: value for path, value in values.items() if path != "runtime.host"},
+            cls=VmomiJSONEncoder,
+            indent=1,
+            sort_keys=True,
+            default=None,
+        )
+        if values
+        else ""
+    )

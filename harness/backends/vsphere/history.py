@@ -1,0 +1,66 @@
+"""The host's own record of a machine: vCenter's events, oldest first, and those among them that spoil a result."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from pyVmomi import vim
+
+from harness.backends.model import MOVED, HostEvent
+from harness.backends.vsphere.refs import Ref
+from harness.backends.vsphere.session import Session
+from harness.core import Deadline
+
+_MOVES = (
+    vim.event.VmMigratedEvent,  # also by DRS
+    vim.event.VmBeingHotMigratedEvent,
+    vim.event.VmBeingMigratedEvent,
+    vim.event.VmRelocatedEvent,
+    vim.event.VmBeingRelocatedEvent,
+    vim.event.VmEmigratingEvent,
+    vim.event.VmDasBeingResetEvent,  # HA's own monitoring pressed the reset button; also with a screenshot
+    vim.event.VmRestartedOnAlternateHostEvent,
+    vim.event.VmFailoverFailed,
+)
+_MOVE_IDS = re.compile(
+    r"com\.vmware\.vc\.(ha\.VmRestartedByHAEvent|HA\.VmUnprotected.*Failover|vm\.VmStateRevertedToSnapshotByHA"
+    r"|ha\.VmDasBeingReset.*|vmam\..*Reset.*|vm\.Vm(Hot|Cold)?Migrat(ed|ing).*)",
+    re.IGNORECASE,
+)
+
+
+def of_machine(session: Session, machine: Ref, deadline: Deadline) -> tuple[HostEvent, ...]:
+    """Everything the host remembers of a machine; ``EventManager.QueryEvents``, one round trip."""
+    only = vim.event.EventFilterSpec.ByEntity(entity=machine.managed, recursion="self")
+    found = session.call(
+        "events",
+        session.manager("eventManager"),
+        "QueryEvents",
+        deadline,
+        vim.event.EventFilterSpec(entity=only),
+    )
+    return tuple(told(event) for event in sorted(found or (), key=lambda event: (event.createdTime, event.key)))
+
+
+def told(event: Any) -> HostEvent:
+    """A vSphere event in our words: a move to another ESXi or datastore, and HA's reset, are of kind :data:`MOVED`."""
+    kind = kind_of(event)
+    message = str(event.fullFormattedMessage or "").strip() or kind
+    if moves(event):
+        return HostEvent(event.createdTime, MOVED, f"{kind}: {message}")
+    return HostEvent(event.createdTime, kind, message)
+
+
+def kind_of(event: Any) -> str:
+    """``VmPoweredOnEvent`` as ``powered-on``; an event without a class of its own by its id."""
+    named = getattr(event, "eventTypeId", None)
+    if named:
+        return str(named)
+    name = type(event).__name__.rpartition(".")[2].removeprefix("Vm").removesuffix("Event")
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+
+
+def moves(event: Any) -> bool:
+    """Whether the machine was taken to another place, or reset by the cluster: what was measured then means nothing."""
+    return isinstance(event, _MOVES) or bool(_MOVE_IDS.fullmatch(str(getattr(event, "eventTypeId", "") or "")))
