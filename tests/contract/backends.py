@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tests.contract import kvm
+from tests.contract import kvm, vsphere
 
 if TYPE_CHECKING:
     from harness.guest import Guest
@@ -25,6 +25,7 @@ class Column:
         lab: the lab that has a host of it when the command line names none.
         host: that host.
         service: the systemd unit of the integration service that answers the host.
+        twin_service: the unit that answers a twin in its place.
         question: what EXCHANGE is asked.
         answered: whether an answer to it names this guest.
         foreign: makes a machine without our mark on the host, by other means than ours; yields its id, removes it.
@@ -39,7 +40,8 @@ class Column:
     answered: Callable[[str, Guest], bool]
     foreign: Callable[[Site], AbstractContextManager[str]] | None = None
     present: Callable[[Site, str], bool] | None = None
-    processes: Callable[[str], list[int]] | None = None
+    processes: Callable[[Site, str], list[int]] | None = None
+    twin_service: str | None = None
 
 
 BACKENDS = {
@@ -52,5 +54,16 @@ BACKENDS = {
         foreign=kvm.foreign,
         present=kvm.present,
         processes=kvm.processes,
+    ),
+    "vsphere": Column(
+        lab="vsphere-twin",
+        host="vsphere",
+        service="open-vm-tools.service",
+        twin_service="qemu-guest-agent-serial.service",
+        question="guestinfo.hostname",
+        answered=lambda answer, guest: guest.name in answer,
+        foreign=vsphere.foreign,
+        present=vsphere.present,
+        processes=vsphere.processes,
     ),
 }

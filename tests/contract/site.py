@@ -31,7 +31,7 @@ from harness.image.model import Image
 from harness.image.seed import SeedNic, SeedSpec, write_seed
 from harness.lab import Host, Lab, Lease, Run
 from harness.lab.connect import scratch
-from harness.lab.twins import settings_of
+from harness.lab.twins import Twin, find, settings_of
 from tests.contract.backends import Column
 from tests.contract.ledger import Witness
 from tests.contract.observing import Log, observed_host
@@ -119,6 +119,25 @@ class Site:
     def deadline(seconds: float = 120) -> Deadline:
         """The usual bound of one verb; generous, since it only ends what hangs."""
         return Deadline.after(seconds)
+
+    @property
+    def service(self) -> str:
+        """The systemd unit of the integration service that answers this host."""
+        return (self.host.twin and self.column.twin_service) or self.column.service
+
+    @property
+    def sees_processes(self) -> bool:
+        """Whether guests of this host are processes of this controller, and can be told apart."""
+        return self.column.processes is not None and self.host.settings.local
+
+    def processes(self, machine: str) -> list[int]:
+        """The processes on this controller that run a machine."""
+        assert self.column.processes is not None
+        return self.column.processes(self, machine)
+
+    def record(self) -> Twin | None:
+        """The twin that stands in for this host, if one does."""
+        return find(self.lab.path, self.host.twin, self.run.id) if self.host.twin else None
 
     # Machines.
 

@@ -89,14 +89,14 @@ def test_what_a_killed_process_left_is_reaped_and_nothing_else(site, bystander, 
     """Whatever it was doing: between intent and creation, before the note, while its machine runs."""
     known = entries(site.run.store, run=killed.run)
     assert known, "the intent was not on disk before the host was asked"
-    if killed.machine and site.column.processes and killed.machine:
+    if killed.machine and site.sees_processes and killed.machine:
         assert killed.machine in {thing.handle for thing in site.hypervisor.owned(site.deadline(), killed.run)}
     findings = reap(site, killed.run)
     assert not [finding for finding in findings if finding.fate is Fate.FAILED], findings
     assert list(site.hypervisor.owned(site.deadline(), killed.run)) == []
     assert entries(site.run.store, run=killed.run) == []
-    if killed.machine and site.column.processes:
-        assert site.column.processes(killed.machine) == []
+    if killed.machine and site.sees_processes:
+        assert site.processes(killed.machine) == []
     assert site.view(bystander).state is PowerState.RUNNING
     assert bystander.id in site.handles()
     # Warm slots of earlier runs may be there: they are told, and left. None is the killed one's: it had none.

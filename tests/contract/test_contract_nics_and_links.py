@@ -53,14 +53,14 @@ def test_the_guest_is_reached_where_the_host_says(site, guest):
 
 def test_the_endpoint_needs_no_integration_services(site, guest):
     """It is known while the service that could tell it is stopped."""
-    guest.run(["systemctl", "stop", site.column.service])
+    guest.run(["systemctl", "stop", site.service])
     try:
         endpoint = guest.machine.endpoint(site.deadline())
         guest.disconnect()
         assert guest.run(["true"]).ok
         assert guest.machine.endpoint(site.deadline()) == endpoint
     finally:
-        guest.run(["systemctl", "start", site.column.service])
+        guest.run(["systemctl", "start", site.service])
 
 
 @pytest.mark.proves(Capability.LINK_STATE)

@@ -57,8 +57,8 @@ def test_a_stopped_machine_is_off_at_once_and_starts_again(site, machine):
     await_console(machine, r"\S", site.deadline())
     machine.stop(site.deadline())
     assert site.view(machine).state is PowerState.OFF
-    if site.column.processes:
-        assert site.column.processes(machine.id) == []
+    if site.sees_processes:
+        assert site.processes(machine.id) == []
     machine.start(site.deadline())
     assert site.view(machine).state is PowerState.RUNNING
     await_console(machine, KERNEL_BANNER, site.deadline())
@@ -130,8 +130,8 @@ def test_a_saved_guest_goes_on_from_disk(site, each):
     pid = each.shell("nohup sleep 100000 >/dev/null 2>&1 & echo $!").text.strip()
     machine.save(site.deadline())
     assert site.view(machine).state is PowerState.SAVED
-    if site.column.processes:
-        assert site.column.processes(machine.id) == []
+    if site.sees_processes:
+        assert site.processes(machine.id) == []
     machine.restore(site.deadline())
     assert site.view(machine).state is PowerState.RUNNING
     site.meet_again(each)

@@ -32,7 +32,7 @@ def await_heartbeat(site, guest, healthy):
 @pytest.fixture
 def served(site, guest):
     """A guest whose integration services answer."""
-    guest.run(["systemctl", "start", site.column.service])
+    guest.run(["systemctl", "start", site.service])
     await_heartbeat(site, guest, healthy=True)
     return guest
 
@@ -40,11 +40,11 @@ def served(site, guest):
 @pytest.mark.proves(Capability.HEARTBEAT)
 def test_the_heartbeat_follows_the_guests_service(site, served):
     """It stops when the service stops, and comes back with it."""
-    served.run(["systemctl", "stop", site.column.service])
+    served.run(["systemctl", "stop", site.service])
     try:
         await_heartbeat(site, served, healthy=False)
     finally:
-        served.run(["systemctl", "start", site.column.service])
+        served.run(["systemctl", "start", site.service])
     await_heartbeat(site, served, healthy=True)
 
 

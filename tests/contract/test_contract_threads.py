@@ -97,7 +97,7 @@ def test_the_guests_services_serve_several_at_once(site, guest, tmp_path):
     """Questions while a file is copied; each answer belongs to its question."""
     from tests.contract.test_contract_services import await_heartbeat
 
-    guest.run(["systemctl", "start", site.column.service])
+    guest.run(["systemctl", "start", site.service])
     await_heartbeat(site, guest, healthy=True)
     source = tmp_path / "file"
     source.write_bytes(secrets.token_bytes(600_000))

@@ -172,5 +172,5 @@ def test_a_machine_is_destroyed_in_any_state(site, state):
     _bring_to(made, state, site.deadline())
     site.destroy(made)
     assert made.id not in site.handles()
-    if site.column.processes:
-        assert site.column.processes(made.id) == []
+    if site.sees_processes:
+        assert site.processes(made.id) == []
