@@ -21,7 +21,10 @@ _OWN_UNIT = 7
 _LAST_UNIT = 15
 
 DISK_MODEL = "pvscsi"
-_NICS: dict[DeviceKind, Any] = {DeviceKind.SYNTHETIC: vim.vm.device.VirtualVmxnet3, DeviceKind.EMULATED: vim.vm.device.VirtualE1000e}
+_NICS: dict[DeviceKind, Any] = {
+    DeviceKind.SYNTHETIC: vim.vm.device.VirtualVmxnet3,
+    DeviceKind.EMULATED: vim.vm.device.VirtualE1000e,
+}
 
 Device = Any
 """A ``vim.vm.device.VirtualDevice``."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from typing import Any
 
 from pyVmomi.VmomiJSONEncoder import VmomiJSONEncoder
 
@@ -93,15 +94,12 @@ class Evidence(Disks, Nics):
 
 
 def _raw(values: Values) -> str:
-    """Everything that was read, as JSON: evidence for a report."""
-    return (
-        json.dumps(
-            {path: value for path, value in values.items() if path != "runtime.host"},
-            cls=VmomiJSONEncoder,
-            indent=1,
-            sort_keys=True,
-            default=None,
-        )
-        if values
-        else ""
-    )
+    """Everything that was read, as JSON without what is not set: evidence for a report."""
+    text = json.dumps({path: value for path, value in values.items() if path != "runtime.host"}, cls=VmomiJSONEncoder)
+    return json.dumps(_filled(json.loads(text)), indent=1, sort_keys=True)
+
+
+def _filled(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _filled(item) for key, item in value.items() if item not in (None, [], "")}
+    return [_filled(item) for item in value] if isinstance(value, list) else value

@@ -38,6 +38,9 @@ class Folders:
             self._busy[folder] += 1
         try:
             yield folder
+        except Gone:  # somebody deleted it; the next machine gets a new one
+            self._known = {run: ref for run, ref in self._known.items() if ref != folder}
+            raise
         finally:
             with self._lock:
                 self._busy[folder] -= 1
@@ -58,16 +61,12 @@ class Folders:
 
     def _take(self, session: Session, above: Ref, run: str, deadline: Deadline) -> Ref:
         name = f"{run}-{os.getpid():x}"
-        known = self._known.get(name)
-        if known is not None:
-            with contextlib.suppress(Gone):
-                collector.read_one(session, known, "name", deadline=deadline, operation="create")
-                return known
-        try:
-            made: Ref = session.call("create folder", above, "CreateFolder", deadline, name)
-        except NameTaken as error:
-            if error.other is None:
-                raise
-            made = Ref("Folder", error.other)
-        self._known[name] = made
-        return made
+        if name not in self._known:
+            try:
+                made: Ref = session.call("create", above, "CreateFolder", deadline, name)
+            except NameTaken as error:  # an earlier connection of this process left it
+                if error.other is None:
+                    raise
+                made = Ref("Folder", error.other)
+            self._known[name] = made
+        return self._known[name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import Any
 
 from pyVmomi import vim
@@ -11,6 +12,9 @@ from harness.backends.model import MOVED, HostEvent
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
 from harness.core import Deadline
+
+_MOST = 1000
+"""As many as a host gives at once (``EventFilterSpec.maxCount``); without a number it may be as few as ten."""
 
 _MOVES = (
     vim.event.VmMigratedEvent,  # also by DRS
@@ -31,14 +35,14 @@ _MOVE_IDS = re.compile(
 
 
 def of_machine(session: Session, machine: Ref, deadline: Deadline) -> tuple[HostEvent, ...]:
-    """Everything the host remembers of a machine; ``EventManager.QueryEvents``, one round trip."""
+    """The last thousand things the host remembers of a machine; ``EventManager.QueryEvents``, one round trip."""
     only = vim.event.EventFilterSpec.ByEntity(entity=machine.managed, recursion="self")
     found = session.call(
         "events",
         session.manager("eventManager"),
         "QueryEvents",
         deadline,
-        vim.event.EventFilterSpec(entity=only),
+        vim.event.EventFilterSpec(entity=only, maxCount=_MOST),
     )
     return tuple(told(event) for event in sorted(found or (), key=lambda event: (event.createdTime, event.key)))
 
@@ -47,9 +51,8 @@ def told(event: Any) -> HostEvent:
     """A vSphere event in our words: a move to another ESXi or datastore, and HA's reset, are of kind :data:`MOVED`."""
     kind = kind_of(event)
     message = str(event.fullFormattedMessage or "").strip() or kind
-    if moves(event):
-        return HostEvent(event.createdTime, MOVED, f"{kind}: {message}")
-    return HostEvent(event.createdTime, kind, message)
+    at = event.createdTime.astimezone(UTC)
+    return HostEvent(at, MOVED, f"{kind}: {message}") if moves(event) else HostEvent(at, kind, message)
 
 
 def kind_of(event: Any) -> str:

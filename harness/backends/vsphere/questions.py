@@ -29,7 +29,9 @@ def answer(question: Any, host: str, operation: str) -> str:
     """
     ids = [str(one.id or "") for one in question.message or ()]
     told = " ".join([*ids, str(question.text)])
-    choices: dict[str, str] = {str(choice.key): str(choice.label or choice.summary or "") for choice in question.choice.choiceInfo}
+    choices: dict[str, str] = {
+        str(choice.key): str(choice.label or choice.summary or "") for choice in question.choice.choiceInfo
+    }
     for pattern, label in _KNOWN:
         if not re.search(pattern, told, re.IGNORECASE):
             continue

@@ -45,7 +45,7 @@ class Tools(MachineBase):
             "heartbeat", True, running and colour == "green", detail=f"{colour}, {values.get(_RUNNING)}{model}"
         )
         told = [str(values[path]) for path in ("guest.toolsVersionStatus2", "guest.toolsInstallType") if path in values]
-        version = str(values.get("guest.toolsVersion") or "") or None
+        version = _version(values.get("guest.toolsVersion"))
         return heartbeat, ServiceView("open-vm-tools", True, running, version, ", ".join(told) + model)
 
     def exchange(self, question: str, deadline: Deadline) -> str:
@@ -80,3 +80,12 @@ def _answer(key: str, values: Values) -> str | None:
     path = _FACTS.get(key.lower().removeprefix("guestinfo."))
     value = values.get(path) if path else None
     return None if value is None else str(value)
+
+
+def _version(told: object) -> str | None:
+    """As people write it: the host packs three numbers into one (12352 is 12.2.0); 0 is none."""
+    text = str(told or "")
+    if not text.isdigit():
+        return text or None
+    number = int(text)
+    return f"{number >> 10}.{number >> 5 & 31}.{number & 31}" if number else None
