@@ -78,15 +78,22 @@ def children(
 
     Three round trips: a view is made, read, and destroyed whatever happens.
     """
+    return below(session, root, {kind: paths}, deadline, operation=operation)
+
+
+def below(
+    session: Session, root: Ref, wanted: Mapping[str, Sequence[str]], deadline: Deadline, *, operation: str = "read"
+) -> dict[Ref, Values]:
+    """As :func:`children`, for several kinds at once: ``wanted`` has the paths of each."""
+    kinds = [managed_type(kind) for kind in wanted]
 
     def look() -> dict[Ref, Values]:
-        view = session.once(
-            operation, session.manager("viewManager"), "CreateContainerView", deadline, root, [managed_type(kind)], True
-        )
+        manager = session.manager("viewManager")
+        view = session.once(operation, manager, "CreateContainerView", deadline, root, kinds, True)
         try:
             step = _query.TraversalSpec(name="view", path="view", skip=False, type=vim.view.ContainerView)
             chosen = _query.ObjectSpec(obj=view.managed, skip=True, selectSet=[step])
-            return _retrieve(session, _filter({kind: paths}, [chosen]), deadline, operation)
+            return _retrieve(session, _filter(wanted, [chosen]), deadline, operation)
         finally:
             with contextlib.suppress(InteropError):
                 session.once(operation, view, "DestroyView", Deadline.after(_CLEAN_UP_SECONDS))

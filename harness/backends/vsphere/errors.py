@@ -20,6 +20,10 @@ class NameTaken(LabError):
     other: str | None = None
 
 
+class NotThere(LabError):
+    """There is no such file on the datastore."""
+
+
 class Busy(LabError):
     """Another task holds the object; the same request may work a moment later."""
 
@@ -110,6 +114,7 @@ def _class_of(fault: BaseException) -> type[InteropError]:
 _CLASSES: tuple[tuple[type | tuple[type, ...], type[InteropError]], ...] = (
     (vim.fault.NotAuthenticated, LoggedOut),
     (vmodl.fault.ManagedObjectNotFound, Gone),
+    (vim.fault.FileNotFound, NotThere),
     (vim.fault.DuplicateName, NameTaken),
     (vim.fault.AlreadyExists, NameTaken),
     (vim.fault.FileAlreadyExists, NameTaken),
