@@ -86,11 +86,11 @@ Network = NatNetwork | SwitchNetwork
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of a machine. The engine keeps its content in files of its own next to ``path``.
+    """A disk of a machine. The engine keeps its content in its own folder.
 
     Args:
-        path: the disk's identity, and where its content lives: unique in the engine, need not exist. The folder is
-            made when needed. A disk that is taken off a machine keeps its content under this name.
+        path: the disk's identity and nothing else: unique in the engine, need not exist, is not touched. A disk that
+            is taken off a machine keeps its content under this name, for whichever machine gets it next.
         size: in bytes; larger than before grows the disk.
         backing: the image that a new disk starts from (any format QEMU reads: streamOptimized VMDK, VHDX, qcow2, raw),
             never written to; None: empty.

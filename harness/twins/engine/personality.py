@@ -18,12 +18,17 @@ class Bus:
         controller: QEMU's device of the controller; None: the machine type has it.
         device: QEMU's device of a disk.
         units: how many a controller takes.
+        slot: the PCI slot of controller 0; the others follow. The same machine has the same slots for ever, or no
+            snapshot could be loaded into a new process.
+        controllers: how many there may be.
         hot: whether disks come and go while the machine runs.
     """
 
     controller: str | None
     device: str
     units: int
+    slot: int = 0
+    controllers: int = 1
     hot: bool = True
 
 
@@ -34,24 +39,36 @@ class Personality:
     Args:
         name: of the twin: ``vsphere``.
         machine: QEMU's machine type with its options.
-        cpu: flags that every vCPU gets, ``-hypervisor``.
+        firmware: a versioned machine type that UEFI descriptors are asked about.
+        cpu: features that every vCPU gets or lacks, as QEMU's ``-cpu`` takes them.
         smbios: ``-smbios`` tables by type, as fields; made from the machine's UUID.
-        buses: disk buses by the front's word; the first is the default.
+        buses: disk buses by the front's word; the first is the default, and its controller 0 is always there.
         nics: QEMU's NIC devices by the front's word; the first is the default.
-        tools: the guest's services, any of which stands for the tools; their units.
-        tools_package: the file whose presence proves that they are installed.
+        nic_slot: the PCI slot of NIC 0; the others follow.
+        nic_slots: how many NICs there may be.
+        cdrom: the drive: QEMU's device with its place.
+        tools: the unit in the guest that stands for the tools.
+        tools_version: a program in the guest that tells their version, with its arguments; it is run once a boot.
         memory_step: hot-added memory comes in multiples of this.
     """
 
     name: str
     machine: str
+    firmware: str
     cpu: str
     smbios: Callable[[str], Mapping[int, Mapping[str, str]]]
     buses: Mapping[str, Bus]
     nics: Mapping[str, str]
+    nic_slot: int
+    nic_slots: int
+    cdrom: Mapping[str, str | int]
     tools: str
-    tools_program: str
+    tools_version: tuple[str, ...]
     memory_step: int = 128 << 20
+
+
+AGENT_MARK = "interop-serial-agent"
+"""The chassis' asset tag by which the image knows that its agent is wanted on the second serial port."""
 
 
 def _vmware_smbios(uuid: str) -> Mapping[int, Mapping[str, str]]:
@@ -63,23 +80,28 @@ def _vmware_smbios(uuid: str) -> Mapping[int, Mapping[str, str]]:
         0: {"vendor": maker, "version": "VMW71.00V.0.B64"},
         1: {"manufacturer": maker, "product": "VMware7,1", "version": "None", "serial": serial},
         2: {"manufacturer": "Intel Corporation", "product": "440BX Desktop Reference Platform"},
+        3: {"manufacturer": "No Enclosure", "asset": AGENT_MARK},
     }
 
 
 VMWARE = Personality(
     name="vsphere",
-    machine="pc,vmport=on",
+    machine="pc,vmport=on,usb=off",
+    firmware="pc-i440fx-7.2",
     cpu="-hypervisor",
     smbios=_vmware_smbios,
     buses={
-        "pvscsi": Bus("pvscsi", "scsi-hd", 16),
-        "lsisas": Bus("mptsas1068", "scsi-hd", 8),
-        "lsilogic": Bus("lsi53c895a", "scsi-hd", 7),
-        "sata": Bus("ich9-ahci", "ide-hd", 6, hot=False),
+        "pvscsi": Bus("pvscsi", "scsi-hd", 16, slot=3, controllers=4),
+        "lsisas": Bus("mptsas1068", "scsi-hd", 8, slot=7, controllers=4),
+        "lsilogic": Bus("lsi53c895a", "scsi-hd", 7, slot=11, controllers=4),
+        "sata": Bus("ich9-ahci", "ide-hd", 6, slot=15, hot=False),
         "ide": Bus(None, "ide-hd", 2, hot=False),
     },
     nics={"vmxnet3": "vmxnet3", "e1000e": "e1000e", "e1000": "e1000"},
+    nic_slot=16,
+    nic_slots=10,
+    cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="open-vm-tools.service",
-    tools_program="/usr/bin/vmtoolsd",
+    tools_version=("/usr/bin/vmtoolsd", "-v"),
 )
 """A virtual machine of vSphere 7 or later."""

@@ -1,0 +1,149 @@
+"""A model of a guest's tools, over the image's agent.
+
+QEMU has no channel that open-vm-tools or the Hyper-V daemons would talk over. What they would tell their host, the
+agent tells instead, and only while the guest's real service is installed and enabled: a guest without it is silent.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from harness.core import Deadline
+from harness.core.waiting import Pending, wait_for
+from harness.twins.engine.api import GuestSilent, ToolsView
+from harness.twins.engine.guest_agent import Agent, AgentRefused
+from harness.twins.engine.personality import Personality
+
+_UNITS = "/etc/systemd/system"
+_RUNTIME = "/run/systemd/system"
+_PATIENCE = 20.0  # seconds a program may take in an emulated guest
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """What does not change while a guest runs."""
+
+    version: str
+    os_id: str
+    os_name: str
+    kernel: str
+
+
+class Tools:
+    """The tools of one boot of one guest."""
+
+    def __init__(self, agent: Agent, personality: Personality) -> None:
+        self._agent = agent
+        self._personality = personality
+        self._constant: Constant | None = None
+
+    def forget(self) -> None:
+        """The guest has booted anew."""
+        self._constant = None
+
+    def view(self, deadline: Deadline) -> ToolsView:
+        """What they tell now."""
+        try:
+            silence = self._silence(deadline)
+            if silence:
+                return ToolsView(False, silence)
+            constant = self._constant = self._constant or self._facts(deadline)
+            name, nics = self._agent.ask_all(
+                [("guest-get-host-name", {}), ("guest-network-get-interfaces", {})], deadline
+            )
+        except GuestSilent as error:
+            return ToolsView(False, error.message)
+        hostname = "" if isinstance(name, AgentRefused) else str(name.get("host-name", ""))[:255]
+        addresses = {} if isinstance(nics, AgentRefused) else _by_mac(nics)
+        return ToolsView(
+            True,
+            version=constant.version,
+            hostname=hostname,
+            addresses=addresses,
+            os_id=constant.os_id,
+            os_name=constant.os_name,
+            kernel=constant.kernel,
+            guestinfo=_published(hostname, addresses, constant),
+        )
+
+    def power(self, mode: str, deadline: Deadline) -> None:
+        """``powerdown`` or ``reboot``.
+
+        Raises:
+            GuestSilent: there are no tools to ask.
+        """
+        silence = self._silence(deadline)
+        if silence:
+            raise GuestSilent(silence, operation=mode)
+        self._agent.tell("guest-shutdown", deadline, mode=mode)
+
+    def _silence(self, deadline: Deadline) -> str:
+        """Why tools in the state of this guest's would say nothing; empty when they would.
+
+        Read from systemd's folders (systemd.unit(5)): a program for it would be work for the guest at every look.
+        """
+        unit = self._personality.tools
+        for folder in (_UNITS, _RUNTIME):
+            # Masked: a link to /dev/null. An empty file means the same.
+            if self._agent.read(f"{folder}/{unit}", deadline) == b"":
+                return f"{unit} is masked in the guest"
+        if not self._agent.read(f"{_UNITS}/multi-user.target.wants/{unit}", deadline):
+            return f"{unit} is not enabled in the guest"
+        return ""
+
+    def _facts(self, deadline: Deadline) -> Constant:
+        told = self._agent.ask_all([("guest-get-osinfo", {})], deadline)[0]
+        system: dict[str, Any] = told if isinstance(told, dict) else {}
+        return Constant(
+            version=self._version(deadline),
+            os_id=str(system.get("id", ""))[:64],
+            os_name=str(system.get("pretty-name", ""))[:128],
+            kernel=str(system.get("kernel-release", ""))[:128],
+        )
+
+    def _version(self, deadline: Deadline) -> str:
+        program, *arguments = self._personality.tools_version
+        if not program:
+            return ""
+        try:
+            started = self._agent.ask("guest-exec", deadline, path=program, arg=arguments, capture_output=True)
+        except AgentRefused:
+            return ""
+
+        def ended() -> dict[str, Any] | Pending:
+            status: dict[str, Any] = self._agent.ask("guest-exec-status", deadline, pid=started["pid"])
+            return status if status.get("exited") else Pending("it runs")
+
+        with contextlib.suppress(AgentRefused):
+            status = wait_for(program, ended, deadline.sooner(_PATIENCE), fault=GuestSilent)
+            said = base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
+            found = re.search(r"\d+(\.\d+)+", said)
+            return found[0][:32] if found else ""
+        return ""
+
+
+def _by_mac(nics: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for nic in nics[:64]:
+        mac = str(nic.get("hardware-address", "")).lower()
+        addresses = [str(entry["ip-address"]) for entry in nic.get("ip-addresses", ())[:64]]
+        if mac not in {"", "00:00:00:00:00:00"}:
+            found[mac] = (*found.get(mac, ()), *addresses)
+    return found
+
+
+def _published(hostname: str, addresses: dict[str, tuple[str, ...]], constant: Constant) -> dict[str, str]:
+    """As the real tools would name it (open-vm-tools, ``guestInfoServer.c``)."""
+    every = [address for found in addresses.values() for address in found if ":" not in address]
+    told = {
+        "guestinfo.hostname": hostname,
+        "guestinfo.ip": every[0] if every else "",
+        "guestinfo.os": constant.os_name,
+        "guestinfo.kernel": constant.kernel,
+        "guestinfo.tools.version": constant.version,
+    }
+    return {key: value for key, value in told.items() if value}
