@@ -18,7 +18,7 @@ Rules for every verb:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -245,6 +245,14 @@ class DiskResize(Protocol):
 
     def resize_disk(self, serial: str, size: Size, deadline: Deadline) -> None:
         """Grow to ``size``; shrinking is :class:`Refused`."""
+
+
+@runtime_checkable
+class DiskNames(Protocol):
+    """No capability: for machines whose disks get their serial numbers from the host, whatever was asked."""
+
+    def disk_names(self, deadline: Deadline) -> Mapping[str, str]:
+        """By what the guest reads as serial number (lower case, no dashes), the ``DiskSpec.serial`` it stands for."""
 
 
 @runtime_checkable

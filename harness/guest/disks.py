@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from harness.core import GuestError, Size
+from harness.backends.protocol import DiskNames
+from harness.core import Deadline, GuestError, Size
 from harness.guest.inside import program
 from harness.guest.probe import Probe
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 # /proc/diskstats counts sectors of 512 bytes, whatever the disk itself has (Documentation/admin-guide/iostats.rst).
 _SECTOR = 512
 
+_NAMES_SECONDS = 30.0
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -25,7 +28,8 @@ class Disk:
 
     Args:
         name: the kernel's name (``vda``); not an identity.
-        serial: what the hypervisor gave it; None when it shows none.
+        serial: what the hypervisor gave it, or the name it was asked for by where the host chooses serial numbers;
+            None when it shows none.
         size: to the byte.
         mounts: where it or its partitions are mounted.
     """
@@ -76,6 +80,21 @@ def parse_disks(data: bytes) -> tuple[Disk, ...]:
         for entry in tree
         if entry["type"] == "disk"
     )
+
+
+def called(disks: Iterable[Disk], names: Mapping[str, str]) -> tuple[Disk, ...]:
+    """The disks by the names they were asked for, where the host gave them serial numbers of its own.
+
+    Args:
+        disks: as the guest shows them.
+        names: what :class:`~harness.backends.protocol.DiskNames` tells.
+    """
+    return tuple(replace(disk, serial=_called(disk.serial, names)) for disk in disks)
+
+
+def _called(serial: str | None, names: Mapping[str, str]) -> str | None:
+    plain = (serial or "").replace("-", "").lower()
+    return next((name for key, name in names.items() if key and plain.endswith(key)), serial)
 
 
 def _mounts(entry: Mapping[str, Any]) -> frozenset[str]:
@@ -142,7 +161,11 @@ class Disks:
 
     def all(self) -> tuple[Disk, ...]:
         """All whole disks: ``lsblk`` (``/sys/block`` and udev)."""
-        return self._guest.read(DISKS)
+        found = self._guest.read(DISKS)
+        machine = self._guest.machine
+        if not isinstance(machine, DiskNames):
+            return found
+        return called(found, machine.disk_names(Deadline.after(_NAMES_SECONDS)))
 
     def root(self) -> Disk:
         """The disk that holds ``/``.

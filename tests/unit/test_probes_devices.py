@@ -106,6 +106,15 @@ def test_disks_are_whole_disks_with_size_to_the_byte() -> None:
     assert (data.serial, data.size) == ("data-1", Size(1073741825))
 
 
+def test_a_disk_whose_host_numbers_it_is_called_as_it_was_asked_for() -> None:
+    """With the number in whatever form the guest shows it; others keep theirs."""
+    shown = [disks.Disk("sda", None, Size(1), frozenset()), disks.Disk("sdb", "6000C29D-1D1C", Size(1), frozenset())]
+    shown.append(disks.Disk("sdc", "36000c29d1d1d", Size(1), frozenset()))
+    shown.append(disks.Disk("sdd", "other", Size(1), frozenset()))
+    names = {"6000c29d1d1c": "data0", "6000c29d1d1d": "data1", "": "nobody"}
+    assert [disk.serial for disk in disks.called(shown, names)] == [None, "data0", "data1", "other"]
+
+
 def test_disk_counters_are_bytes() -> None:
     io = disks.parse_io(DISKSTATS)["vda"]
     assert (io.reads, io.read, io.writes, io.written) == (8123, 512000 * 512, 4000, 96000 * 512)

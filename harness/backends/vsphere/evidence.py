@@ -16,6 +16,7 @@ from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.console import LOG, FileConsole
 from harness.backends.vsphere.disks import DEVICES, Disks
 from harness.backends.vsphere.nics import Nics
+from harness.backends.vsphere.refs import Ref
 from harness.core import Deadline, LabError, MiB, Size
 
 _HARDWARE = tuple(f"config.hardware.{name}" for name in ("numCPU", "numCoresPerSocket", "memoryMB"))
@@ -95,7 +96,8 @@ class Evidence(Disks, Nics):
 
 def _raw(values: Values) -> str:
     """Everything that was read, as JSON without what is not set: evidence for a report."""
-    text = json.dumps({path: value for path, value in values.items() if path != "runtime.host"}, cls=VmomiJSONEncoder)
+    plain = {path: str(value) if isinstance(value, Ref) else value for path, value in values.items()}
+    text = json.dumps(plain, cls=VmomiJSONEncoder)
     return json.dumps(_filled(json.loads(text)), indent=1, sort_keys=True)
 
 
