@@ -51,7 +51,12 @@ run: setup ## Boot a Linux guest on this machine, check it, and render the repor
 	exit $$status
 
 .PHONY: test
-test: setup test-packages lint unit contract end-to-end ## Everything: style, types, walls, unit, contract and end-to-end tests
+test: setup test-packages lint twins unit twin-tests contract end-to-end ## Everything: style, types, walls, and all tests
+
+.PHONY: twins
+twins: setup ## Build what stands in for hosts that are not here (a run would do it when it needs it)
+	@echo "twins: building the front of the vSphere twin with Go, once by content"
+	@$(BIN)/python -m harness.twins.vsphere.build
 
 .PHONY: bench
 bench: setup ## Measure what the harness promises, as ratios (about 20 minutes without KVM)
@@ -71,6 +76,11 @@ lint: venv ## Style, formatting, types and walls
 unit: venv ## Tests that need no guest
 	@echo "unit: tests that need no guest"
 	@$(PYTEST) -n auto tests/unit $(PYTEST_ARGS)
+
+.PHONY: twin-tests
+twin-tests: setup ## Twins against clients that are not ours
+	@echo "twin-tests: twins against clients that are not ours"
+	@$(PYTEST) tests/twins $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: setup ## Every backend against its protocol, with real guests

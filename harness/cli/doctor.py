@@ -21,6 +21,7 @@ class Purpose(StrEnum):
 
     CONTROLLER = "controller"
     KVM = "kvm"
+    TWINS = "twins"
     IMAGE = "image"
     REPORT = "report"
     TESTS = "tests"
@@ -39,6 +40,7 @@ class Ward:
 WARDS = (
     Ward(Purpose.CONTROLLER, "to run the harness", True, checkup.controller),
     Ward(Purpose.KVM, "to run guests on this machine by libvirt", True, checkup.kvm),
+    Ward(Purpose.TWINS, "to stand in for hosts that are not here", False, checkup.twins),
     Ward(Purpose.IMAGE, "to build guest images", True, checkup.image),
     Ward(Purpose.REPORT, "to render the report", False, checkup.report),
     Ward(Purpose.TESTS, "to run the harness's own tests", False, checkup.tests),

@@ -67,7 +67,9 @@ def asked(lab: Lab, section: str) -> dict[str, Any]:
     """
     hosts = hosts_of(lab, section)
     names = dict.fromkeys(name for host in hosts for name in (host.management, host.peers) if name)
-    networks = {name: hosts[0].networks[name] for name in names}
+    # Whatever else the lab has of that kind may be asked for by name: port groups of a VLAN, of jumbo frames.
+    names |= {name: None for name, network in lab.networks.items() if network.kind is NetworkKind.NETWORK}
+    networks = {name: lab.networks[name] for name in names}
     vcpus, memory, _ = hosts[0].limits
     esxi = [name for host in hosts for name in _words(getattr(host.settings, "esxi", None))]
     return {

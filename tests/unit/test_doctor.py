@@ -3,6 +3,7 @@
 import json
 import os
 import pwd
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,4 +98,37 @@ def test_an_unknown_purpose_is_refused_with_the_known_ones():
     """Bad input gets one clear message."""
     result = CliRunner().invoke(command, ["surgery"])
     assert result.exit_code == 2
-    assert "'controller', 'kvm', 'image', 'report', 'tests'" in result.output
+    assert "'controller', 'kvm', 'twins', 'image', 'report', 'tests'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("go version go1.19.8 linux/amd64", State.MISSING),
+        ("go version go1.23.0 linux/amd64", State.OK),
+        ("go version go2.0 linux/amd64", State.OK),
+        ("gophers", State.MISSING),
+    ],
+)
+def test_a_go_that_is_too_old_is_told_with_what_to_do(bare_machine, monkeypatch, said, state):
+    """Debian 12 has one that cannot build the vSphere twin."""
+    monkeypatch.setattr(sys, "prefix", str(bare_machine))
+    (bare_machine / "go").write_text(f"#!/bin/sh\necho {said}\n")
+    (bare_machine / "go").chmod(0o755)
+    found = next(finding for finding in checkup.twins() if finding.name == "go")
+    assert found.state is state
+    assert (found.remedy is None) == (state is State.OK)
+
+
+def test_a_library_whose_package_is_missing_is_a_finding(monkeypatch):
+    """And no traceback."""
+    found = checkup._module("no_such_package.part", "part", "install it")
+    assert found.state is State.MISSING
+
+
+def test_a_machine_without_what_twins_need_is_fit_for_runs(bare_machine):
+    """Labs without twins need none of it."""
+    done = CliRunner().invoke(command, ["--json"])
+    assert any(one["purpose"] == "twins" and one["state"] == "missing" for one in json.loads(done.output))
+    essential = [one for one in json.loads(done.output) if one["purpose"] in ("controller", "kvm", "image")]
+    assert done.exit_code == any(one["state"] == "missing" for one in essential)
