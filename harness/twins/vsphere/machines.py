@@ -1,0 +1,141 @@
+"""The verbs that the simulator asks for when a client wants something of a machine, done by the engine."""
+
+from __future__ import annotations
+
+import http
+import logging
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.core import InteropError
+from harness.twins.engine.api import (
+    Engine,
+    EngineMachine,
+    GuestSilent,
+    Hardware,
+    MachineState,
+    NotSupported,
+    WrongMachineState,
+)
+from harness.twins.vsphere.bodies import Bodies, UnsupportedDisk
+from harness.twins.vsphere.hardware import hardware
+from harness.twins.vsphere.sockets import Answer
+
+_FAULTS: tuple[type[InteropError], ...] = (WrongMachineState, GuestSilent, NotSupported, UnsupportedDisk)
+_log = logging.getLogger(__name__)
+
+
+class Machines:
+    """Machines by the simulator's references, which stay the same whatever a client renames.
+
+    Args:
+        engine: what runs them.
+        bodies: what their disks start from.
+        started: told of every machine that runs from now on.
+    """
+
+    def __init__(self, engine: Engine, bodies: Bodies, started: Callable[[EngineMachine], None]) -> None:
+        self._engine = engine
+        self._bodies = bodies
+        self._started = started
+        self._lock = threading.Lock()
+        self._disks: dict[str, set[Path]] = {}
+        self._verbs: dict[str, Callable[[Mapping[str, Any]], None]] = {
+            "power_on": self._power_on,
+            "power_off": lambda said: self._machine(said).power_off(),
+            "reset": lambda said: self._machine(said).reset(),
+            "suspend": lambda said: self._machine(said).suspend(),
+            "reconfigure": self._reconfigure,
+            "snapshot": lambda said: self._machine(said).snapshot(said["snapshot"], memory=said.get("memory", False)),
+            "revert": self._revert,
+            "delete_snapshot": lambda said: self._machine(said).delete_snapshot(said["snapshot"]),
+            "clone": self._clone,
+            "guest_shutdown": lambda said: self._machine(said).guest_shutdown(),
+            "guest_reboot": lambda said: self._machine(said).guest_reboot(),
+            "guestinfo": lambda said: None,  # what the host says to the guest stays in ExtraConfig: see the README
+            "nmi": lambda said: self._machine(said).nmi(),
+            "screenshot": self._screenshot,
+            "delete_disk": self._delete_disk,
+            "destroy": self._destroy,
+        }
+
+    def answer(self, verb: str, said: Mapping[str, Any]) -> Answer:
+        """One request of the simulator's."""
+        act = self._verbs.get(verb)
+        if act is None:
+            return http.HTTPStatus.NOT_FOUND, {"fault": "", "message": f"the engine has no verb {verb!r}"}
+        try:
+            act(said)
+        except InteropError as error:
+            _log.warning("%s %s: %s", verb, said.get("machine"), error)
+            kind = next((known.__name__ for known in _FAULTS if isinstance(error, known)), "")
+            return http.HTTPStatus.CONFLICT, {"fault": kind, "message": error.message}
+        except (OSError, ValueError, KeyError) as error:
+            _log.exception("%s %s", verb, said.get("machine"))
+            return http.HTTPStatus.INTERNAL_SERVER_ERROR, {"fault": "", "message": f"{verb}: {error!r}"}
+        return http.HTTPStatus.OK, {}
+
+    def _find(self, key: str) -> EngineMachine | None:
+        return next((machine for machine in self._engine.machines() if machine.key == key), None)
+
+    def _machine(self, said: Mapping[str, Any]) -> EngineMachine:
+        """The machine; the engine hears of it, and of what changed while it was off, when it is first needed."""
+        key, wanted = said["machine"], self._hardware(said["machine"], said["hardware"])
+        with self._lock:
+            machine = self._find(key)
+            if machine is None:
+                return self._engine.add(key, wanted)
+        if machine.state is MachineState.OFF and machine.hardware != wanted:
+            machine.reconfigure(wanted)
+        return machine
+
+    def _hardware(self, key: str, said: Mapping[str, Any]) -> Hardware:
+        found = hardware(said, self._bodies.of)
+        with self._lock:
+            self._disks[key] = {disk.path for disk in found.disks}
+        return found
+
+    def _power_on(self, said: Mapping[str, Any]) -> None:
+        machine = self._machine(said)
+        machine.power_on()
+        self._started(machine)
+
+    def _reconfigure(self, said: Mapping[str, Any]) -> None:
+        machine = self._machine(said)
+        if machine.state is not MachineState.OFF:
+            machine.reconfigure(self._hardware(said["machine"], said["hardware"]))
+
+    def _revert(self, said: Mapping[str, Any]) -> None:
+        machine = self._engine.machine(said["machine"])
+        machine.revert(said["snapshot"])
+        if machine.state is MachineState.RUNNING:
+            self._started(machine)
+
+    def _clone(self, said: Mapping[str, Any]) -> None:
+        """Give a new machine's disks the content of another's; its own hardware comes with its first verb."""
+        source = self._machine({"machine": said["source"], "hardware": said["hardware"]})
+        for disk, origin in said["disks"].items():
+            content = source.content(Path(origin), said.get("snapshot"))
+            self._bodies.cloned(Path(disk), Path(origin), content)
+
+    def _screenshot(self, said: Mapping[str, Any]) -> None:
+        path = Path(said["file"])
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self._machine(said).screenshot())
+
+    def _delete_disk(self, said: Mapping[str, Any]) -> None:
+        disk = Path(said["file"])
+        self._engine.delete_disk(disk)
+        self._bodies.forget(disk)
+
+    def _destroy(self, said: Mapping[str, Any]) -> None:
+        key = said["machine"]
+        machine = self._find(key)
+        if machine is not None:
+            machine.destroy()
+        with self._lock:
+            disks = self._disks.pop(key, set())
+        for disk in disks:
+            self._bodies.forget(disk)

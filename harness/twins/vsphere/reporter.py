@@ -1,0 +1,92 @@
+"""What guests do unasked, and what their tools say, told to the simulator."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from harness.core import InteropError, LabError
+from harness.twins.engine.api import EngineMachine, ExitReason, MachineState, ToolsView
+from harness.twins.vsphere.sockets import post
+
+_SOON = 1.0  # while the tools are not up yet
+_OFTEN = 5.0  # real tools report every 30 s; checks need not wait that long
+_log = logging.getLogger(__name__)
+
+
+class Reporter:
+    """A watcher of the engine's machines.
+
+    Args:
+        control: the simulator's control socket.
+    """
+
+    def __init__(self, control: Path) -> None:
+        self._control = control
+        self._lock = threading.Lock()
+        self._watched: dict[str, threading.Event] = {}
+        self._closed = False
+
+    def exited(self, machine: EngineMachine, reason: ExitReason) -> None:
+        """The guest powered itself off, or QEMU ended."""
+        _log.info("%s is off: %s", machine.key, reason.value)
+        self._tell("/exited", {"machine": machine.key, "kind": reason.value})
+
+    def rebooted(self, machine: EngineMachine) -> None:
+        """The guest reset itself."""
+        self._tell("/rebooted", {"machine": machine.key})
+
+    def started(self, machine: EngineMachine) -> None:
+        """Watch the tools of a machine that runs, until it does no more."""
+        with self._lock:
+            if self._closed:
+                return
+            if machine.key in self._watched:
+                self._watched[machine.key].set()  # look at once: it was reverted, or continued
+                return
+            wake = self._watched[machine.key] = threading.Event()
+        threading.Thread(target=self._watch, args=(machine, wake), name=f"tools {machine.key}", daemon=True).start()
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        with self._lock:
+            self._closed = True
+            for wake in self._watched.values():
+                wake.set()
+
+    def _watch(self, machine: EngineMachine, wake: threading.Event) -> None:
+        told: ToolsView | None = None
+        while True:
+            with self._lock:
+                if self._closed or machine.state is not MachineState.RUNNING:
+                    self._watched.pop(machine.key, None)
+                    return
+            if wake.is_set():
+                wake.clear()
+                told = None
+            try:
+                view = machine.tools()
+            except InteropError as error:  # it ended meanwhile
+                view = ToolsView(running=False, detail=error.message)
+            if view != told and machine.state is MachineState.RUNNING:
+                self._tell("/tools", {"machine": machine.key, "view": _shown(view)})
+                told = view
+            wake.wait(_OFTEN if view.running else _SOON)
+
+    def _tell(self, where: str, body: Mapping[str, Any]) -> None:
+        try:
+            post(self._control, where, body)
+        except LabError as error:
+            if not self._closed:
+                _log.warning("%s: %s", where, error)
+
+
+def _shown(view: ToolsView) -> dict[str, Any]:
+    shown = asdict(view)
+    shown["addresses"] = {mac: list(addresses) for mac, addresses in view.addresses.items()}
+    shown["guestinfo"] = dict(view.guestinfo)
+    return shown
