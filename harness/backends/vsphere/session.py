@@ -49,11 +49,13 @@ class Session:
         self._generation = 0
         self._idle_collectors: list[Ref] = []
         self._closed = threading.Event()
+        self._user: Any = None
         self._wire = self._new_wire(_OLDEST)
         content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
         self.about: Any = content.about
         version = newest_common(str(self.about.apiVersion))
         if version != _OLDEST:
+            self._wire.DropConnections()
             self._wire = self._new_wire(version, self._wire.trips)
             content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
         self.content: Any = content
@@ -74,6 +76,11 @@ class Session:
     def cookie(self) -> str:
         """The session, for transfers beside the API; never to be logged."""
         return str(self._wire.cookie).partition(";")[0]
+
+    @property
+    def key(self) -> str:
+        """The session's own, as the host lists it among its sessions."""
+        return str(self._user.key)
 
     @property
     def root(self) -> Ref:
@@ -164,7 +171,7 @@ class Session:
             manager = self.manager("sessionManager")
             account = (self.settings.user, self.settings.reveal(), None)
             try:
-                self._wire.invoke("log in", manager, "Login", account, deadline)
+                self._user = self._wire.invoke("log in", manager, "Login", account, deadline)
             except Unreachable:
                 raise
             except LabError as error:
@@ -172,7 +179,7 @@ class Session:
                     raise
                 pause(0.5)  # vSphere 8 refuses right passwords now and then (pyvmomi issue 1100): ask once more
                 try:
-                    self._wire.invoke("log in", manager, "Login", account, deadline)
+                    self._user = self._wire.invoke("log in", manager, "Login", account, deadline)
                 except LabError as again:
                     raise LabError(
                         f"the account {self.settings.user} is refused at {self._wire.at}: {again.message}",

@@ -1,0 +1,460 @@
+"""The verbs of a vSphere machine, proven against the real vcsim; what it has not got is proven at the twin."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+pytest.importorskip("pyVmomi")
+
+from harness.backends import protocol
+from harness.backends.model import (
+    DeviceKind,
+    DiskSpec,
+    Endpoint,
+    Firmware,
+    NetworkKind,
+    NetworkSpec,
+    PowerState,
+    ResourceKind,
+    Shape,
+    Topology,
+)
+from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
+from harness.backends.vsphere import marks
+from harness.backends.vsphere.create import create
+from harness.backends.vsphere.errors import Gone, NameTaken
+from harness.backends.vsphere.machine import VsphereMachine
+from harness.backends.vsphere.refs import Ref
+from harness.core import InteropError, MiB, Size
+from tests.unit import vsphere_host
+from tests.unit.vsphere_access import OWNER, esxi, within
+
+OFF, RUNNING, SAVED = PowerState.OFF, PowerState.RUNNING, PowerState.SAVED
+SMALL = Size(16 * MiB)
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory):
+    """An ESXi in a cluster of a vcsim of this module."""
+    with pytest.MonkeyPatch.context() as monkey:
+        try:
+            vsphere_host.binary()
+        except vsphere_host.NoVcsim as error:
+            pytest.skip(str(error))
+        with esxi(tmp_path_factory.mktemp("vsphere"), monkey) as made:
+            yield made
+
+
+@pytest.fixture
+def machine(host):
+    """One that is off, with a data disk and room for more of everything."""
+    made = host.create()
+    yield made
+    made.destroy(within())
+
+
+@pytest.fixture
+def running(machine):
+    """One that runs."""
+    machine.start(within())
+    return machine
+
+
+def view(machine):
+    return machine.view(within())
+
+
+# Making and taking away.
+
+
+def test_a_new_machine_is_what_was_asked(host, machine):
+    """Off, by the host's own configuration, and found again by its mark."""
+    seen = view(machine)
+    assert (seen.state, seen.vcpus, seen.max_vcpus, seen.memory) == (OFF, 2, 4, 512 * MiB)
+    assert (seen.firmware, seen.topology) == (Firmware.BIOS, Topology(2, 1, 1))
+    assert [(nic.mac, nic.network, nic.model, nic.connected) for nic in seen.nics] == [
+        ("00:50:56:00:00:01", "management", "vmxnet3", True)
+    ]
+    assert [(disk.serial, disk.size, disk.model) for disk in seen.disks] == [("data0", 32 * MiB, "pvscsi")]
+    annotation = host.raw(machine, "config.annotation")["config.annotation"]
+    mark = marks.read(annotation)
+    assert mark is not None
+    assert (mark.owner, mark.spec) == (OWNER, machine.spec)
+    assert marks.owner_of(annotation) == OWNER
+
+
+def test_the_seed_is_in_the_drive_and_the_serial_port_writes_beside_it(host, machine):
+    """Both lie in a folder whose name is their mark."""
+    devices = host.raw(machine, "config.hardware.device")["config.hardware.device"]
+    files = [one.backing.fileName for one in devices if type(one).__name__.endswith(("Cdrom", "SerialPort"))]
+    folder = f"{host.access.root}/{marks.folder_name(machine.spec.name, OWNER)}"
+    store = host.access.store
+    assert files == [f"[{store.name}] {folder}/seed.iso", f"[{store.name}] {folder}/serial.log"]
+    assert store.read(f"{folder}/seed.iso", 0, 100, within()) == machine.spec.seed.read_bytes()
+    assert marks.folder_mark(folder.rpartition("/")[2]) == (machine.spec.name, OWNER)
+
+
+def test_firmware_and_topology_are_as_asked(host):
+    made = host.create(Shape(vcpus=4, memory=Size(256 * MiB), firmware=Firmware.UEFI, topology=Topology(2, 2)))
+    assert (view(made).firmware, view(made).topology) == (Firmware.UEFI, Topology(2, 2))
+    assert view(made).max_vcpus == 4
+    made.destroy(within())
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        Shape(vcpus=2, topology=Topology(1, 1, 2)),
+        Shape(vcpus=3, topology=Topology(1, 2)),
+        Shape(memory=Size(257 * MiB)),
+    ],
+    ids=["threads", "odd", "memory"],
+)
+def test_an_impossible_shape_is_refused_before_anything_is_made(host, shape):
+    noted = len(host.ledger.notes)
+    with pytest.raises(Refused):
+        host.create(shape)
+    assert host.ledger.notes[noted:] == []
+
+
+def test_a_network_that_is_not_there_is_named_with_its_nearest(host):
+    spec = host.spec()
+    lost = replace(spec.nics[0], network=NetworkSpec("m", NetworkKind.NETWORK, "VM Netwrok"))
+    with pytest.raises(Refused, match="did you mean 'VM Network'"):
+        create(host.access, replace(spec, nics=(lost,)), within())
+
+
+def test_a_nic_can_be_on_a_distributed_port_group(host):
+    network = NetworkSpec("peers", NetworkKind.NETWORK, "DC0_DVPG0")
+    made = host.create(nics=(host.nic(5, network=network),))
+    assert [nic.network for nic in view(made).nics] == ["peers"]
+    made.destroy(within())
+
+
+def test_destroying_leaves_nothing_whatever_the_state(host):
+    """No machine, no folder of the run, no files; doing it again is no error."""
+    made = host.create()
+    made.start(within())
+    made.checkpoint("warm", within(), memory=True)
+    made.save(within())
+    folder = f"{host.access.root}/{marks.folder_name(made.spec.name, OWNER)}"
+    noted = len(host.ledger.notes)
+    for _ in range(2):
+        made.destroy(within())
+    assert host.below("VirtualMachine").keys() == {"image"}
+    assert host.below("Folder") == {}
+    assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+    gone = set(host.ledger.notes[noted:])
+    assert gone == {("gone", ResourceKind.CHECKPOINT, f"{made.id}/warm"), ("gone", ResourceKind.MACHINE, made.id)}
+    with pytest.raises(Gone):
+        made.view(within())
+
+
+def test_the_intent_is_noted_before_and_the_handle_after(host, machine):
+    kind = ResourceKind.MACHINE
+    assert host.ledger.notes[-2:] == [("intent", kind, machine.spec.name), ("made", kind, machine.id)]
+
+
+def test_a_taken_name_is_refused_and_the_first_machine_unharmed(host, machine):
+    """Nothing of the second stays, but the first one's files do."""
+    with pytest.raises(NameTaken):
+        create(host.access, replace(host.spec(), name=machine.spec.name, owner=OWNER), within())
+    assert list(host.below("VirtualMachine")).count(machine.spec.name) == 1
+    machine.start(within())
+
+
+def test_a_clone_that_fails_leaves_nothing(host):
+    """The host's fault is told, and files go again."""
+    spec = host.spec()
+    host.front.refusing["CloneVM_Task"] = 5
+    try:
+        with pytest.raises(InteropError):
+            create(host.access, spec, within())
+    finally:
+        host.front.refusing.clear()
+    folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
+    assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+def test_without_its_lease_nothing_is_changed(host, running):
+    """Neither made nor switched nor taken away."""
+    host.ledger.lost = True
+    try:
+        for verb in (
+            host.create,
+            lambda: running.stop(within()),
+            lambda: running.reset(within()),
+            lambda: running.save(within()),
+            lambda: running.shutdown(within()),
+            lambda: running.checkpoint("x", within(), memory=True),
+            lambda: running.link("00:50:56:00:00:01", False, within()),
+            lambda: running.resize(within(), vcpus=3),
+            lambda: running.attach_disk(DiskSpec("x", SMALL), within()),
+            lambda: running.destroy(within()),
+        ):
+            with pytest.raises(LeaseLost):
+                verb()
+    finally:
+        host.ledger.lost = False
+    seen = view(running)
+    assert (seen.state, seen.vcpus, len(seen.disks), running.checkpoints(within())) == (RUNNING, 2, 1, ())
+
+
+# Power.
+
+
+def test_power_goes_through_all_its_states(machine):
+    for verb, state in (
+        (machine.start, RUNNING),
+        (machine.reset, RUNNING),
+        (machine.save, SAVED),
+        (machine.restore, RUNNING),
+        (machine.save, SAVED),
+        (machine.start, RUNNING),
+        (machine.save, SAVED),
+        (machine.stop, OFF),
+        (machine.stop, OFF),
+        (machine.start, RUNNING),
+        (machine.shutdown, OFF),
+    ):
+        verb(within())
+        assert view(machine).state is state
+
+
+@pytest.mark.parametrize("verb", ["reset", "save", "restore", "shutdown", "reboot", "standby", "screenshot", "nmi"])
+def test_a_machine_that_is_off_refuses_what_needs_it_running(machine, verb):
+    with pytest.raises(WrongState, match="is off") as caught:
+        getattr(machine, verb)(within())
+    assert (caught.value.host, caught.value.operation) == ("esx1", verb)
+
+
+def test_a_guest_without_tools_ignores_what_it_is_asked(running):
+    """The host passes it on to tools alone."""
+    with pytest.raises(GuestIgnored):
+        running.reboot(within(1))
+    with pytest.raises(GuestIgnored):
+        running.exchange("guestinfo.hostname", within())
+    assert view(running).state is RUNNING
+
+
+def test_a_machine_on_a_lost_esxi_is_the_labs_fault(host, machine):
+    """Its state is not known, and is not guessed."""
+    other = host.access.session
+    esx = Ref("HostSystem", host.access.place.host.id)
+    from harness.backends.vsphere import tasks
+
+    tasks.run(other, "disconnect", esx, "DisconnectHost_Task", within())
+    try:
+        seen = host.raw(machine, "runtime.connectionState")["runtime.connectionState"]
+        if seen == "connected":
+            pytest.skip("this vcsim keeps machines connected")
+        with pytest.raises(InteropError, match="disconnected"):
+            machine.start(within())
+    finally:
+        tasks.run(other, "reconnect", esx, "ReconnectHost_Task", within(), None, None)
+
+
+# Checkpoints.
+
+
+def test_checkpoints_are_listed_oldest_first_and_dropped_by_name(machine):
+    for name in ("one", "two", "three"):
+        machine.checkpoint(name, within(), memory=False)
+    machine.drop_checkpoint("two", within())
+    machine.drop_checkpoint("two", within())
+    assert machine.checkpoints(within()) == ("one", "three")
+    machine.revert("one", within())
+    machine.checkpoint("four", within(), memory=False)
+    assert machine.checkpoints(within()) == ("one", "three", "four")
+
+
+def test_a_checkpoint_fits_the_state_and_has_a_name_of_its_own(machine):
+    with pytest.raises(WrongState):
+        machine.checkpoint("a", within(), memory=True)
+    with pytest.raises(Refused):
+        machine.checkpoint("no/such name", within(), memory=False)
+    machine.checkpoint("a", within(), memory=False)
+    with pytest.raises(Refused):
+        machine.checkpoint("a", within(), memory=False)
+    machine.start(within())
+    with pytest.raises(WrongState):
+        machine.checkpoint("b", within(), memory=False)
+    with pytest.raises(WrongState):
+        machine.revert("never-taken", within())
+    assert machine.checkpoints(within()) == ("a",)
+
+
+# Sizes.
+
+
+def test_sizes_grow_while_running_up_to_what_the_shape_keeps_room_for(running):
+    running.resize(within(), vcpus=3, memory=Size(768 * MiB))
+    assert (view(running).vcpus, view(running).memory) == (3, 768 * MiB)
+    for change in ({"vcpus": 5}, {"vcpus": 1}, {"memory": Size(2048 * MiB)}, {"memory": Size(256 * MiB)}):
+        with pytest.raises(Refused):
+            running.resize(within(), **change)
+    assert (view(running).vcpus, view(running).memory) == (3, 768 * MiB)
+
+
+def test_a_shape_without_room_is_not_hot_added_to(host):
+    made = host.create(Shape(vcpus=1, memory=Size(256 * MiB)))
+    assert host.raw(made, "config.cpuHotAddEnabled").get("config.cpuHotAddEnabled") is not True
+    made.start(within())
+    with pytest.raises(Refused):
+        made.resize(within(), vcpus=2)
+    made.destroy(within())
+
+
+def test_a_machine_that_is_off_takes_any_size(host):
+    made = host.create(Shape(vcpus=2, memory=Size(256 * MiB), topology=Topology(1, 2)))
+    made.resize(within(), vcpus=3, memory=Size(384 * MiB))
+    assert (view(made).vcpus, view(made).memory, view(made).topology) == (3, 384 * MiB, Topology(3, 1))
+    with pytest.raises(Refused):
+        made.resize(within(), memory=Size(383 * MiB))
+    with pytest.raises(Refused):
+        made.resize(within(), vcpus=0)
+    made.destroy(within())
+
+
+# Disks and NICs.
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["off", "running"])
+def test_a_disk_comes_grows_and_goes(machine, started):
+    if started:
+        machine.start(within())
+    plugged = machine.attach_disk(DiskSpec("late", SMALL), within())
+    assert plugged in view(machine).disks
+    with pytest.raises(Refused):
+        machine.attach_disk(DiskSpec("late", SMALL), within())
+    names = machine.disk_names(within())
+    assert sorted(names.values()) == ["data0", "late"]
+    assert all(len(number) == 32 and set(number) <= set("0123456789abcdef") for number in names)
+    machine.resize_disk("late", Size(2 * SMALL), within())
+    with pytest.raises(Refused):
+        machine.resize_disk("late", SMALL, within())
+    assert {disk.serial: disk.size for disk in view(machine).disks} == {"data0": 32 * MiB, "late": 2 * SMALL}
+    for _ in range(2):
+        machine.detach_disk("late", within())
+    assert [disk.serial for disk in view(machine).disks] == ["data0"]
+
+
+def test_a_controller_has_room_for_fourteen_data_disks_and_says_so(host, machine):
+    for number in range(13):
+        machine.attach_disk(DiskSpec(f"more{number}", Size(MiB)), within())
+    with pytest.raises(Refused, match="no unit"):
+        machine.attach_disk(DiskSpec("one-too-many", Size(MiB)), within())
+    assert len(view(machine).disks) == 14
+
+
+@pytest.mark.parametrize("started", [False, True], ids=["off", "running"])
+def test_a_nic_comes_with_its_cable_out_is_plugged_and_goes(host, machine, started):
+    if started:
+        machine.start(within())
+    nic = host.nic(9, network=NetworkSpec("peers", NetworkKind.NETWORK, "VM Network", vlan=7), connected=False)
+    machine.attach_nic(replace(nic, kind=DeviceKind.EMULATED), within())
+    shown = {one.mac: one for one in view(machine).nics}
+    assert (shown[nic.mac].network, shown[nic.mac].vlan, shown[nic.mac].model) == ("peers", 7, "e1000e")
+    assert not shown[nic.mac].connected
+    with pytest.raises(Refused):
+        machine.attach_nic(nic, within())
+    for up in (True, True, False, False):
+        machine.link(nic.mac, up, within())
+        assert {one.mac: one.connected for one in view(machine).nics}[nic.mac] is up
+    for _ in range(2):
+        machine.detach_nic(nic.mac.upper(), within())
+    assert [one.mac for one in view(machine).nics] == ["00:50:56:00:00:01"]
+    with pytest.raises(Refused):
+        machine.link(nic.mac, True, within())
+
+
+def test_the_endpoint_is_what_the_lab_reserved(host, machine):
+    """Without a question to anybody."""
+    before = host.session.trips
+    assert machine.endpoint(within()) == Endpoint("127.78.0.1", 2222)
+    assert host.session.trips == before
+    plain = VsphereMachine(
+        host.access, Ref("VirtualMachine", "vm-0"), marks.Mark(OWNER, replace(machine.spec, nics=(host.nic(7),)), "")
+    )
+    assert plain.endpoint(within()) == Endpoint("10.78.0.7", 22)
+
+
+# Evidence.
+
+
+def test_the_console_is_a_file_that_is_read_by_range(host, machine):
+    """Reading consumes nothing, and beyond the end there is nothing."""
+    console = machine.console()
+    assert isinstance(console, protocol.Console)
+    assert console.read(0, 100) == b""
+    log = host.folder / "log"
+    log.write_bytes(bytes(range(256)) * 4)
+    host.access.store.put(log, f"{host.access.root}/{marks.folder_name(machine.spec.name, OWNER)}/serial.log", within())
+    assert console.read(10, 5) == console.read(10, 5) == bytes(range(10, 15))
+    assert console.read(1000, 4096) == (bytes(range(256)) * 4)[1000:]
+    assert console.read(1 << 40, 4096) == b""
+    with pytest.raises(Refused):
+        console.write(b"x")
+
+
+def test_the_hosts_record_tells_what_happened_oldest_first(running):
+    running.stop(within())
+    events = running.events(within())
+    kinds = [event.kind for event in events]
+    assert kinds.index("created") < kinds.index("powered-on") < kinds.index("powered-off")
+    assert [event.at for event in events] == sorted(event.at for event in events)
+    assert all(event.message and event.at.tzinfo for event in events)
+    assert all(running.spec.name in event.message for event in events if event.kind.startswith("powered"))
+
+
+def test_the_description_names_the_machine_and_its_nics(machine):
+    raw = view(machine).raw
+    assert machine.spec.name in raw
+    assert machine.spec.nics[0].mac in raw
+    assert "null" not in raw
+
+
+def test_tools_that_do_not_run_give_no_heartbeat_and_no_addresses(machine):
+    for _ in range(2):
+        heartbeat, *_rest = machine.services(within())
+        assert (heartbeat.name, heartbeat.healthy) == ("heartbeat", False)
+        assert machine.addresses(within()) == ()
+        if view(machine).state is OFF:
+            machine.start(within())
+
+
+def test_a_key_of_guestinfo_can_be_set_and_others_are_refused(host, running):
+    assert running.exchange("guestinfo.interop=7", within()) == "7"
+    extra = {one.key: one.value for one in host.raw(running, "config.extraConfig")["config.extraConfig"]}
+    assert extra["guestinfo.interop"] == "7"
+    with pytest.raises(Refused):
+        running.exchange("interop-no-such-question", within())
+
+
+# Round trips.
+
+
+@pytest.mark.parametrize(
+    ("verb", "most"),
+    [
+        (lambda m: m.view(within()), 1),
+        (lambda m: m.events(within()), 1),
+        (lambda m: m.services(within()), 1),
+        (lambda m: m.addresses(within()), 1),
+        (lambda m: m.checkpoints(within()), 1),
+        (lambda m: m.disk_names(within()), 1),
+        (lambda m: m.link("00:50:56:00:00:01", True, within()), 1),
+        (lambda m: m.resize(within(), vcpus=3), 5),
+        (lambda m: m.checkpoint("c", within(), memory=True), 5),
+        (lambda m: m.reset(within()), 5),
+    ],
+)
+def test_a_verb_takes_as_few_round_trips_as_the_protocol_allows(host, running, verb, most):
+    """A read is one; a task is one more, and three to wait for it, besides what it waits longer for."""
+    before = host.session.trips
+    verb(running)
+    spent = host.session.trips - before
+    spent["WaitForUpdatesEx"] = min(spent["WaitForUpdatesEx"], 1)
+    assert spent.total() <= most, spent
