@@ -99,6 +99,43 @@ def test_a_lab_s_own_mac_range_is_kept_to(run):
         run.addresses.mac("peers", network, "c", now())
 
 
+def test_macs_are_those_that_the_hypervisor_accepts(run):
+    within = "00:50:56:00:00:00-00:50:56:3f:ff:ff"
+    macs = {run.addresses.mac("peers", PEERS, f"slot-{number}", now(), within=within).value for number in range(20)}
+    assert len(macs) == 20
+    assert all(mac in MacRange.parse(within) for mac in macs)
+    assert len(default_macs("peers", within)) == 65536
+    assert len(default_macs("peers", "00:50:56:00:00:00-00:50:56:00:00:ff")) == 256
+
+
+def test_a_lab_s_own_mac_range_comes_before_the_hypervisor_s(run):
+    network = PEERS.model_copy(update={"macs": MacRange.parse("52:54:00:77")})
+    mac = run.addresses.mac("peers", network, "a", now(), within="00:50:56:00:00:00-00:50:56:3f:ff:ff")
+    assert mac.value.startswith("52:54:00:77")
+
+
+def test_an_address_whose_place_outside_is_listened_at_is_passed_over(run):
+    """Nobody is asked inside: that network is in no reach of the controller."""
+    with socket.create_server(("127.78.254.3", 0)) as server:
+        text = (
+            '{"kind": "network", "source": "x", "subnet": "10.78.254.0/29", "addresses": "10.78.254.3-10.78.254.4",'
+            f' "nat": "127.78.254.0/29", "ssh_port": {server.getsockname()[1]}}}'
+        )
+        network = Network.model_validate_json(text)
+        assert run.addresses.ip(network, "slot-1", now()).value == "10.78.254.4"
+        with pytest.raises(LabError, match=r"10\.78\.254\.3 \(something listens at 127\.78\.254\.3:\d+\)"):
+            run.addresses.ip(network, "slot-2", now())
+
+
+def test_on_a_twin_s_networks_nobody_is_looked_for(run, monkeypatch):
+    """Nobody but our guests can be there, and asking would leave this machine."""
+    monkeypatch.setattr("harness.lab.addresses.in_use", lambda address: f"{address} was asked")
+    network = Network.model_validate_json('{"kind": "network", "source": "peers", "subnet": "10.79.0.0/24"}')
+    with pytest.raises(LabError, match="was asked"):
+        run.addresses.ip(network, "slot-1", now())
+    assert run.addresses.ip(network, "slot-1", now(), closed=True).value.startswith("10.79.0.")
+
+
 def test_a_forward_is_a_loopback_address_that_can_be_bound(run):
     _, endpoint = run.addresses.forward("slot-1", now())
     assert endpoint.address.startswith("127.77.")

@@ -1,6 +1,7 @@
 """Lab files: what loads, what each mistake is told as."""
 
 import sys
+from ipaddress import IPv4Address
 from itertools import pairwise
 from pathlib import Path
 
@@ -159,6 +160,9 @@ def test_a_secret_is_shown_as_its_reference_only(lab_file, monkeypatch):
         ("expiry: 7d|expiry: long", "21:18 limits.expiry: 'long' is not a duration"),
         ("kind: user}|kind: user, dhcp: yes}", "12:34 networks.management.dhcp: must be true or false (got 'yes')"),
         ("kind: user}|kind: user, gateway: 10.0.2.2}", "12:3 networks.management: a user network has no gateway"),
+        ("0.77.0.0/24|0.77.0.0/24, ssh_port: 2222", "13:3 networks.peers: ssh_port needs nat"),
+        ("kind: user}|kind: user, nat: 127.78.0.0/16}", "12:3 networks.management: nat needs a subnet whose addresses"),
+        ("0.77.0.0/24|0.77.0.0/24, nat: 127.78.0.0/16", "13:3 networks.peers: nat 127.78.0.0/16 and the subnet"),
     ],
 )
 def test_a_mistake_is_one_line_with_its_place_and_the_nearest_word(lab_file, wrong, line):
@@ -245,3 +249,51 @@ def test_the_schema_helps_editors_with_every_key(lab_file):
     network, toy_host = definitions["Network"]["properties"], definitions["toy_host"]["properties"]
     assert all("description" in key for key in network.values())
     assert toy_host["uri"]["description"] == "Where the toy is."
+
+
+def test_behind_nat_a_guest_is_found_at_the_same_place_of_the_other_subnet(lab_file):
+    text = GOOD.replace("subnet: 10.77.0.0/24", "subnet: 10.77.0.0/24, nat: 198.51.100.0/24, ssh_port: 2222")
+    network = load_lab(lab_file(text)).networks["peers"]
+    assert str(network.outside(IPv4Address("10.77.0.9"))) == "198.51.100.9"
+    assert load_lab(lab_file(GOOD)).networks["peers"].outside(IPv4Address("10.77.0.9")) == IPv4Address("10.77.0.9")
+
+
+MANAGING = """\
+from harness.backends.registry import HostSettings
+class Settings(HostSettings):
+    nodes: tuple[str, ...] = ()
+    def expand(self, name):
+        return {f"{name}-{node}": self.model_copy(update={"nodes": (node,)}) for node in self.nodes} or {name: self}
+connect = None
+"""
+
+
+@pytest.fixture
+def managing(tmp_path):
+    """The backend `torn` is one whose endpoints manage several hosts each."""
+    (tmp_path / "interop_torn.py").write_text(MANAGING)
+
+
+def test_an_endpoint_that_manages_several_hosts_is_a_pool_of_them(lab_file, managing):
+    text = GOOD.replace("near:\n    backend: toy", "near:\n    backend: torn\n    nodes: [a, b]", 1)
+    lab = load_lab(lab_file(text))
+    assert {pool: [host.name for host in hosts] for pool, hosts in lab.pools().items()} == {
+        "near": ["near-a", "near-b"],
+        "rack": ["far"],
+    }
+    assert [lab.hosts[name].domain for name in ("near-a", "near-b")] == ["near-a", "near-b"]
+    assert lab.hosts["near-b"].settings.nodes == ("b",)
+    assert {host.twin for host in lab.hosts.values()} == {None}
+
+
+@pytest.mark.parametrize(
+    ("node", "line"),
+    [
+        ("far", "6:3 hosts.x-far: two hosts are called 'x-far'"),
+        ("B", "2:3 hosts.x: stands for a host that cannot be called 'x-B' in a lab"),
+    ],
+)
+def test_the_hosts_that_an_endpoint_manages_need_names_of_their_own(lab_file, managing, node, line):
+    text = GOOD.replace("  near:\n    backend: toy", f"  x:\n    backend: torn\n    nodes: [{node}]", 1)
+    text = text.replace("  far:\n", "  x-far:\n").replace("    nodes", "    # a comment\n    nodes")
+    assert complaints(lab_file(text))[0] == line

@@ -62,6 +62,7 @@ def test_groups_reach_the_scheduler_through_a_file(tmp_path):
     spots = {"a::t1": place(), "b::t2": place(), "c::t3": place(vcpus=4)}
     items = [Item(name) for name in spots]
     order.save_groups(tmp_path / "groups.json", items, {item: spots[item.nodeid] for item in items})
+    assert order.columns(tmp_path / "groups.json") == {"kvm"}
     pytest.importorskip("xdist")
     config = SimpleNamespace(
         getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False), getoption=lambda _: False
