@@ -55,7 +55,7 @@ class Session:
         self.about: Any = content.about
         version = newest_common(str(self.about.apiVersion))
         if version != _OLDEST:
-            self._wire.DropConnections()
+            self._wire.hang_up()
             self._wire = self._new_wire(version, self._wire.trips)
             content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
         self.content: Any = content
@@ -155,7 +155,7 @@ class Session:
         self._closed.set()
         with contextlib.suppress(InteropError):
             self.once("close", self.manager("sessionManager"), "Logout", Deadline.after(5))
-        self._wire.DropConnections()  # type: ignore[no-untyped-call]
+        self._wire.hang_up()
 
     def _new_wire(self, version: str, trips: Counter[str] | None = None) -> Wire:
         wire = Wire(self.host, self.settings.address, self._context, version, self.settings.connect_seconds)

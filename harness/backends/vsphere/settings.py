@@ -69,6 +69,7 @@ class Settings(HostSettings):
     """How long logging in may take."""
 
     _password: str | None = PrivateAttr(default=None)  # a twin's: it lives as long as its twin
+    _accelerated: str = PrivateAttr(default="tcg")
 
     @field_validator("thumbprint")
     @classmethod
@@ -132,6 +133,11 @@ class Settings(HostSettings):
             raise LabError("there is no password for the account", operation="connect")
         return self.password.reveal()
 
+    @property
+    def accelerated(self) -> str:
+        """What runs the vCPUs of a twin's guests."""
+        return self._accelerated
+
     def expand(self, name: str) -> dict[str, Self]:
         """A vCenter's ESXi hosts are hosts of the lab each: quiet, clock and capacity are an ESXi's."""
         if not isinstance(self.esxi, tuple):
@@ -143,7 +149,7 @@ class Settings(HostSettings):
 
         Args:
             record: what the twin said of itself: ``endpoint``, ``ca``, ``user``, ``password``, ``datacenter``,
-                ``esxi`` and ``datastore``.
+                ``esxi``, ``datastore`` and ``accelerated``.
         """
         names = record.get("esxi") or [None]
         found = self._with(
@@ -154,12 +160,14 @@ class Settings(HostSettings):
             esxi=self.esxi or (names if isinstance(names, str) else names[0]),
             datastore=self.datastore or record.get("datastore"),
         )
-        found._password = record["password"]  # noqa: SLF001 - ours; kept out of dumps and of the lab file's schema
+        # Ours; kept out of dumps and of the lab file's schema.
+        found._accelerated = str(record.get("accelerated") or self._accelerated)  # noqa: SLF001
+        found._password = record["password"]  # noqa: SLF001
         return found
 
     def _with(self, **changes: Any) -> Self:
         copy = self.model_copy(update=changes)
-        copy._password = self._password  # noqa: SLF001 - ours
+        copy._password, copy._accelerated = self._password, self._accelerated  # noqa: SLF001 - ours
         return copy
 
 

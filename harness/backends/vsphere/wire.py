@@ -119,5 +119,9 @@ class Wire(SoapStubAdapter):
         connection.sock.settimeout(deadline.seconds + _SLACK)
         return connection
 
+    def hang_up(self) -> None:
+        """Close what is idle."""
+        self.DropConnections()  # type: ignore[no-untyped-call]
+
     def _fault(self, kind: type[LabError], text: str, operation: str, hint: str | None = None) -> LabError:
         return kind(f"{self.at} {text}", host=self._lab_host, operation=operation, hint=hint)

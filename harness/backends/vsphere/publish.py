@@ -1,0 +1,181 @@
+"""Images as base machines: imported once by content, never powered on, with a snapshot that linked clones stand on.
+
+Each publisher uploads under a name of its own; the last step gives the base its final name, which the host has but
+once: the first to come so far serves all, whoever they are, and nobody ever waits for an upload that died.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from harness.backends import codec
+from harness.backends.model import Owned, Ownership, PublishedImage, ResourceKind
+from harness.backends.protocol import Ledger, Refused
+from harness.backends.vsphere import collector, marks, nfc, tasks
+from harness.backends.vsphere.access import Place
+from harness.backends.vsphere.collector import Values
+from harness.backends.vsphere.errors import Gone, NameTaken
+from harness.backends.vsphere.inventory import child
+from harness.backends.vsphere.refs import Ref, ref_of
+from harness.backends.vsphere.session import Session
+from harness.core import Deadline, LabError
+from harness.image.model import Format, Image
+from harness.image.store import Store
+
+SNAPSHOT = "base"
+_PREFIX = "interop-base-"
+_PATHS = ("name", "config.annotation", "snapshot.rootSnapshotList", "runtime.host")
+# The newest virtual hardware of each release that later ones run as well: Broadcom KB 315655 (2007240)
+_HARDWARE = {(6, 5): 13, (6, 7): 14, (7, 0): 17, (8, 0): 20}
+
+
+@dataclass(frozen=True, slots=True)
+class Publisher:
+    """Publishes on one ESXi.
+
+    Args:
+        session: the login.
+        place: where base machines go.
+        owner: marks what is not complete yet.
+        ledger: told of it before it is made.
+        scratch: a folder of this controller: its processes wait for each other here.
+        hardware: the virtual hardware's version, as ``vmx-20``.
+    """
+
+    session: Session
+    place: Place
+    owner: Ownership
+    ledger: Ledger
+    scratch: Path
+    hardware: str
+
+    def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
+        """The base machine of the image: found, or imported now.
+
+        Raises:
+            LabError: it could not be converted or imported; nothing half-made stays.
+        """
+        self.ledger.check()
+        found = self._published(image.digest, deadline)
+        if found is None:
+            lock = FileLock(self.scratch / f"publish-{image.digest[:12]}.lock")
+            try:
+                with lock.acquire(timeout=deadline.seconds):
+                    found = self._published(image.digest, deadline) or self._import(image, deadline)
+            except Timeout as error:
+                raise LabError(
+                    f"another process of this controller was still publishing {image.name}",
+                    host=self.session.host,
+                    operation="publish",
+                ) from error
+        return PublishedImage(image.digest, found.id)
+
+    def _published(self, digest: str, deadline: Deadline) -> Ref | None:
+        """The complete base machine: it has its final name, the whole digest, and the snapshot."""
+        found = child(self.session, self.place.folder, base_name(digest), deadline)
+        if found is None or found.kind != "VirtualMachine":
+            return None
+        values = collector.read(self.session, [found], _PATHS, deadline, operation="publish").get(found, {})
+        if image_of(values) != digest or snapshot_of(values) is None:
+            name = base_name(digest)
+            raise LabError(
+                f"{name} is there and is not what its name says: its annotation or its snapshot {SNAPSHOT!r} is gone",
+                host=self.session.host,
+                operation="publish",
+                hint="somebody changed it: remove it in the vSphere client, and the next run imports it anew",
+            )
+        return found
+
+    def _import(self, image: Image, deadline: Deadline) -> Ref:
+        if Format.VMDK not in image.files:
+            image = Store().convert(image, Format.VMDK, deadline)
+        partial = f"{base_name(image.digest)}-{secrets.token_hex(3)}"
+        known = json.loads(codec.dumps(self.owner))
+        annotation = json.dumps({"interop": {"owner": known, "image": image.digest}}, sort_keys=True)
+        wanted = nfc.Import(partial, annotation, image.files[Format.VMDK], image.virtual_size, self.hardware)
+        with self.ledger.creating(ResourceKind.IMAGE, partial) as creation:
+            made = nfc.import_disk(self.session, self.place, wanted, deadline)
+            creation.made(made.id)
+        try:
+            arguments = (SNAPSHOT, "what linked clones stand on", False, False)
+            tasks.run(self.session, "publish", made, "CreateSnapshot_Task", deadline, *arguments, patient=True)
+            tasks.run(self.session, "publish", made, "Rename_Task", deadline, base_name(image.digest), patient=True)
+        except NameTaken:
+            self._discard(made, deadline)
+            first = self._published(image.digest, deadline)
+            if first is None:
+                raise
+            return first
+        self.ledger.gone(ResourceKind.IMAGE, made.id)  # complete, it belongs to no run
+        return made
+
+    def _discard(self, made: Ref, deadline: Deadline) -> None:
+        tasks.run(self.session, "publish", made, "Destroy_Task", deadline, patient=True)
+        self.ledger.gone(ResourceKind.IMAGE, made.id)
+
+    def withdraw(self, handle: str, bases_of_machines: Iterable[str], deadline: Deadline) -> None:
+        """Remove a base machine; no-op when it is gone.
+
+        Args:
+            handle: its id.
+            bases_of_machines: the bases that machines stand on now.
+            deadline: when to give up.
+
+        Raises:
+            Refused: it is no base of ours, or machines stand on it.
+        """
+        ref = Ref("VirtualMachine", handle)
+        try:
+            values = collector.read_one(self.session, ref, *_PATHS, deadline=deadline, operation="remove")
+        except Gone:
+            return
+        if image_of(values) is None:
+            raise Refused(f"{handle} is no image of ours", host=self.session.host, operation="remove")
+        if handle in set(bases_of_machines):
+            name = values.get("name", handle)
+            raise Refused(f"machines stand on the image {name}", host=self.session.host, operation="remove")
+        tasks.run(self.session, "remove", ref, "Destroy_Task", deadline, patient=True)
+
+
+def base_name(digest: str) -> str:
+    """The final name of an image's base machine."""
+    return f"{_PREFIX}{digest[:12]}"
+
+
+def image_of(values: Values) -> str | None:
+    """The digest in a base machine's annotation; None for what is no base of ours."""
+    try:
+        known = json.loads(values.get("config.annotation") or "null")
+        return str(known["interop"]["image"])
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+def snapshot_of(values: Values) -> Ref | None:
+    """The snapshot that linked clones stand on, from ``snapshot.rootSnapshotList``."""
+    for tree in values.get("snapshot.rootSnapshotList") or ():
+        if tree.name == SNAPSHOT:
+            return ref_of(tree.snapshot)
+    return None
+
+
+def incomplete(ref: Ref, values: Values) -> Owned | None:
+    """A base machine that nobody finished; None for complete ones and for other machines."""
+    digest = image_of(values)
+    if digest is None or values.get("name") == base_name(digest):
+        return None
+    owner = marks.owner_of(values.get("config.annotation"))
+    return Owned(ResourceKind.IMAGE, ref.id, owner, str(values.get("name", "")))
+
+
+def hardware_for(version: str) -> str:
+    """The virtual hardware to ask of an ESXi of this version: the newest that later ones have as well."""
+    numbers = tuple(int(word) for word in version.split(".")[:2] if word.isdigit())
+    fitting = [known for known in _HARDWARE if known <= numbers]
+    return f"vmx-{_HARDWARE[max(fitting)] if fitting else min(_HARDWARE.values())}"
