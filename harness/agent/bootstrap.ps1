@@ -1,0 +1,1 @@
+process{if($h){$h.Process($_)}elseif("$($ExecutionContext.SessionState.LanguageMode)" -ne 'FullLanguage'){'@HV1 0 {"ok":false,"id":"ConstrainedLanguage"}'}else{$s=[ScriptBlock]::Create([Text.Encoding]::UTF8.GetString([Convert]::FromBase64String($_)));$h={&$s}.GetSteppablePipeline();$h.Begin($true)}}end{if($h){$h.End()}}
