@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from harness.backends.model import PowerState
+from harness.backends.protocol import Refused, Services
 from harness.core import Deadline, GuestError, InteropError, Pending, wait_for
 from harness.guest.console import ConsoleSilent
 from harness.guest.panic import Death
@@ -51,7 +52,9 @@ class NotReady(GuestError):
 
 
 class NetworkDead(AssertionError):
-    """The guest lives, as its console proves, and its network does not: the finding of the check in hand."""
+    """The guest lives, as its console or its integration services prove, and its network does not: the finding of the
+    check in hand.
+    """
 
 
 def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None) -> str:
@@ -175,6 +178,10 @@ def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:
     except ConsoleSilent as error:
         guest.check_console()
         return GuestHung(f"{why}; {error.message}")
+    except Refused as error:  # a port that only tells: the guest's own services are the last to vouch for it
+        if _heart_beats(guest):
+            return NetworkDead(f"{guest.name} lives, as its integration services answer its host, but {why}")
+        return GuestHung(f"{why}; {error.message}; and no integration services answer its host{_last_lines(guest)}")
     try:
         network = guest.console.run(["sh", "-c", "ip -br link; ip -br address; ip neighbour"], check=False).text
     except GuestError as error:
@@ -182,6 +189,13 @@ def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:
     return NetworkDead(
         f"{guest.name} lives, as its serial console answers, but {why}; it sees its network as\n{network}"
     )
+
+
+def _heart_beats(guest: Guest) -> bool:
+    machine = guest.machine
+    if not isinstance(machine, Services):
+        return False
+    return any(one.name == "heartbeat" and one.healthy for one in machine.services(Deadline.after(_HANDSHAKE)))
 
 
 def _last_lines(guest: Guest) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Endpoint, PowerState
+from harness.backends.model import Endpoint, PowerState, ServiceView
+from harness.backends.protocol import Refused
 from harness.core import Deadline, GuestError, Size
 from harness.guest import (
     CommandFailed,
@@ -197,6 +198,25 @@ def test_a_dead_network_is_the_products_failure_when_the_console_answers(guest, 
     assert isinstance(found, NetworkDead)
     assert isinstance(found, AssertionError)
     assert "lives, as its serial console answers" in str(found)
+
+
+class Tells(Log):
+    """A port that nobody can type into."""
+
+    def write(self, data):
+        raise Refused("the port is a file")
+
+
+@pytest.mark.parametrize(("beats", "kind"), [(True, NetworkDead), (False, GuestHung)])
+def test_where_nobody_can_type_the_integration_services_vouch_for_the_guest(
+    guest, machine, nobody, impatient, beats, kind
+):
+    """They do not go by the network; without them the guest hangs, as far as anybody can tell."""
+    machine.where, machine.port = nobody, Tells()
+    machine.services = lambda deadline: (ServiceView("heartbeat", True, beats),)
+    found = guest.diagnose(ConnectionLost("lost"))
+    assert isinstance(found, kind), found
+    assert "integration services answer" in str(found)
 
 
 def test_a_login_that_takes_too_long_is_no_dead_network(guest, machine, impatient):
