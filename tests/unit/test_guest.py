@@ -207,10 +207,9 @@ class Tells(Log):
         raise Refused("the port is a file")
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize(("beats", "kind"), [(True, NetworkDead), (False, GuestHung)])
-def test_where_nobody_can_type_the_integration_services_vouch_for_the_guest(
-    guest, machine, nobody, impatient, beats, kind
-):
+def test_where_nobody_can_type_the_integration_services_vouch_for_the_guest(guest, machine, nobody, beats, kind):
     """They do not go by the network; without them the guest hangs, as far as anybody can tell."""
     machine.where, machine.port = nobody, Tells()
     machine.services = lambda deadline: (ServiceView("heartbeat", True, beats),)
