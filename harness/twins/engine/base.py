@@ -21,7 +21,7 @@ from harness.twins.engine.api import (
     SwitchNetwork,
     WrongMachineState,
 )
-from harness.twins.engine.commandline import Shape, Surroundings, build, slots_for
+from harness.twins.engine.commandline import Shape, Surroundings, build, homes_for, slots_for
 from harness.twins.engine.host import Host
 from harness.twins.engine.layers import Layer, make_empty
 from harness.twins.engine.nat import seeded
@@ -124,7 +124,8 @@ class MachineBase:
             devices.nic(personality, nic, dict(slots)[nic.mac])
             if nic.network and nic.network not in networks:
                 raise NotSupported(f"there is no network {nic.network!r}; there are {', '.join(networks) or 'none'}")
-        return Shape(hardware, before.modules if before else (), slots)
+        homes = homes_for(personality, hardware.disks, before.homes if before else ())
+        return Shape(hardware, before.modules if before else (), slots, homes)
 
     def _launch(self, shape: Shape, *, tag: str = "", anew: bool = False) -> Running:
         """Start a process; its vCPUs do not run yet. With ``tag`` it is what it was then."""

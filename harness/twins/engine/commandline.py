@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.qemu.firmware import Firmware
 from harness.twins.engine import devices
-from harness.twins.engine.api import Hardware, Network, Nic, NotSupported
+from harness.twins.engine.api import Disk, Hardware, Network, Nic, NotSupported
 from harness.twins.engine.personality import Personality
 
 _MODULES = 8  # sockets for memory that comes later
@@ -23,12 +23,14 @@ class Shape:
     Args:
         hardware: as asked; its memory includes the modules.
         modules: memory that came while the machine ran, in bytes, in order.
-        slots: the PCI slot number of each NIC by MAC.
+        slots: the number of each NIC's slot, by MAC.
+        homes: the PCI slots of disks that have a controller to themselves, by :attr:`Disk.path`.
     """
 
     hardware: Hardware
     modules: tuple[int, ...] = ()
     slots: tuple[tuple[str, int], ...] = ()
+    homes: tuple[tuple[Path, int], ...] = ()
 
     @property
     def boot_memory(self) -> int:
@@ -38,6 +40,10 @@ class Shape:
     def slot(self, mac: str) -> int:
         """Where a NIC is."""
         return dict(self.slots)[mac]
+
+    def home(self, disk: Disk) -> int | None:
+        """The slot of a disk's own controller, if it has one."""
+        return dict(self.homes).get(disk.path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +102,19 @@ def slots_for(
     return tuple(sorted(taken.items()))
 
 
+def homes_for(
+    personality: Personality, disks: tuple[Disk, ...], before: tuple[tuple[Path, int], ...] = ()
+) -> tuple[tuple[Path, int], ...]:
+    """Slots for disks that get a controller to themselves, as long as there are any: the one it has, or a free one."""
+    had = dict(before)
+    taken = {disk.path: had[disk.path] for disk in disks if disk.path in had}
+    free = [slot for slot in personality.spare_slots if slot not in taken.values()]
+    for disk in disks[1:]:
+        if free and disk.path not in taken and devices.bus_of(personality, disk)[1].apart:
+            taken[disk.path] = free.pop(0)
+    return tuple(sorted(taken.items()))
+
+
 def build(personality: Personality, shape: Shape, around: Surroundings) -> list[str]:
     """The words, the emulator first. vCPUs do not run until the monitor says so."""
     hardware = shape.hardware
@@ -114,10 +133,11 @@ def build(personality: Personality, shape: Shape, around: Surroundings) -> list[
     return [*words, "-device", _json({"driver": "VGA", "bus": "pci.0", "addr": "0x2"})]
 
 
-def controllers(personality: Personality, hardware: Hardware) -> list[tuple[str, int]]:
-    """The disk controllers that must be there, by bus and number."""
+def controllers(personality: Personality, shape: Shape) -> list[tuple[str, int]]:
+    """The shared disk controllers that must be there, by bus and number."""
     wanted = {(next(iter(personality.buses)), 0)}
-    wanted |= {(devices.bus_of(personality, disk)[0], disk.controller) for disk in hardware.disks}
+    shared = [disk for disk in shape.hardware.disks if shape.home(disk) is None]
+    wanted |= {(devices.bus_of(personality, disk)[0], disk.controller) for disk in shared}
     return sorted(pair for pair in wanted if personality.buses[pair[0]].controller)
 
 
@@ -166,12 +186,15 @@ def _disks(personality: Personality, shape: Shape, around: Surroundings) -> list
     if hardware.uefi and around.firmware and around.nvram:
         words += _node("flash-code", devices.block(around.firmware.code, "raw", read_only=True))
         words += _node("flash-variables", devices.block(around.nvram))
-    for word, number in controllers(personality, hardware):
+    for word, number in controllers(personality, shape):
         words += ["-device", _json(devices.controller(personality, word, number))]
     for index, disk in enumerate(hardware.disks):
         file = around.files[disk.path]
         words += _node(devices.node_id(file), devices.block(file))
-        words += ["-device", _json(devices.disk(personality, disk, file, boot=index == 0))]
+        slot = shape.home(disk)
+        if slot is not None:
+            words += ["-device", _json(devices.home(personality, disk, slot))]
+        words += ["-device", _json(devices.disk(personality, disk, file, slot, boot=index == 0))]
     drive = dict(personality.cdrom) | {"id": devices.CDROM, "bootindex": 2}
     if hardware.cdrom:
         words += _node("medium", devices.block(hardware.cdrom, "raw", read_only=True))

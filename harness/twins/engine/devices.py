@@ -55,15 +55,28 @@ def bus_of(personality: Personality, disk: Disk) -> tuple[str, Bus]:
 
 
 def controller_id(word: str, number: int) -> str:
-    """The controller's name in QEMU."""
+    """The name in QEMU of a controller that several disks share."""
     return f"{word}{number}"
 
 
+def home_id(slot: int) -> str:
+    """The name in QEMU of a controller that a disk has to itself."""
+    return f"home{slot}"
+
+
 def controller(personality: Personality, word: str, number: int) -> Tree:
-    """A disk controller."""
+    """A disk controller that several disks share."""
     bus = personality.buses[word]
-    slot = bus.slot + number
-    return {"driver": bus.controller, "id": controller_id(word, number), "bus": "pci.0", "addr": f"{slot:#x}"}
+    return _controller(bus, controller_id(word, number), bus.slot + number)
+
+
+def home(personality: Personality, asked: Disk, slot: int) -> Tree:
+    """A controller that a disk has to itself."""
+    return _controller(bus_of(personality, asked)[1], home_id(slot), slot)
+
+
+def _controller(bus: Bus, name: str, slot: int) -> Tree:
+    return {"driver": bus.controller, "id": name, "bus": "pci.0", "addr": f"{slot:#x}"}
 
 
 def block(file: Path, kind: str = "qcow2", *, read_only: bool = False) -> Tree:
@@ -77,10 +90,10 @@ def block(file: Path, kind: str = "qcow2", *, read_only: bool = False) -> Tree:
     return common | ({"discard": "unmap"} if not read_only else {})
 
 
-def disk(personality: Personality, asked: Disk, file: Path, *, boot: bool = False) -> Tree:
-    """A disk on its controller."""
+def disk(personality: Personality, asked: Disk, file: Path, slot: int | None, *, boot: bool = False) -> Tree:
+    """A disk on its own controller in ``slot``, or without one on the controller that it asks for."""
     word, bus = bus_of(personality, asked)
-    name = controller_id(word, asked.controller)
+    name = controller_id(word, asked.controller) if slot is None else home_id(slot)
     if bus.device == "scsi-hd":
         place: Tree = {"bus": f"{name}.0", "channel": 0, "scsi-id": asked.unit, "lun": 0}
     elif bus.controller is None:

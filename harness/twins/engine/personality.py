@@ -22,6 +22,9 @@ class Bus:
             snapshot could be loaded into a new process.
         controllers: how many there may be.
         hot: whether disks come and go while the machine runs.
+        apart: whether every disk but the first gets a controller to itself, in one of the spare slots. QEMU's pvscsi
+            tells its guest of disks by a message ring that is not part of a snapshot (``vmstate_pvscsi``): after a
+            revert nobody would hear. A controller that comes or goes along with its disk is always heard of.
     """
 
     controller: str | None
@@ -30,6 +33,7 @@ class Bus:
     slot: int = 0
     controllers: int = 1
     hot: bool = True
+    apart: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,7 @@ class Personality:
         nics: QEMU's NIC devices by the front's word; the first is the default.
         nic_slot: the PCI slot of NIC 0; the others follow.
         nic_slots: how many NICs there may be.
+        spare_slots: PCI slots for controllers of single disks.
         cdrom: the drive: QEMU's device with its place.
         tools: the unit in the guest that stands for the tools.
         tools_version: a program in the guest that tells their version, with its arguments; it is run once a boot.
@@ -61,6 +66,7 @@ class Personality:
     nics: Mapping[str, str]
     nic_slot: int
     nic_slots: int
+    spare_slots: tuple[int, ...]
     cdrom: Mapping[str, str | int]
     tools: str
     tools_version: tuple[str, ...]
@@ -91,15 +97,16 @@ VMWARE = Personality(
     cpu="-hypervisor",
     smbios=_vmware_smbios,
     buses={
-        "pvscsi": Bus("pvscsi", "scsi-hd", 16, slot=3, controllers=4),
-        "lsisas": Bus("mptsas1068", "scsi-hd", 8, slot=7, controllers=4),
-        "lsilogic": Bus("lsi53c895a", "scsi-hd", 7, slot=11, controllers=4),
-        "sata": Bus("ich9-ahci", "ide-hd", 6, slot=15, hot=False),
+        "pvscsi": Bus("pvscsi", "scsi-hd", 16, slot=3, controllers=4, apart=True),
+        "lsisas": Bus("mptsas1068", "scsi-hd", 8, slot=7, controllers=2, apart=True),
+        "lsilogic": Bus("lsi53c895a", "scsi-hd", 7, slot=9, controllers=2, apart=True),
+        "sata": Bus("ich9-ahci", "ide-hd", 6, slot=11, hot=False),
         "ide": Bus(None, "ide-hd", 2, hot=False),
     },
     nics={"vmxnet3": "vmxnet3", "e1000e": "e1000e", "e1000": "e1000"},
     nic_slot=16,
     nic_slots=10,
+    spare_slots=(12, 13, 14, 15, 26, 27, 28, 29, 30, 31),
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="open-vm-tools.service",
     tools_version=("/usr/bin/vmtoolsd", "-v"),

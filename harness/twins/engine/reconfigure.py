@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -126,8 +127,8 @@ class Reconfigure(MachineBase):
     def _progress(self, running: Running, **changes: object) -> None:
         """Remember how far it came."""
         hardware = replace(self.hardware, **changes)  # type: ignore[arg-type]
-        slots = commandline.slots_for(self._host.personality, hardware.nics, self._shape.slots)
-        self._shape = running.shape = replace(self._shape, hardware=hardware, slots=slots)
+        shape = self._shaped(hardware, self._shape)
+        self._shape = running.shape = shape
 
     def _add_vcpus(self, running: Running, wanted: int) -> None:
         free = [each for each in running.ask("query-hotpluggable-cpus") if "qom-path" not in each]
@@ -146,20 +147,37 @@ class Reconfigure(MachineBase):
         self._progress(running, memory=wanted)
 
     def _add_disk(self, running: Running, disk: Disk) -> None:
-        personality = self._host.personality
+        personality, disks = self._host.personality, (*self.hardware.disks, disk)
+        slot = dict(commandline.homes_for(personality, disks, self._shape.homes)).get(disk.path)
         word, _ = devices.bus_of(personality, disk)
-        if (word, disk.controller) not in commandline.controllers(personality, self.hardware):
-            running.command("device_add", devices.controller(personality, word, disk.controller))
         file = self._host.layers.top(disk)
         running.command("blockdev-add", devices.block(file) | {"node-name": devices.node_id(file)})
-        running.command("device_add", devices.disk(personality, disk, file))
         running.nodes[disk.path] = devices.node_id(file)
-        self._progress(running, disks=(*self.hardware.disks, disk))
+        # Nothing runs between the two: the guest finds the disk when it looks what is on the new controller.
+        with self._still(running):
+            if slot is not None:
+                running.command("device_add", devices.home(personality, disk, slot))
+            elif (word, disk.controller) not in commandline.controllers(personality, self._shape):
+                running.command("device_add", devices.controller(personality, word, disk.controller))
+            running.command("device_add", devices.disk(personality, disk, file, slot))
+        self._progress(running, disks=disks)
 
     def _remove_disk(self, running: Running, disk: Disk) -> None:
-        self._release(running, devices.disk_id(disk))
+        slot = self._shape.home(disk)
+        self._release(running, devices.disk_id(disk) if slot is None else devices.home_id(slot))
         running.ask("blockdev-del", node_name=running.nodes.pop(disk.path))
         self._progress(running, disks=tuple(each for each in self.hardware.disks if each.path != disk.path))
+
+    @contextmanager
+    def _still(self, running: Running) -> Iterator[None]:
+        if self._state is not MachineState.RUNNING:
+            yield
+            return
+        running.ask("stop")
+        try:
+            yield
+        finally:
+            running.ask("cont")
 
     def _grow(self, running: Running, disk: Disk) -> None:
         running.ask("block_resize", node_name=running.nodes[disk.path], size=disk.size)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.core import Deadline
 from harness.qemu import QemuError
 from harness.qemu.monitor import Event, Monitor, MonitorLost, MonitorRefused
 from harness.qemu.process import Child, spawn
@@ -21,6 +22,7 @@ from harness.twins.engine.personality import Personality
 from harness.twins.engine.tools import Tools
 from harness.twins.engine.wire import Keyboard, listener
 
+_ONE_RESET = 2.0  # a kernel tries several ways to reset, and the firmware may add one: it is one to whoever looks
 _LEAVE = 10.0  # seconds for a QEMU that was told to quit
 
 
@@ -80,6 +82,7 @@ class Running:
         self._seconds = seconds
         self._rebooted = rebooted
         self._reason = ExitReason.CRASHED
+        self._quiet = Deadline.after(0)
         self._ending = threading.Lock()
         ours, monitor = socket.socketpair()
         with contextlib.ExitStack() as stack:
@@ -164,7 +167,8 @@ class Running:
                 self._reason = ExitReason.GUEST_SHUTDOWN
             case "RESET":
                 self.tools.forget()
-                if data.get("guest"):
+                if data.get("guest") and self._quiet.expired:
+                    self._quiet = Deadline.after(_ONE_RESET)
                     self._rebooted()
 
     def screenshot(self) -> bytes:
