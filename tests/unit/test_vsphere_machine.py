@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
 pytest.importorskip("pyVmomi")
 
+from pyVmomi import vim
+
 from harness.backends import protocol
 from harness.backends.model import (
+    MOVED,
     DeviceKind,
     DiskSpec,
     Endpoint,
@@ -22,12 +26,12 @@ from harness.backends.model import (
     Topology,
 )
 from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
-from harness.backends.vsphere import marks
+from harness.backends.vsphere import collector, history, marks, questions, tasks
 from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
-from harness.core import InteropError, MiB, Size
+from harness.core import InteropError, LabError, MiB, Size
 from tests.unit import vsphere_host
 from tests.unit.vsphere_access import OWNER, esxi, within
 
@@ -243,8 +247,6 @@ def test_a_machine_on_a_lost_esxi_is_the_labs_fault(host, machine):
     """Its state is not known, and is not guessed."""
     other = host.access.session
     esx = Ref("HostSystem", host.access.place.host.id)
-    from harness.backends.vsphere import tasks
-
     tasks.run(other, "disconnect", esx, "DisconnectHost_Task", within())
     try:
         seen = host.raw(machine, "runtime.connectionState")["runtime.connectionState"]
@@ -458,3 +460,103 @@ def test_a_verb_takes_as_few_round_trips_as_the_protocol_allows(host, running, v
     spent = host.session.trips - before
     spent["WaitForUpdatesEx"] = min(spent["WaitForUpdatesEx"], 1)
     assert spent.total() <= most, spent
+
+
+# What a vCenter has and an ESXi alone has not.
+
+
+def test_an_esxi_alone_makes_a_machine_whose_disk_is_a_child_of_the_images(host, monkeypatch):
+    """No clone, no folder of the run; everything else as with a vCenter."""
+    monkeypatch.setattr(host.session.about, "apiType", "HostAgent")
+    before = host.session.trips
+    made = host.create()
+    assert (host.session.trips - before)["CloneVM_Task"] == 0
+    devices = host.raw(made, "config.hardware.device")["config.hardware.device"]
+    system = next(one for one in devices if type(one).__name__.endswith("VirtualDisk") and one.unitNumber == 0)
+    assert system.backing.parent.fileName == f"[{host.access.store.name}] image/image.vmdk"
+    assert host.below("Folder") == {}
+    seen = view(made)
+    assert (seen.state, seen.vcpus, seen.memory) == (OFF, 2, 512 * MiB)
+    assert [disk.serial for disk in seen.disks] == ["data0"]
+    made.start(within())
+    made.destroy(within())
+    assert host.below("VirtualMachine").keys() == {"image"}
+
+
+# Moves.
+
+
+def test_a_machine_that_was_taken_to_another_esxi_says_so(host, running):
+    """By the host's own record: what was measured meanwhile means nothing."""
+    others = collector.children(host.session, host.session.root, "HostSystem", ["name"], within())
+    other = next(ref for ref, values in others.items() if values["name"] == "DC0_C0_H1")
+    assert MOVED not in {event.kind for event in running.events(within())}
+    machine = Ref("VirtualMachine", running.id)
+    where = vim.vm.RelocateSpec(host=other.managed)
+    tasks.run(host.session, "move", machine, "RelocateVM_Task", within(), where, "defaultPriority")
+    moved = [event for event in running.events(within()) if event.kind == MOVED]
+    assert moved
+    assert all("igrat" in event.message for event in moved), moved
+
+
+@pytest.mark.parametrize(
+    ("event", "moved"),
+    [
+        (vim.event.DrsVmMigratedEvent, True),
+        (vim.event.VmDasBeingResetWithScreenshotEvent, True),
+        (vim.event.VmRestartedOnAlternateHostEvent, True),
+        (vim.event.VmResettingEvent, False),
+        (vim.event.VmPoweredOnEvent, False),
+    ],
+)
+def test_what_the_cluster_did_is_told_from_what_was_asked(event, moved):
+    made = event(key=1, createdTime=datetime.now(UTC), fullFormattedMessage="something happened")
+    assert (history.told(made).kind == MOVED) is moved
+
+
+def test_a_restart_by_ha_is_a_move_though_it_has_no_class_of_its_own():
+    made = vim.event.EventEx(
+        key=1, createdTime=datetime.now(UTC), eventTypeId="com.vmware.vc.ha.VmRestartedByHAEvent", message="x"
+    )
+    assert history.told(made).kind == MOVED
+
+
+# Questions.
+
+
+def question(identity, text, *choices, default=None):
+    """What a machine asks."""
+    options = [vim.ElementDescription(key=str(number), label=label) for number, label in enumerate(choices)]
+    return vim.vm.QuestionInfo(
+        id="7",
+        text=text,
+        choice=vim.option.ChoiceOption(choiceInfo=options, defaultIndex=default),
+        message=[vim.vm.Message(id=identity, text=text)],
+    )
+
+
+@pytest.mark.parametrize(
+    ("asked", "chosen"),
+    [
+        (question("msg.serial.file.open", "The file exists.", "Append", "Replace", "Cancel", default=0), "1"),
+        (question("msg.uuid.altered", "Moved or copied?", "Cancel", "I _Moved It", "I _Copied It"), "2"),
+        (question("msg.something.else", "Really?", "No", "Yes", default=1), "1"),
+    ],
+    ids=["serial", "copied", "default"],
+)
+def test_a_question_is_answered(asked, chosen):
+    assert questions.answer(asked, "esx1", "start") == chosen
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        question("msg.hbacommon.outofspace", "There is no more space.", "Retry", "Cancel", default=0),
+        question("msg.something.else", "Which?", "This", "That"),
+    ],
+    ids=["space", "no-default"],
+)
+def test_a_question_that_no_answer_helps_fails_with_its_words(asked):
+    with pytest.raises(LabError, match=r"asks .*(space|Which)") as caught:
+        questions.answer(asked, "esx1", "start")
+    assert (caught.value.host, caught.value.operation) == ("esx1", "start")

@@ -92,3 +92,13 @@ class HostAccess:
     twin: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     folders: Folders = field(default_factory=Folders)
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is an ESXi without a vCenter: it has neither clones nor folders of machines."""
+        return alone(self.session)
+
+
+def alone(session: Session) -> bool:
+    """Whether the login is to an ESXi itself (``AboutInfo.apiType``)."""
+    return str(session.about.apiType) == "HostAgent"

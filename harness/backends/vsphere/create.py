@@ -11,7 +11,7 @@ from pyVmomi import vim
 
 from harness.backends.model import Firmware, MachineSpec, ResourceKind
 from harness.backends.protocol import Refused
-from harness.backends.vsphere import collector, devices, marks, networks, notes, placement, tasks
+from harness.backends.vsphere import alone, collector, devices, marks, networks, notes, placement, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.checkpoints import TREE, snapshots_in
 from harness.backends.vsphere.collector import Values
@@ -60,8 +60,7 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> VsphereMa
         try:
             if spec.seed:
                 host.store.put(spec.seed, f"{files}/{SEED}", deadline)
-            with host.folders.making(host.session, host.place.folder, spec.owner.run, deadline) as folder:
-                ref = _clone(host, image, (folder, spec.name), config, deadline)
+            ref = _make(host, image, spec, config, deadline)
             _complete(host, ref, config, deadline)
             placement.pin(host, ref, deadline)
         except InteropError:
@@ -125,8 +124,8 @@ def _devices(host: HostAccess, mark: Mark, image: Image, deadline: Deadline) -> 
     changes: list[Any] = []
     options = [notes.option(key, value) for key, value in _SETTINGS.items()]
     keys = iter(range(-101, -200, -1))
-    # What the image's description brought along is not what was asked for.
-    changes += [devices.removed(card) for card in devices.cards(hardware)]
+    if not host.alone:  # what the image's description brought along is not what was asked for
+        changes += [devices.removed(card) for card in devices.cards(hardware)]
     groups = host.networks(deadline) if spec.nics else {}
     for nic in spec.nics:
         group = networks.choose(nic.network, groups, host.name, "create")
@@ -153,6 +152,13 @@ def _drive(iso: str, hardware: Sequence[Any], keys: Any) -> list[Any]:
         return [devices.added(devices.drive(iso, controller.key, 0, next(keys)))]
     sata = devices.ahci(next(keys))
     return [devices.added(sata), devices.added(devices.drive(iso, sata.key, 0, next(keys)))]
+
+
+def _make(host: HostAccess, image: Image, spec: MachineSpec, config: dict[str, Any], deadline: Deadline) -> Ref:
+    if host.alone:
+        return alone.build(host, image.ref, image.snapshot, config | {"name": spec.name}, deadline)
+    with host.folders.making(host.session, host.place.folder, spec.owner.run, deadline) as folder:
+        return _clone(host, image, (folder, spec.name), config, deadline)
 
 
 def _clone(host: HostAccess, image: Image, where: tuple[Ref, str], config: dict[str, Any], deadline: Deadline) -> Ref:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from harness.backends.vsphere import collector
-from harness.backends.vsphere.access import Place
+from harness.backends.vsphere.access import Place, alone
 from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.errors import NameTaken
 from harness.backends.vsphere.networks import PortGroup
@@ -128,10 +128,16 @@ class _Resolver:
             cluster=compute if compute.kind == "ClusterComputeResource" else None,
             pool=pool,
             datastore=store,
-            folder=folder(self._session, centers[center]["vmFolder"], self._settings.folder, self._deadline),
+            folder=self._folder(centers[center]["vmFolder"]),
         )
         free, capacity = Size(values["summary.freeSpace"]), Size(values.get("summary.capacity", 0))
         return Found(place, unquote(hosts[esxi]["name"]), unquote(values["name"]), free, capacity)
+
+    def _folder(self, root: Ref) -> Ref:
+        """Our own; an ESXi without a vCenter has the one folder only."""
+        if alone(self._session):
+            return root
+        return folder(self._session, root, self._settings.folder, self._deadline)
 
     def _esxi(self, hosts: Mapping[Ref, Values]) -> Ref:
         wanted = self._settings.esxi
