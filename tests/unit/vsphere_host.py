@@ -7,7 +7,7 @@ its stead where a test wants a fault.
 from __future__ import annotations
 
 import contextlib
-import datetime
+import datetime as dt
 import hashlib
 import http.client
 import http.server
@@ -22,13 +22,16 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from harness.core import paths
+from harness.backends.vsphere.settings import Settings
+from harness.core import Deadline, paths
+from harness.core.secrets import Secret
 
 SOURCES = Path(__file__).parent / "vcsim"
 USER, PASSWORD = "interop", "secret"
@@ -83,14 +86,14 @@ class Certificate:
 
 def certificate(folder: Path, *names: str, days: float = 2) -> Certificate:
     """A certificate by a CA of its own, for ``names``; with negative ``days`` it expired."""
-    now = datetime.datetime.now(datetime.UTC)
+    now = dt.datetime.now(dt.UTC)
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
-    span = (now - datetime.timedelta(days=9), now + datetime.timedelta(days=9))
+    span = (now - dt.timedelta(days=9), now + dt.timedelta(days=9))
     begun = _builder(issuer, issuer, ca_key.public_key(), span)
     ca = begun.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    span = (now - datetime.timedelta(days=5), now + datetime.timedelta(days=days))
+    span = (now - dt.timedelta(days=5), now + dt.timedelta(days=days))
     begun = _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, names[0])]), issuer, key.public_key(), span)
     leaf = begun.add_extension(x509.SubjectAlternativeName([_general(name) for name in names]), critical=False)
     signed = leaf.sign(ca_key, hashes.SHA256())
@@ -105,8 +108,7 @@ def certificate(folder: Path, *names: str, days: float = 2) -> Certificate:
 
 def _builder(subject, issuer, key, span):
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    builder = builder.serial_number(x509.random_serial_number()).not_valid_before(span[0]).not_valid_after(span[1])
-    return builder
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(span[0]).not_valid_after(span[1])
 
 
 def _general(name: str) -> x509.GeneralName:
@@ -125,8 +127,13 @@ class Front:
         upstream: where vcsim does.
         certificate: what it shows.
         calls: SOAP methods and HTTP paths that passed.
-        refusing: by SOAP method or ``"PUT"``, ``"POST"``, ...: how many of the next calls get 503.
+        refusing: by SOAP method or ``"PUT"``, ``"POST"``, ...: how many of the next calls get 503, or another status.
+        status: which other one, by the same words.
         cutting: likewise: how many get their connection cut without an answer.
+        faults: by SOAP method, the fault that the next call gets; see :func:`fault`.
+        bodies: by SOAP method, what was last asked.
+        stalled: SOAP methods that are not answered while the gate is clear.
+        gate: while it is clear, uploads stand still.
     """
 
     endpoint: str
@@ -135,7 +142,14 @@ class Front:
     calls: Counter[str] = field(default_factory=Counter)
     refusing: Counter[str] = field(default_factory=Counter)
     cutting: Counter[str] = field(default_factory=Counter)
+    status: dict[str, int] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
+    bodies: dict[str, bytes] = field(default_factory=dict)
+    stalled: set[str] = field(default_factory=set)
+    gate: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.gate.set()
 
 
 @contextlib.contextmanager
@@ -168,20 +182,24 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         front: Front = self.server.front  # type: ignore[attr-defined]
         length = int(self.headers.get("Content-Length") or 0)
         soap = self.path == "/sdk"
-        body: object = self.rfile.read(length) if soap else _Limited(self.rfile, length)
+        body: object = self.rfile.read(length) if soap else _Limited(self.rfile, length, front.gate)
         words = {self.command}
         if soap:
             found = re.search(rb"<(?:\w+:)?Body[^>]*>\s*<(\w+)", body)  # type: ignore[arg-type]
-            words.add(found[1].decode() if found else "?")
+            method = found[1].decode() if found else "?"
+            words.add(method)
+            front.bodies[method] = body  # type: ignore[assignment]
         else:
             words.add(self.path.partition("?")[0])
         front.calls.update(words)
+        if words & front.stalled:
+            front.gate.wait(30)
         if _due(front.cutting, words):
             self.close_connection = True
             return
         if _due(front.refusing, words):
             self.close_connection = True
-            self.send_response(503, "Service Unavailable")
+            self.send_response(next((front.status[word] for word in words if word in front.status), 503))
             self.send_header("Content-Length", "0")
             self.end_headers()
             return
@@ -222,10 +240,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 class _Limited:
     """As much of a request as its header says."""
 
-    def __init__(self, file, left: int) -> None:
-        self._file, self._left = file, left
+    def __init__(self, file, left: int, gate: threading.Event) -> None:
+        self._file, self._left, self._gate = file, left, gate
 
     def read(self, size: int = -1) -> bytes:
+        self._gate.wait(30)
         data: bytes = self._file.read(min(self._left, size if size >= 0 else self._left))
         self._left -= len(data)
         return data
@@ -237,3 +256,28 @@ def _due(counter: Counter[str], words: set[str]) -> bool:
             counter[word] -= 1
             return True
     return False
+
+
+def fault(name: str, words: str, inner: str = "") -> str:
+    """A SOAP fault as vCenter sends one; ``inner`` has its properties as XML."""
+    return (
+        '<soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"'
+        ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance"><soapenv:Body><soapenv:Fault>'
+        f"<faultcode>ServerFaultCode</faultcode><faultstring>{words}</faultstring><detail>"
+        f'<{name}Fault xmlns="urn:vim25" xsi:type="{name}">{inner}</{name}Fault>'
+        "</detail></soapenv:Fault></soapenv:Body></soapenv:Envelope>"
+    )
+
+
+def settings(front: Front, folder: Path, **changes: Any) -> Settings:
+    """What a lab file says of the host behind a front; the password is in a file, as a lab file may have it."""
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    said = {"endpoint": front.endpoint, "user": USER, "password": Secret(f"file:{secret}"), "ca": front.certificate.ca}
+    said |= {"datacenter": "DC0", "esxi": "DC0_H0", "datastore": "LocalDS_0"}
+    return Settings(**{**said, **changes})
+
+
+def within(seconds: float = 60) -> Deadline:
+    """A deadline no test is meant to reach."""
+    return Deadline.after(seconds)

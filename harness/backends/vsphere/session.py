@@ -51,21 +51,23 @@ class Session:
         self._closed = threading.Event()
         self._user: Any = None
         self._wire = self._new_wire(_OLDEST)
-        content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
-        self.about: Any = content.about
-        version = newest_common(str(self.about.apiVersion))
-        if version != _OLDEST:
+        try:
+            self.content: Any = self._agreed(deadline)
+            self._login(deadline)
+        except BaseException:
             self._wire.hang_up()
-            self._wire = self._new_wire(version, self._wire.trips)
-            content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
-        self.content: Any = content
-        self._login(deadline)
+            raise
         threading.Thread(target=self._keep_alive, name=f"vsphere-{host}", daemon=True).start()
 
     @property
     def trips(self) -> Counter[str]:
         """Round trips so far, by method."""
         return Counter(self._wire.trips)
+
+    @property
+    def about(self) -> Any:
+        """What the service says of itself (``AboutInfo``)."""
+        return self.content.about
 
     @property
     def context(self) -> Any:
@@ -157,6 +159,16 @@ class Session:
             self.once("close", self.manager("sessionManager"), "Logout", Deadline.after(5))
         self._wire.hang_up()
 
+    def _agreed(self, deadline: Deadline) -> Any:
+        """The service's content, in the newest version that both sides speak."""
+        content = self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
+        version = newest_common(str(content.about.apiVersion))
+        if version == _OLDEST:
+            return content
+        self._wire.hang_up()
+        self._wire = self._new_wire(version, self._wire.trips)
+        return self._patiently("RetrieveServiceContent", lambda: self._content(deadline))
+
     def _new_wire(self, version: str, trips: Counter[str] | None = None) -> Wire:
         wire = Wire(self.host, self.settings.address, self._context, version, self.settings.connect_seconds)
         wire.trips.update(trips or {})
@@ -169,6 +181,7 @@ class Session:
         with self._lock:
             self._idle_collectors.clear()
             manager = self.manager("sessionManager")
+            self._wire.cookie = ""  # who shows a session that still lives is refused another
             account = (self.settings.user, self.settings.reveal(), None)
             try:
                 self._user = self._wire.invoke("log in", manager, "Login", account, deadline)

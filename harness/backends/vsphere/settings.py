@@ -149,7 +149,7 @@ class Settings(HostSettings):
 
         Args:
             record: what the twin said of itself: ``endpoint``, ``ca``, ``user``, ``password``, ``datacenter``,
-                ``esxi``, ``datastore`` and ``accelerated``.
+                ``esxi``, ``datastore`` and ``accel``.
         """
         names = record.get("esxi") or [None]
         found = self._with(
@@ -161,7 +161,7 @@ class Settings(HostSettings):
             datastore=self.datastore or record.get("datastore"),
         )
         # Ours; kept out of dumps and of the lab file's schema.
-        found._accelerated = str(record.get("accelerated") or self._accelerated)  # noqa: SLF001
+        found._accelerated = str(record.get("accel") or self._accelerated)  # noqa: SLF001
         found._password = record["password"]  # noqa: SLF001
         return found
 

@@ -97,6 +97,8 @@ class Wire(SoapStubAdapter):
             self.trips[info.wsdlName] += 1
         try:
             status, answer = super().InvokeMethod(mo, info, args, outerStub=self._inert)  # type: ignore[no-untyped-call]
+        except ssl.SSLError:  # a ValueError as well
+            raise
         except (ExpatError, AttributeError, TypeError, LookupError, ValueError) as error:
             # pyVmomi falls so over values its types do not know, such as an enumeration's newer word
             raise BadAnswer(

@@ -21,6 +21,7 @@ func main() {
 	password := flag.String("password", "secret", "its password")
 	esx := flag.Bool("esx", false, "an ESXi that stands alone")
 	machines := flag.Int("vm", 0, "machines of somebody else's, per pool")
+	slow := flag.String("slow", "", "a task's name that takes longer than any other, as PowerOn")
 	flag.Parse()
 	model := simulator.VPX()
 	if *esx {
@@ -28,6 +29,9 @@ func main() {
 	}
 	model.Machine = *machines
 	model.Autostart = false
+	if *slow != "" {
+		model.DelayConfig.MethodDelay = map[string]int{*slow: 3000}
+	}
 	if err := model.Create(); err != nil {
 		log.Fatal(err)
 	}
