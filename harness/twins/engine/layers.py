@@ -70,7 +70,7 @@ class Layers:
             if content.top is None:
                 content.top = self._overlay(content.base, max(disk.size, content.size))
             elif disk.size > content.size:
-                _img(["resize", "-q", "-f", "qcow2", content.top, str(disk.size)])
+                _img(["resize", "-q", "-f", "qcow2", content.top, str(int(disk.size))])
             content.size = max(disk.size, content.size)
             return content.top
 
@@ -187,7 +187,7 @@ class Layers:
             make_empty(file, size)
         else:
             known = "qcow2" if base in self._below else image_format(base)
-            _img(["create", "-q", "-f", "qcow2", "-F", known, "-b", base.resolve(), file, str(size)])
+            _img(["create", "-q", "-f", "qcow2", "-F", known, "-b", base.resolve(), file, str(int(size))])
         self._below[file] = base
         return file
 
@@ -218,7 +218,7 @@ def image_format(path: Path) -> str:
 
 def make_empty(file: Path, size: int) -> None:
     """An empty qcow2."""
-    _img(["create", "-q", "-f", "qcow2", file, str(size)])
+    _img(["create", "-q", "-f", "qcow2", file, str(int(size))])
 
 
 def drop_tag(file: Path, tag: str) -> None:
