@@ -30,7 +30,8 @@ func main() {
 	model.Machine = *machines
 	model.Autostart = false
 	if *slow != "" {
-		model.DelayConfig.MethodDelay = map[string]int{*slow: 3000}
+		// Without the handoff of its lock, an object can be read while its task runs, as on a real host.
+		simulator.TaskDelay.MethodDelay = map[string]int{*slow: 3000, "LockHandoff": 0}
 	}
 	if err := model.Create(); err != nil {
 		log.Fatal(err)
