@@ -125,7 +125,8 @@ class MachineBase:
             if nic.network and nic.network not in networks:
                 raise NotSupported(f"there is no network {nic.network!r}; there are {', '.join(networks) or 'none'}")
         homes = homes_for(personality, hardware.disks, before.homes if before else ())
-        return Shape(hardware, before.modules if before else (), slots, homes)
+        boot_bus = personality.uefi_bus if hardware.uefi else ""
+        return Shape(hardware, before.modules if before else (), slots, homes, boot_bus)
 
     def _launch(self, shape: Shape, *, tag: str = "", anew: bool = False) -> Running:
         """Start a process; its vCPUs do not run yet. With ``tag`` it is what it was then."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,22 @@ class Shape:
         modules: memory that came while the machine ran, in bytes, in order.
         slots: the number of each NIC's slot, by MAC.
         homes: the PCI slots of disks that have a controller to themselves, by :attr:`Disk.path`.
+        boot_bus: where the first disk hangs instead of where it was asked for; empty: there.
     """
 
     hardware: Hardware
     modules: tuple[int, ...] = ()
     slots: tuple[tuple[str, int], ...] = ()
     homes: tuple[tuple[Path, int], ...] = ()
+    boot_bus: str = ""
+
+    @property
+    def disks(self) -> tuple[Disk, ...]:
+        """The disks where they really hang."""
+        disks = self.hardware.disks
+        if not self.boot_bus or not disks:
+            return disks
+        return (replace(disks[0], bus=self.boot_bus, controller=0, unit=0), *disks[1:])
 
     @property
     def boot_memory(self) -> int:
@@ -136,7 +146,7 @@ def build(personality: Personality, shape: Shape, around: Surroundings) -> list[
 def controllers(personality: Personality, shape: Shape) -> list[tuple[str, int]]:
     """The shared disk controllers that must be there, by bus and number."""
     wanted = {(next(iter(personality.buses)), 0)}
-    shared = [disk for disk in shape.hardware.disks if shape.home(disk) is None]
+    shared = [disk for disk in shape.disks if shape.home(disk) is None]
     wanted |= {(devices.bus_of(personality, disk)[0], disk.controller) for disk in shared}
     return sorted(pair for pair in wanted if personality.buses[pair[0]].controller)
 
@@ -188,7 +198,7 @@ def _disks(personality: Personality, shape: Shape, around: Surroundings) -> list
         words += _node("flash-variables", devices.block(around.nvram))
     for word, number in controllers(personality, shape):
         words += ["-device", _json(devices.controller(personality, word, number))]
-    for index, disk in enumerate(hardware.disks):
+    for index, disk in enumerate(shape.disks):
         file = around.files[disk.path]
         words += _node(devices.node_id(file), devices.block(file))
         slot = shape.home(disk)

@@ -51,6 +51,7 @@ class Personality:
         nic_slot: the PCI slot of NIC 0; the others follow.
         nic_slots: how many NICs there may be.
         spare_slots: PCI slots for controllers of single disks.
+        uefi_bus: where the first disk hangs in a machine with UEFI, whatever it asked for; empty: as asked.
         cdrom: the drive: QEMU's device with its place.
         tools: the unit in the guest that stands for the tools.
         tools_version: a program in the guest that tells their version, with its arguments; it is run once a boot.
@@ -67,6 +68,7 @@ class Personality:
     nic_slot: int
     nic_slots: int
     spare_slots: tuple[int, ...]
+    uefi_bus: str
     cdrom: Mapping[str, str | int]
     tools: str
     tools_version: tuple[str, ...]
@@ -107,6 +109,7 @@ VMWARE = Personality(
     nic_slot=16,
     nic_slots=10,
     spare_slots=(12, 13, 14, 15, 26, 27, 28, 29, 30, 31),
+    uefi_bus="sata",  # distributions build OVMF without its pvscsi driver, and an NVMe disk of QEMU has no snapshots
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="open-vm-tools.service",
     tools_version=("/usr/bin/vmtoolsd", "-v"),

@@ -68,7 +68,7 @@ class Reconfigure(MachineBase):
 
     def _disk_steps(self, running: Running, now: Hardware, wanted: Hardware) -> list[Step]:
         olds, news = {disk.path: disk for disk in now.disks}, {disk.path: disk for disk in wanted.disks}
-        going = [disk for path, disk in olds.items() if path not in news]
+        going = [disk for disk in self._shape.disks if disk.path not in news]
         coming = [disk for path, disk in news.items() if path not in olds]
         for disk in (*going, *coming):
             self._check_hot(disk)
