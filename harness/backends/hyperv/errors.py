@@ -1,0 +1,151 @@
+"""What a Hyper-V host says no with, in the harness's words."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from harness.backends.hyperv.steps import Step
+from harness.backends.protocol import Refused, WrongState
+from harness.core import InteropError, LabError
+
+
+class Gone(LabError):
+    """The object is not on the host any more: somebody else removed it, or it was never ours."""
+
+
+class Busy(LabError):
+    """Something else holds the object; the same request may work a moment later."""
+
+
+class NoRight(LabError):
+    """The account may not do this on the host."""
+
+
+class Lost(LabError):
+    """The agent went away before it answered: whether the request was done is not known."""
+
+
+class Broken(LabError):
+    """The connection broke. The shell on the host may still be there, and be reached by another one."""
+
+
+class Ended(LabError):
+    """The shell or its agent is gone, and with it whatever it was doing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """What the agent says of a step that failed.
+
+    Args:
+        step: the step's number, from 0; -1 for the request itself.
+        id: PowerShell's fully qualified error id, as in ``InvalidState,Microsoft.HyperV.PowerShell.Commands.StartVM``.
+        category: its category, as in ``ObjectNotFound``.
+        hresult: the HRESULT, unsigned.
+        message: the host's own words, in the host's own language: for people, never for decisions.
+    """
+
+    step: int
+    id: str
+    category: str
+    hresult: int
+    message: str
+
+
+_GENERAL = {0x80131500, 0x80131501, 0}  # COR_E_EXCEPTION, COR_E_SYSTEM: .NET's own, which say nothing
+_IN_TEXT = re.compile(r"0x[89A-Fa-f][0-9A-Fa-f]{7}")
+
+# The first part of the id decides, then the HRESULT, then the category.
+_BY_ID: dict[str, tuple[type[InteropError], str | None]] = {
+    "InvalidState": (WrongState, None),
+    "NothingNamed": (Gone, "somebody else removed it: look at the host, and at other runs that use it"),
+    "ObjectNotFound": (Gone, None),
+    "PathNotFound": (Gone, None),
+    "ItemNotFoundException": (Gone, None),
+    "AccessDenied": (NoRight, "the account must be in the host's group Hyper-V Administrators: docs/hyperv-host.md"),
+    "UnauthorizedAccess": (NoRight, "the account must be in the host's group Hyper-V Administrators"),
+    "Unauthorized": (NoRight, "the account must be in the host's group Hyper-V Administrators"),
+    "NotSupported": (Refused, None),
+    "InvalidParameter": (Refused, None),
+    "InvalidOperation": (Refused, None),
+    "OutOfMemory": (LabError, "the host has no memory left: set `capacity:` in the lab file to what there is"),
+    "AnswerTooLarge": (LabError, "ask for fewer properties or fewer objects"),
+    "Modules_ModuleNotFound": (
+        LabError,
+        "install Hyper-V and its PowerShell module on the host: Install-WindowsFeature Hyper-V-PowerShell",
+    ),
+    "ConstrainedLanguage": (
+        LabError,
+        "the host allows PowerShell's constrained language only: let the lab sign the agent and use `agent: installed`",
+    ),
+}
+_OLD_HOST = "the host's Hyper-V module is older or newer than those this release knows (Server 2016 to 2025)"
+_BINDER = (
+    "NamedParameterNotFound",
+    "AmbiguousParameterSet",
+    "ParameterArgumentValidationError",
+    "ParameterArgumentTransformationError",
+    "CannotConvertArgument",
+    "CannotConvertArgumentNoMessage",
+    "MissingMandatoryParameter",
+    "CommandNotFoundException",
+    "PropertyNotFoundStrict",
+)
+_BY_HRESULT: dict[int, tuple[type[InteropError], str | None]] = {
+    0x80070005: (NoRight, "the account must be in the host's group Hyper-V Administrators"),
+    0x80070002: (Gone, None),
+    0x80070003: (Gone, None),
+    0x8007000E: (LabError, "the host has no memory left: set `capacity:` in the lab file to what there is"),
+    0x800705AA: (LabError, "the host has no memory left: set `capacity:` in the lab file to what there is"),
+    0x80070020: (Busy, "another process holds the file: a backup, a virus scanner, or a merge of a checkpoint"),
+    0x80070021: (Busy, None),
+    0x80070070: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
+    0x80070027: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
+    0xC03A001A: (LabError, "the file is sparse, compressed or encrypted: `fsutil sparse setflag FILE 0`, `compact /u`"),
+    0x8007139F: (WrongState, None),  # ERROR_INVALID_STATE
+}
+_BY_CATEGORY: dict[str, type[InteropError]] = {
+    "ObjectNotFound": Gone,
+    "PermissionDenied": NoRight,
+    "SecurityError": NoRight,
+    "ResourceBusy": Busy,
+    "ResourceExists": Refused,
+    "InvalidArgument": Refused,
+    "NotImplemented": Refused,
+}
+
+
+def number_of(failure: Failure) -> int:
+    """The HRESULT that says something: Hyper-V's own errors have .NET's general one, and the real one in their text."""
+    if failure.hresult not in _GENERAL:
+        return failure.hresult
+    found = _IN_TEXT.search(failure.message)
+    return int(found[0], 16) if found else failure.hresult
+
+
+def translated(failure: Failure, step: Step | None, host: str, operation: str) -> InteropError:
+    """A failed step as the contract wants it: :class:`WrongState`, :class:`Refused`, or a :class:`LabError` of ours.
+
+    Args:
+        failure: what the agent said.
+        step: the step that failed; None where it was the request, or the agent itself.
+        host: the lab's name of the host.
+        operation: the verb.
+    """
+    first = failure.id.partition(",")[0]
+    number = number_of(failure)
+    kind: type[InteropError]
+    hint: str | None
+    if first in _BINDER:
+        kind, hint = LabError, _OLD_HOST
+    elif first in _BY_ID:
+        kind, hint = _BY_ID[first]
+    elif number in _BY_HRESULT:
+        kind, hint = _BY_HRESULT[number]
+    else:
+        kind, hint = _BY_CATEGORY.get(failure.category, LabError), None
+    words = " ".join(failure.message.split()) or "(no message)"
+    code = f", 0x{number:08X}" if number not in _GENERAL else ""
+    where = f"{step}: " if step else ""
+    return kind(f"{where}{words} [{first or failure.category}{code}]", host=host, operation=operation, hint=hint)
