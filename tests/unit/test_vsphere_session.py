@@ -7,10 +7,9 @@ import pytest
 pytest.importorskip("pyVmomi")
 
 from harness.backends.vsphere import collector
-from harness.backends.vsphere.errors import LoggedOut
+from harness.backends.vsphere.errors import LoggedOut, Unavailable, Unreachable
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import INSTANCE, Session, newest_common
-from harness.backends.vsphere.wire import Unavailable, Unreachable
 from harness.core import LabError, Pending, wait_for
 from tests.unit import vsphere_host
 from tests.unit.vsphere_host import certificate, fault, settings, within

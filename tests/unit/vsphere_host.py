@@ -190,7 +190,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             words.add(method)
             front.bodies[method] = body  # type: ignore[assignment]
         else:
-            words.add(self.path.partition("?")[0])
+            words |= {self.path.partition("?")[0], "/" + self.path.split("/")[1]}
         front.calls.update(words)
         if words & front.stalled:
             front.gate.wait(30)

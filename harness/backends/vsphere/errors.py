@@ -36,6 +36,14 @@ class LoggedOut(LabError):
     """The session is gone; one new login is worth a try."""
 
 
+class Unreachable(LabError):
+    """No connection, or it broke before an answer."""
+
+
+class Unavailable(LabError):
+    """Something answers there, but not the API: 503 and its like."""
+
+
 class BadAnswer(LabError):
     """The host's answer could not be understood."""
 

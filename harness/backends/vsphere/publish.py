@@ -6,6 +6,7 @@ once: the first to come so far serves all, whoever they are, and nobody ever wai
 
 from __future__ import annotations
 
+import contextlib
 import json
 import secrets
 from collections.abc import Iterable
@@ -102,22 +103,20 @@ class Publisher:
         with self.ledger.creating(ResourceKind.IMAGE, partial) as creation:
             made = nfc.import_disk(self.session, self.place, wanted, deadline)
             creation.made(made.id)
-        try:
-            arguments = (SNAPSHOT, "what linked clones stand on", False, False)
-            tasks.run(self.session, "publish", made, "CreateSnapshot_Task", deadline, *arguments, patient=True)
+        arguments = (SNAPSHOT, "what linked clones stand on", False, False)
+        tasks.run(self.session, "publish", made, "CreateSnapshot_Task", deadline, *arguments, patient=True)
+        # A host says DuplicateName, or that the argument is invalid, when somebody else came first.
+        with contextlib.suppress(NameTaken, Refused):
             tasks.run(self.session, "publish", made, "Rename_Task", deadline, base_name(image.digest), patient=True)
-        except NameTaken:
-            self._discard(made, deadline)
-            first = self._published(image.digest, deadline)
-            if first is None:
-                raise
+        first = self._published(image.digest, deadline)
+        if first is None:
+            raise LabError(f"{partial} could not be renamed", host=self.session.host, operation="publish")
+        if first != made:
+            tasks.run(self.session, "publish", made, "Destroy_Task", deadline, patient=True)
+            self.ledger.gone(ResourceKind.IMAGE, made.id)
             return first
         self.ledger.gone(ResourceKind.IMAGE, made.id)  # complete, it belongs to no run
         return made
-
-    def _discard(self, made: Ref, deadline: Deadline) -> None:
-        tasks.run(self.session, "publish", made, "Destroy_Task", deadline, patient=True)
-        self.ledger.gone(ResourceKind.IMAGE, made.id)
 
     def withdraw(self, handle: str, bases_of_machines: Iterable[str], deadline: Deadline) -> None:
         """Remove a base machine; no-op when it is gone.

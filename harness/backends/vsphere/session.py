@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import ssl
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,10 +13,10 @@ from typing import Any, TypeVar
 from pyVmomi import VmomiSupport
 
 from harness.backends.vsphere import tls
-from harness.backends.vsphere.errors import LoggedOut
+from harness.backends.vsphere.errors import LoggedOut, Unavailable, Unreachable
 from harness.backends.vsphere.refs import Ref, bound, plain, ref_of
 from harness.backends.vsphere.settings import Settings
-from harness.backends.vsphere.wire import Unavailable, Unreachable, Wire
+from harness.backends.vsphere.wire import Wire
 from harness.core import Deadline, InteropError, LabError
 from harness.core.waiting import pause
 
@@ -208,9 +209,9 @@ class Session:
             try:
                 return work()
             except (Unavailable, Unreachable) as error:
-                gone = isinstance(error.__cause__, ConnectionError) and not isinstance(
-                    error.__cause__, ConnectionRefusedError
-                )
+                cause = error.__cause__
+                gone = isinstance(cause, (ConnectionError, ssl.SSLEOFError))
+                gone = gone and not isinstance(cause, ConnectionRefusedError)
                 if not left or not (gone or isinstance(error, Unavailable)):
                     raise
                 pause(0.2)

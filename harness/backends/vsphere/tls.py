@@ -12,6 +12,7 @@ import ssl
 from pathlib import Path
 from typing import Any
 
+from harness.backends.vsphere.errors import Unreachable
 from harness.core import LabError
 
 _LENGTHS = {40: hashlib.sha1, 64: hashlib.sha256}
@@ -87,7 +88,7 @@ def context(ca: Path | None, thumbprint: str | None, host: str | None = None) ->
 
 
 def explained(error: ssl.SSLError, host: str, address: str) -> LabError:
-    """A failed handshake as a lab error with the one thing to do about it."""
+    """What went wrong with TLS as a lab error with the one thing to do about it."""
     if isinstance(error, WrongThumbprint):
         hint = "if the host got a new certificate, compare it there and renew `thumbprint:` in the lab file"
         return LabError(
@@ -103,5 +104,7 @@ def explained(error: ssl.SSLError, host: str, address: str) -> LabError:
             operation="connect",
             hint=_HINTS.get(error.verify_code, "docs/vsphere-host.md tells how to trust or pin it"),
         )
+    if isinstance(error, (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)):
+        return Unreachable(f"the connection to {address} broke: {error}", host=host, operation="connect")
     hint = "does a TLS server listen there? vCenter and ESXi do on port 443"
     return LabError(f"no TLS with {address}: {error.reason or error}", host=host, operation="connect", hint=hint)

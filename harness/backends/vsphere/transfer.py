@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http
 import http.client
 import ssl
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from harness.backends.vsphere import tls
-from harness.backends.vsphere.wire import Unavailable, Unreachable
+from harness.backends.vsphere.errors import Unavailable, Unreachable
 from harness.core import Deadline, LabError
 
 _BLOCK = 1 << 20
@@ -126,8 +127,14 @@ class Transfer:
             opened(connection)
             try:
                 headers = {**request.headers, "Content-Length": str(stream.size)}
-                connection.request(request.method, request.target, body=stream, headers=headers)
-                answer = connection.getresponse()
+                try:
+                    connection.request(request.method, request.target, body=stream, headers=headers)
+                except (ConnectionError, ssl.SSLError):  # a server that refuses need not hear the rest
+                    answer = connection.getresponse()
+                    if answer.status < http.HTTPStatus.BAD_REQUEST:
+                        raise
+                else:
+                    answer = connection.getresponse()
                 return Answer(answer.status, answer.reason, dict(answer.getheaders()), answer.read(_BLOCK))
             finally:
                 connection.close()

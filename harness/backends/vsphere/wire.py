@@ -14,21 +14,13 @@ from pyVmomi import vmodl
 from pyVmomi.SoapAdapter import SoapStubAdapter
 
 from harness.backends.vsphere import tls
-from harness.backends.vsphere.errors import BadAnswer, translated
+from harness.backends.vsphere.errors import BadAnswer, Unavailable, Unreachable, translated
 from harness.backends.vsphere.refs import Inert, Ref, managed_type
 from harness.core import Deadline, LabError
 
 _IDLE_SECONDS = 50  # the proxies in front of vCenter and ESXi close connections that were idle for a minute or more
 _SLACK = 5.0  # a host that answers at the very end of a wait is still heard
 _CONNECTIONS = 8
-
-
-class Unreachable(LabError):
-    """No connection, or it broke before an answer."""
-
-
-class Unavailable(LabError):
-    """Something answers there, but not the API: 503 and its like."""
 
 
 class Wire(SoapStubAdapter):
