@@ -112,25 +112,28 @@ func (t *twin) failLease(id string, fault types.BaseMethodFault) {
 		return
 	}
 	ctx := *l.caller
+	vm := t.leaseMachine(&ctx, l)
 	problem := &types.LocalizedMethodFault{Fault: fault, LocalizedMessage: sentence(fault)}
 	ctx.WithLock(l.object, func() {
 		ctx.Update(l.object, []types.PropertyChange{
 			{Name: "state", Val: types.HttpNfcLeaseStateError}, {Name: "error", Val: problem},
 		})
 	})
-	t.unmake(&ctx, l)
+	t.unmake(&ctx, vm)
 }
 
 // unmake deletes the machine that an import had begun.
-func (t *twin) unmake(ctx *simulator.Context, l *lease) {
-	if vm := t.leaseMachine(l); vm != nil {
+func (t *twin) unmake(ctx *simulator.Context, vm *simulator.VirtualMachine) {
+	if vm != nil {
 		half := &machine{VirtualMachine: vm, t: t}
 		_, _ = nested(ctx, half.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self}))
 	}
 }
 
-func (t *twin) leaseMachine(l *lease) (vm *simulator.VirtualMachine) {
-	t.context().WithLock(l.object, func() {
+// leaseMachine is the machine that an import is making. A call to the lease holds its lock already: the call's own
+// context gets through, any other would wait for ever.
+func (t *twin) leaseMachine(ctx *simulator.Context, l *lease) (vm *simulator.VirtualMachine) {
+	ctx.WithLock(l.object, func() {
 		if l.object.Info != nil {
 			vm = t.machine(l.object.Info.Entity.Value)
 		}
@@ -144,7 +147,7 @@ func (t *twin) upload(id, name string) string {
 	if l == nil {
 		return ""
 	}
-	vm := t.leaseMachine(l)
+	vm := t.leaseMachine(t.context(), l)
 	if vm == nil {
 		return ""
 	}
@@ -182,7 +185,7 @@ func (l *leased) HttpNfcLeaseProgress(ctx *simulator.Context, req *types.HttpNfc
 func (l *leased) HttpNfcLeaseComplete(ctx *simulator.Context, req *types.HttpNfcLeaseComplete) soap.HasFault {
 	known := l.t.dropLease(l.Self.Value)
 	if known != nil {
-		if vm := l.t.leaseMachine(known); vm != nil {
+		if vm := l.t.leaseMachine(ctx, known); vm != nil {
 			l.t.showTools(ctx, vm, toolsView{})
 		}
 	}
@@ -195,7 +198,7 @@ func (l *leased) HttpNfcLeaseAbort(ctx *simulator.Context, req *types.HttpNfcLea
 	body := l.HttpNfcLease.HttpNfcLeaseAbort(ctx, req)
 	if known != nil {
 		background := *known.caller
-		l.t.unmake(&background, known)
+		l.t.unmake(&background, l.t.leaseMachine(ctx, known))
 	}
 	return body
 }
