@@ -442,7 +442,7 @@ def test_a_key_of_guestinfo_can_be_set_and_others_are_refused(host, running):
     ("verb", "most"),
     [
         (lambda m: m.view(within()), 1),
-        (lambda m: m.events(within()), 1),
+        (lambda m: m.events(within()), 2),
         (lambda m: m.services(within()), 1),
         (lambda m: m.addresses(within()), 1),
         (lambda m: m.checkpoints(within()), 1),
@@ -512,6 +512,21 @@ def test_a_machine_that_was_taken_to_another_esxi_says_so(host, running):
 def test_what_the_cluster_did_is_told_from_what_was_asked(event, moved):
     made = event(key=1, createdTime=datetime.now(UTC), fullFormattedMessage="something happened")
     assert (history.told(made).kind == MOVED) is moved
+
+
+def test_the_end_of_the_machines_own_log_is_part_of_its_record(host, machine):
+    """With the times of its lines; either form."""
+    where = host.raw(machine, "config.files.logDirectory")["config.files.logDirectory"]
+    folder = where.partition("] ")[2]
+    log = host.folder / "vmware.log"
+    log.write_text(
+        "2024-05-01T12:00:00.123Z In(05) vmx - first\n\tmore of it\n2024-05-01T14:00:01.5+02:00| vcpu-0| W115: later\n"
+    )
+    host.access.store.put(log, f"{folder}/vmware.log", within())
+    events = [event for event in machine.events(within()) if event.kind == "vmware-log"]
+    assert [event.message for event in events] == ["In(05) vmx - first", "more of it", "vcpu-0| W115: later"]
+    assert [event.at.second for event in events] == [0, 0, 1]
+    assert {event.at.hour for event in events} == {12}
 
 
 def test_a_restart_by_ha_is_a_move_though_it_has_no_class_of_its_own():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -23,6 +24,8 @@ _HARDWARE = tuple(f"config.hardware.{name}" for name in ("numCPU", "numCoresPerS
 _CONFIG = ("config.name", "config.firmware", "config.uuid", "config.version", "config.cpuHotAddEnabled")
 _SHOWN = (*STATE, *_HARDWARE, *_CONFIG, DEVICES, notes.EXTRA, "runtime.host", "runtime.question")
 _LARGEST_PICTURE = 32 << 20
+_LARGEST_LOG = 4 << 20
+_LOG_FOLDER = "config.files.logDirectory"
 _FILE = re.compile(r"\[(?P<store>[^\]]+)\] ?(?P<path>.+)")
 
 
@@ -30,6 +33,8 @@ class Evidence(Disks, Nics):
     """The verbs :meth:`Machine.view` and :meth:`Machine.console`, and those of :class:`Screenshot`,
     :class:`NmiInjector` and :class:`HostEvents`.
     """
+
+    _log_file: str | None = None
 
     def view(self, deadline: Deadline) -> MachineView:
         """One read; sizes and devices are those of the configuration, which the host keeps true while running."""
@@ -79,8 +84,21 @@ class Evidence(Disks, Nics):
             self._call("nmi", "SendNMI", deadline)
 
     def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
-        """What vCenter (or the ESXi) remembers of it, by the host's clock."""
-        return history.of_machine(self._host.session, self._ref, deadline)
+        """What vCenter (or the ESXi) remembers of it, by the host's clock; with the end of the machine's own log."""
+        events = [*history.of_machine(self._host.session, self._ref, deadline), *self._log(deadline)]
+        return tuple(sorted(events, key=lambda event: event.at))
+
+    def _log(self, deadline: Deadline) -> tuple[HostEvent, ...]:
+        """Lines of ``vmware.log``, which lies beside the disks; none where it cannot be read now."""
+        if self._log_file is None:
+            found = _FILE.fullmatch(str(self._read("events", deadline, _LOG_FOLDER).get(_LOG_FOLDER, "")))
+            ours = found is not None and found["store"] == self._host.store.name
+            self._log_file = f"{found['path'].rstrip('/')}/vmware.log" if found and ours else ""
+        if not self._log_file:
+            return ()
+        with contextlib.suppress(LabError):  # the ESXi may hold it: it is evidence, and no reason to fail
+            return history.of_log(self._host.store.read(self._log_file, 0, _LARGEST_LOG, deadline))
+        return ()
 
     def _nic_view(self, card: devices.Device, state: PowerState, kept: dict[str, str]) -> NicView:
         mac = (card.macAddress or "").lower()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 from pyVmomi import vim
@@ -15,6 +15,10 @@ from harness.core import Deadline
 
 _MOST = 1000
 """As many as a host gives at once (``EventFilterSpec.maxCount``); without a number it may be as few as ten."""
+
+_LOG_LINES = 300
+# 2024-05-01T12:00:00.123Z In(05) vmx - words; before ESXi 8: 2024-05-01T12:00:00.123Z| vmx| I125: words
+_LOG_LINE = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d))[|\s]\s*(.*)")
 
 _MOVES = (
     vim.event.VmMigratedEvent,  # also by DRS
@@ -45,6 +49,20 @@ def of_machine(session: Session, machine: Ref, deadline: Deadline) -> tuple[Host
         vim.event.EventFilterSpec(entity=only, maxCount=_MOST),
     )
     return tuple(told(event) for event in sorted(found or (), key=lambda event: (event.createdTime, event.key)))
+
+
+def of_log(data: bytes) -> tuple[HostEvent, ...]:
+    """The last lines of a machine's ``vmware.log``; a line without a time of its own takes that of the one before."""
+    events: list[HostEvent] = []
+    at = datetime.fromtimestamp(0, UTC)
+    for line in data.decode("utf-8", "replace").splitlines()[-_LOG_LINES:]:
+        found = _LOG_LINE.match(line)
+        if found:
+            at = datetime.fromisoformat(found[1]).astimezone(UTC)
+        said = (found[2] if found else line).strip()
+        if said:
+            events.append(HostEvent(at, "vmware-log", said))
+    return tuple(events)
 
 
 def told(event: Any) -> HostEvent:
