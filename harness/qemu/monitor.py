@@ -64,12 +64,9 @@ class Monitor:
         self._ended = threading.Event()
         # A filter that wants nothing hears everything, at once and in order, and nothing is queued.
         self._client.register_listener(EventListener(event_filter=self._note))
+        self._closing = False
         connection.setblocking(False)
-        try:
-            self._run(self._connect(connection), seconds)
-        except MonitorLost:
-            self.close()
-            raise
+        self._run(self._connect(connection), seconds)  # the library cleans up after a failure itself
 
     def ask(self, command: str, seconds: float | None = None, /, **arguments: Any) -> Any:
         """The ``return`` value of a command; an underscore in an argument's name stands for a hyphen.
@@ -133,7 +130,8 @@ class Monitor:
     def close(self) -> None:
         """Hang up."""
         with contextlib.suppress(QemuError):
-            self._run(self._client.disconnect(), 5.0)
+            self._run(self._hang_up(), 5.0)
+        self._ended.wait(5.0)
 
     async def _connect(self, connection: socket.socket) -> None:
         await self._client.connect(connection)
@@ -143,11 +141,17 @@ class Monitor:
         """Notice that QEMU hung up: the library tells only who asks it."""
         while self._client.runstate is Runstate.RUNNING:
             await self._client.runstate_changed()
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self._client.disconnect()
+        if not self._closing:  # the library does not bear to be told twice
+            with contextlib.suppress(QMPError, OSError, EOFError):
+                await self._client.disconnect()
         self._ended.set()
         with self._changed:
             self._changed.notify_all()
+
+    async def _hang_up(self) -> None:
+        if self._client.runstate is Runstate.RUNNING:
+            self._closing = True
+            await self._client.disconnect()
 
     def _note(self, message: Mapping[str, Any]) -> bool:
         event: Event = dict(message)

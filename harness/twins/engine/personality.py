@@ -54,7 +54,8 @@ class Personality:
         uefi_bus: where the first disk hangs in a machine with UEFI, whatever it asked for; empty: as asked.
         cdrom: the drive: QEMU's device with its place.
         tools: the unit in the guest that stands for the tools.
-        tools_version: a program in the guest that tells their version, with its arguments; it is run once a boot.
+        tools_version: programs in the guest that tell their version, with arguments; the first that does counts. Run
+            once a boot. Their own (``vmtoolsd -v``) says nothing where it finds no channel.
         memory_step: hot-added memory comes in multiples of this.
     """
 
@@ -71,7 +72,7 @@ class Personality:
     uefi_bus: str
     cdrom: Mapping[str, str | int]
     tools: str
-    tools_version: tuple[str, ...]
+    tools_version: tuple[tuple[str, ...], ...]
     memory_step: int = 128 << 20
 
 
@@ -112,6 +113,9 @@ VMWARE = Personality(
     uefi_bus="sata",  # distributions build OVMF without its pvscsi driver, and an NVMe disk of QEMU has no snapshots
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="open-vm-tools.service",
-    tools_version=("/usr/bin/vmtoolsd", "-v"),
+    tools_version=(
+        ("/usr/bin/dpkg-query", "-W", "-f=${Version}", "open-vm-tools"),
+        ("/usr/bin/rpm", "-q", "--qf=%{VERSION}", "open-vm-tools"),
+    ),
 )
 """A virtual machine of vSphere 7 or later."""

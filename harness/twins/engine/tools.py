@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import contextlib
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,15 +49,21 @@ class Tools:
     def view(self, deadline: Deadline) -> ToolsView:
         """What they tell now."""
         try:
-            silence = self._silence(deadline)
-            if silence:
-                return ToolsView(False, silence)
-            constant = self._constant = self._constant or self._facts(deadline)
-            name, nics = self._agent.ask_all(
-                [("guest-get-host-name", {}), ("guest-network-get-interfaces", {})], deadline
-            )
+            with _sense():
+                return self._view(deadline)
         except GuestSilent as error:
             return ToolsView(False, error.message)
+
+    def _view(self, deadline: Deadline) -> ToolsView:
+        silence = self._silence(deadline)
+        if silence:
+            return ToolsView(False, silence)
+        constant = self._constant = self._constant or self._facts(deadline)
+        questions: list[tuple[str, dict[str, Any]]] = [
+            ("guest-get-host-name", {}),
+            ("guest-network-get-interfaces", {}),
+        ]
+        name, nics = self._agent.ask_all(questions, deadline)
         hostname = "" if isinstance(name, AgentRefused) else str(name.get("host-name", ""))[:255]
         addresses = {} if isinstance(nics, AgentRefused) else _by_mac(nics)
         return ToolsView(
@@ -76,7 +83,8 @@ class Tools:
         Raises:
             GuestSilent: there are no tools to ask.
         """
-        silence = self._silence(deadline)
+        with _sense():
+            silence = self._silence(deadline)
         if silence:
             raise GuestSilent(silence, operation=mode)
         self._agent.tell("guest-shutdown", deadline, mode=mode)
@@ -106,24 +114,33 @@ class Tools:
         )
 
     def _version(self, deadline: Deadline) -> str:
-        program, *arguments = self._personality.tools_version
-        if not program:
-            return ""
-        try:
-            started = self._agent.ask("guest-exec", deadline, path=program, arg=arguments, capture_output=True)
-        except AgentRefused:
-            return ""
+        for program, *arguments in self._personality.tools_version:
+            with contextlib.suppress(AgentRefused):
+                found = re.search(r"\d+(\.\d+)+", self._output(program, arguments, deadline))
+                if found:
+                    return found[0][:32]
+        return ""
+
+    def _output(self, program: str, arguments: list[str], deadline: Deadline) -> str:
+        started = self._agent.ask("guest-exec", deadline, path=program, arg=arguments, capture_output=True)
 
         def ended() -> dict[str, Any] | Pending:
             status: dict[str, Any] = self._agent.ask("guest-exec-status", deadline, pid=started["pid"])
             return status if status.get("exited") else Pending("it runs")
 
-        with contextlib.suppress(AgentRefused):
-            status = wait_for(program, ended, deadline.sooner(_PATIENCE), fault=GuestSilent)
-            said = base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
-            found = re.search(r"\d+(\.\d+)+", said)
-            return found[0][:32] if found else ""
-        return ""
+        status = wait_for(program, ended, deadline.sooner(_PATIENCE), fault=GuestSilent)
+        return base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def _sense() -> Iterator[None]:
+    """Whoever answers on the line may say anything."""
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise GuestSilent(
+            f"what answers on the second serial port is no agent: {error!r}", operation="agent"
+        ) from error
 
 
 def _by_mac(nics: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:

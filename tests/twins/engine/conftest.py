@@ -1,4 +1,4 @@
-"""Engines with real QEMU processes: machines without a system for what concerns QEMU alone, one tiny guest for the rest."""
+"""Engines with real QEMU processes: machines without a system where QEMU alone matters, one tiny guest for the rest."""
 
 from __future__ import annotations
 

@@ -1,0 +1,186 @@
+"""The line to the agent: noise, old answers and silence, from a peer that speaks the agent's protocol."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from harness.core import Deadline
+from harness.twins.engine import VMWARE, GuestSilent
+from harness.twins.engine.guest_agent import Agent, AgentRefused
+from harness.twins.engine.tools import Tools
+from harness.twins.engine.wire import listener
+
+UNIT = VMWARE.tools
+WANTED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
+
+
+_ADDRESSES = [{"ip-address": "10.78.3.7"}, {"ip-address": "fe80::1"}]
+ANSWERS = {
+    "guest-get-host-name": {"host-name": "one"},
+    "guest-network-get-interfaces": [
+        {"hardware-address": "00:50:56:00:00:01", "ip-addresses": _ADDRESSES},
+        {"name": "lo"},
+    ],
+    "guest-get-osinfo": {"id": "debian", "pretty-name": "Debian 12", "kernel-release": "6.1"},
+    "guest-exec": {"pid": 7},
+    "guest-exec-status": {"exited": True, "out-data": base64.b64encode(b"2:12.2.0-1+deb12u3").decode()},
+}
+
+
+class Peer:
+    """A guest's end of the line, with files."""
+
+    def __init__(self, path: Path) -> None:
+        self.files: dict[str, bytes] = {WANTED: b"[Unit]"}
+        self.noise = b""
+        self.instead = b""
+        self.asked: list[str] = []
+        self._bound = listener(path)
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._bound.shutdown(socket.SHUT_RDWR)  # for a test that never called
+        self._thread.join()
+        self._bound.close()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # our caller hung up
+            self._converse(self._bound.accept()[0])
+
+    def _converse(self, line: socket.socket) -> None:
+        with line, line.makefile("rb") as questions:
+            line.sendall(self.noise)
+            for question in questions:
+                self._answer(line, json.loads(question.rpartition(b"\xff")[2]))
+
+    def _answer(self, line: socket.socket, question: dict) -> None:
+        name, given = question["execute"], question.get("arguments", {})
+        self.asked.append(name)
+        answer: object = ANSWERS.get(name, {})
+        if name == "guest-sync-delimited":
+            line.sendall(b"\xff" + json.dumps({"return": given["id"]}).encode() + b"\n")
+            return
+        if name == "guest-file-open":
+            self._open, answer = given["path"], 1000
+        if name == "guest-file-read":
+            answer = {"buf-b64": base64.b64encode(self.files.get(self._open, b"")).decode(), "eof": True}
+        said = json.dumps({"return": answer}).encode()
+        if name == "guest-file-open" and given["path"] not in self.files:
+            said = b'{"error": {"class": "GenericError", "desc": "No such file"}}'
+        if name != "guest-shutdown":
+            line.sendall((self.instead or said) + b"\n")
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "agent"
+
+
+@pytest.fixture
+def agent(place):
+    return Agent(place)
+
+
+@pytest.fixture
+def peer(place, agent):
+    made = Peer(place)
+    yield made
+    agent.close()
+    made.close()
+
+
+@pytest.fixture
+def tools(agent):
+    return Tools(agent, VMWARE)
+
+
+def soon() -> Deadline:
+    return Deadline.after(10)
+
+
+@pytest.mark.parametrize(
+    "noise", [b"", b'{"return": 99}\n\xff{"ret', b"login: \r\n[  1.0] panic\n", b"\x80\xff\n\n[]\n"]
+)
+def test_what_was_said_before_is_not_taken_for_an_answer(peer, agent, noise):
+    peer.noise = noise
+    assert agent.ask("guest-get-host-name", soon()) == {"host-name": "one"}
+
+
+def test_a_refusal_is_the_agents(peer, agent):
+    with pytest.raises(AgentRefused, match="No such file"):
+        agent.ask("guest-file-open", soon(), path="/nowhere", mode="r")
+    assert agent.read("/nowhere", soon()) is None
+
+
+def test_a_guest_that_floods_the_line_is_given_up(peer, agent):
+    peer.noise = b"x" * (3 << 20)
+    with pytest.raises(GuestSilent):
+        agent.ask("guest-ping", Deadline.after(5))
+
+
+def test_nothing_but_greetings_is_said_to_a_guest_that_does_not_answer(place, agent):
+    with listener(place) as bound:
+        with pytest.raises(GuestSilent, match="no agent answers"):
+            agent.tell("guest-shutdown", Deadline.after(0.3), mode="powerdown")
+        line, _ = bound.accept()
+        with line:
+            assert b"guest-shutdown" not in line.recv(65536)
+    agent.close()
+
+
+def test_tools_tell_who_and_where_the_guest_is(peer, tools):
+    seen = tools.view(soon())
+    assert (seen.running, seen.version, seen.hostname, seen.os_id) == (True, "12.2.0", "one", "debian")
+    assert seen.addresses == {"00:50:56:00:00:01": ("10.78.3.7", "fe80::1")}
+    assert seen.guestinfo["guestinfo.ip"] == "10.78.3.7"
+
+
+def test_a_program_runs_in_the_guest_once_a_boot(peer, tools):
+    tools.view(soon())
+    tools.view(soon())
+    assert peer.asked.count("guest-exec") == 1
+    tools.forget()
+    tools.view(soon())
+    assert peer.asked.count("guest-exec") == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({WANTED: None}, "is not enabled"),
+        ({f"/etc/systemd/system/{UNIT}": b""}, "is masked"),
+        ({f"/run/systemd/system/{UNIT}": b""}, "is masked"),
+    ],
+)
+def test_a_guest_without_its_service_has_no_tools(peer, tools, changes, why):
+    for path, content in changes.items():
+        if content is None:
+            del peer.files[path]
+        else:
+            peer.files[path] = content
+    seen = tools.view(soon())
+    assert not seen.running
+    assert why in seen.detail
+    with pytest.raises(GuestSilent, match=why):
+        tools.power("powerdown", soon())
+    assert "guest-shutdown" not in peer.asked
+
+
+@pytest.mark.parametrize("answer", [b"[]", b'{"return": 7}', b'{"return": {"host-name": 5}}', b'{"error": 3}'])
+def test_an_agent_that_talks_nonsense_is_no_agent(peer, tools, answer):
+    peer.instead = answer
+    assert tools.view(Deadline.after(2)).running is False
+
+
+def test_a_shutdown_is_asked_for_without_an_answer(peer, tools):
+    tools.power("powerdown", soon())
+    assert peer.asked[-1] == "guest-shutdown"
