@@ -226,21 +226,22 @@ func (m *machine) UnregisterVM(ctx *simulator.Context, req *types.UnregisterVM) 
 }
 
 // DestroyTask deletes the machine with its files; it must be off, as on a real host.
-func (m *machine) DestroyTask(ctx *simulator.Context, req *types.Destroy_Task) soap.HasFault {
-	home := filepath.Dir(m.t.file(m.Config.Files.VmPathName))
-	ref, fault := m.t.exclusive(ctx, m.VirtualMachine, "destroy",
-		func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
-			if existing := m.state(ctx); existing == on {
-				return nil, wrongState(existing, off)
-			}
-			if fault := asFault(m.t.engine.call("destroy", request{Machine: m.Self.Value}, nil), off); fault != nil {
-				return nil, fault
-			}
-			result, fault := nested(ctx, m.VirtualMachine.DestroyTask(ctx, req))
-			if fault == nil && filepath.Dir(home) == m.t.datastoreDir {
-				_ = os.RemoveAll(home) // the simulator leaves a folder that holds more than it made itself
-			}
-			return result, fault
-		})
+func (m *machine) DestroyTask(ctx *simulator.Context, _ *types.Destroy_Task) soap.HasFault {
+	ref, fault := m.t.exclusive(ctx, m.VirtualMachine, "destroy", m.destroy)
 	return &methods.Destroy_TaskBody{Fault_: fault, Res: &types.Destroy_TaskResponse{Returnval: ref}}
+}
+
+func (m *machine) destroy(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
+	home := filepath.Dir(m.t.file(m.Config.Files.VmPathName))
+	if existing := m.state(ctx); existing == on {
+		return nil, wrongState(existing, off)
+	}
+	if fault := asFault(m.t.engine.call("destroy", request{Machine: m.Self.Value}, nil), off); fault != nil {
+		return nil, fault
+	}
+	result, fault := nested(ctx, m.VirtualMachine.DestroyTask(ctx, &types.Destroy_Task{This: m.Self}))
+	if fault == nil && filepath.Dir(home) == m.t.datastoreDir {
+		_ = os.RemoveAll(home) // the simulator leaves a folder that holds more than it made itself
+	}
+	return result, fault
 }

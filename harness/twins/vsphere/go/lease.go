@@ -125,8 +125,7 @@ func (t *twin) failLease(id string, fault types.BaseMethodFault) {
 // unmake deletes the machine that an import had begun.
 func (t *twin) unmake(ctx *simulator.Context, vm *simulator.VirtualMachine) {
 	if vm != nil {
-		half := &machine{VirtualMachine: vm, t: t}
-		_, _ = nested(ctx, half.DestroyTask(ctx, &types.Destroy_Task{This: vm.Self}))
+		_, _ = (&machine{VirtualMachine: vm, t: t}).destroy(ctx)
 	}
 }
 
