@@ -14,7 +14,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.backends.capabilities import Capability
+from harness.backends.check import Examined, Remark
 from harness.backends.model import Shape
+from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, Size
 from harness.core.secrets import Secret
 from harness.lab.attend import attended
@@ -53,7 +55,7 @@ def check(lab: str, look: bool) -> None:
     """Check a lab file, and show what it says.
 
     Every mistake is one line with file, line, column and the nearest valid word; the exit status is then 1. With
-    --connect the exit status is also 1 when a host cannot be opened.
+    --connect the exit status is also 1 when a host cannot be opened, or lacks what runs need of it.
     """
     found = load_lab(lab)
     console = _console()
@@ -150,25 +152,28 @@ def _networks(lab: Lab) -> Table:
 
 
 def _look(lab: Lab, console: Console) -> bool:
-    """Open every host; True when all could be."""
+    """Open every host; True when all could be, and nothing is missing there."""
     fine = True
     with attended(lab, lab.hosts.values(), tell=console.print), Run.begin(lab) as run:
         for host in lab.hosts.values():
             try:
                 with console.status(f"opening {host.name}"):
-                    console.print(_seen(host, run))
+                    seen, fit = _seen(host, run)
+                console.print(seen)
+                fine = fine and fit
             except InteropError as error:
                 fine = False
                 console.print(f"[red]{escape(str(error))}[/]")
     return fine
 
 
-def _seen(host: Host, run: Run) -> Table:
+def _seen(host: Host, run: Run) -> tuple[Table, bool]:
     table = _table(host.name, "")
     hypervisor = connect(host, run)
     try:
         facts = hypervisor.facts(Deadline.after(_LOOK))
         able = hypervisor.capabilities(Shape())
+        remarks = _examined(host, hypervisor)
     finally:
         hypervisor.close()
     twin = " (twin)" if facts.twin else ""
@@ -179,4 +184,15 @@ def _seen(host: Host, run: Run) -> Table:
         table.add_row(escape(key), escape(value))
     table.add_row("can", ", ".join(sorted(one.name for one in able)))
     table.add_row("cannot", ", ".join(sorted(one.name for one in set(Capability) - set(able))))
-    return table
+    for remark in remarks:
+        text = escape(f"{remark.text} ({remark.hint})" if remark.hint and not remark.fine else remark.text)
+        table.add_row(escape(remark.subject), text, style={True: "", None: "yellow", False: "red"}[remark.fine])
+    return table, all(remark.fine is not False for remark in remarks)
+
+
+def _examined(host: Host, hypervisor: Hypervisor) -> tuple[Remark, ...]:
+    """What a host that can look at itself says: rights, space, the networks that guests are plugged into."""
+    if not isinstance(hypervisor, Examined):
+        return ()
+    names = dict.fromkeys(filter(None, (host.management, host.peers)))
+    return hypervisor.examine([host.networks[name].spec(name) for name in names], Deadline.after(_LOOK))

@@ -71,7 +71,10 @@ def vcsim(*flags: str) -> Iterator[str]:
             yield process.stdout.readline().strip()
         finally:
             process.stdin.close()
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 @dataclass
@@ -173,6 +176,10 @@ def front(upstream: str, shown: Certificate) -> Iterator[Front]:
         thread.join()
 
 
+_OWN = ("host", "connection", "accept-encoding", "transfer-encoding", "content-length", "expect")
+"""Headers that belong to one connection alone."""
+
+
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     wbufsize = -1
@@ -182,7 +189,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         front: Front = self.server.front  # type: ignore[attr-defined]
         length = int(self.headers.get("Content-Length") or 0)
         soap = self.path == "/sdk"
-        body: object = self.rfile.read(length) if soap else _Limited(self.rfile, length, front.gate)
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body: object = b"".join(iter(self._chunk, b""))
+            length = len(body)  # type: ignore[arg-type]
+        else:
+            body = self.rfile.read(length) if soap else _Limited(self.rfile, length, front.gate)
         words = {self.command}
         if soap:
             found = re.search(rb"<(?:\w+:)?Body[^>]*>\s*<(\w+)", body)  # type: ignore[arg-type]
@@ -208,8 +219,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         self._forward(front, body, length)
 
+    def _chunk(self) -> bytes:
+        size = int(self.rfile.readline().partition(b";")[0], 16)
+        data = self.rfile.read(size)
+        self.rfile.readline()
+        return data
+
     def _forward(self, front: Front, body: object, length: int) -> None:
-        headers = {k: v for k, v in self.headers.items() if k.lower() not in ("host", "connection", "accept-encoding")}
+        headers = {k: v for k, v in self.headers.items() if k.lower() not in _OWN}
+        if length:
+            headers["Content-Length"] = str(length)
         upstream = http.client.HTTPConnection(front.upstream, timeout=120)
         try:
             upstream.request(self.command, self.path, body=body if length else None, headers=headers)  # type: ignore[arg-type]
