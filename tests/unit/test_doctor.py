@@ -3,7 +3,6 @@
 import json
 import os
 import pwd
-import sys
 from pathlib import Path
 
 import pytest
@@ -101,20 +100,12 @@ def test_an_unknown_purpose_is_refused_with_the_known_ones():
     assert "'controller', 'kvm', 'twins', 'image', 'report', 'tests'" in result.output
 
 
-@pytest.mark.parametrize(
-    ("said", "state"),
-    [
-        ("go version go1.19.8 linux/amd64", State.MISSING),
-        ("go version go1.23.0 linux/amd64", State.OK),
-        ("go version go2.0 linux/amd64", State.OK),
-        ("gophers", State.MISSING),
-    ],
-)
+@pytest.mark.parametrize(("said", "state"), [("go1.19.8", State.MISSING), ("go1.23.0", State.OK), ("", State.MISSING)])
 def test_a_go_that_is_too_old_is_told_with_what_to_do(bare_machine, monkeypatch, said, state):
     """Debian 12 has one that cannot build the vSphere twin."""
-    monkeypatch.setattr(sys, "prefix", str(bare_machine))
     (bare_machine / "go").write_text(f"#!/bin/sh\necho {said}\n")
     (bare_machine / "go").chmod(0o755)
+    monkeypatch.setattr("harness.twins.vsphere.build._candidates", lambda: iter([bare_machine / "go"]))
     found = next(finding for finding in checkup.twins() if finding.name == "go")
     assert found.state is state
     assert (found.remedy is None) == (state is State.OK)
