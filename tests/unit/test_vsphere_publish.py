@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("pyVmomi")
 
@@ -29,6 +30,7 @@ from harness.backends.registry import Context
 from harness.backends.vsphere import collector, connect, marks, nfc, publish, tasks
 from harness.backends.vsphere.errors import Cancelled, Gone
 from harness.backends.vsphere.refs import Ref
+from harness.cli import interop
 from harness.core import GiB, LabError, MiB, Pending, Size, wait_for
 from harness.image.model import Format, Image
 from tests.unit import vsphere_host
@@ -486,3 +488,26 @@ def test_a_host_without_a_clock_of_its_own_says_so(host):
     """As vcsim is: the twin's front supplies one."""
     with pytest.raises(LabError, match="clock"):
         host.clock(within())
+
+
+def checked(place, tmp_path, source):
+    """What `interop lab check --connect` says of a lab with this host."""
+    front, folder = place
+    (folder / "password").write_text(vsphere_host.PASSWORD)
+    host = {"backend": "vsphere", "endpoint": front.endpoint, "user": vsphere_host.USER}
+    host |= {"password": f"file:{folder / 'password'}", "ca": str(front.certificate.ca), "esxi": "DC0_H0"}
+    networks = {"management": {"kind": "network", "source": source, "subnet": "192.0.2.0/24"}}
+    lab = tmp_path / "lab.yaml"
+    lab.write_text(json.dumps({"hosts": {"vc": host}, "networks": networks}))
+    return CliRunner().invoke(interop, ["lab", "check", "--connect", str(lab)])
+
+
+def test_lab_check_tells_of_a_fit_host_and_of_one_that_lacks_something(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
+    fit = checked(place, tmp_path, "VM Network")
+    assert fit.exit_code == 0, fit.output
+    assert "rights on the folder" in fit.output
+    unfit = checked(place, tmp_path, "VM Netwrok")
+    assert unfit.exit_code == 1
+    assert "did you mean 'VM Network'?" in unfit.output
