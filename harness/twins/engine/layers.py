@@ -24,6 +24,8 @@ _MAGIC = {
     b"vhdxfile": "vhdx",
     b"conectix": "vpc",
 }
+_KEEP_MEMORY = ("qcow2", "raw")
+"""The formats that QEMU saves a machine's memory over; of the others it says "does not support live migration"."""
 _SECONDS = 600.0
 
 
@@ -60,6 +62,7 @@ class Layers:
         self._lock = threading.RLock()
         self._disks: dict[Path, _Content] = {}
         self._below: dict[Path, Path | None] = {}
+        self._taken: dict[Path, Path] = {}  # images that somebody brought, and our copies of them
         self._made = 0
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -166,12 +169,24 @@ class Layers:
             for file in set(self._below) - alive:
                 file.unlink(missing_ok=True)
                 del self._below[file]
+            self._taken = {image: copy for image, copy in self._taken.items() if copy in self._below}
 
     def _known(self, disk: Disk) -> _Content:
         content = self._disks.get(disk.path)
         if content is None:
-            content = self._disks[disk.path] = _Content(disk.backing, disk.size)
+            content = self._disks[disk.path] = _Content(self._taken_over(disk.backing), disk.size)
         return content
+
+    def _taken_over(self, image: Path | None) -> Path | None:
+        """An image in a form that a machine with saved memory can stand on: itself, or a copy made once."""
+        if image is None or image in self._below or image_format(image) in _KEEP_MEMORY:
+            return image
+        if image not in self._taken:
+            copy = self._name()
+            _img(["convert", "-f", image_format(image), "-O", "qcow2", image, copy])
+            self._below[copy] = None
+            self._taken[image] = copy
+        return self._taken[image]
 
     def _needed(self, file: Path, content: _Content) -> bool:
         """Whether anything but ``content`` stands on ``file``, so that it must stay as it is."""

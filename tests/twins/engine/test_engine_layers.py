@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
@@ -72,6 +73,22 @@ def test_images_of_every_hypervisor_are_told_apart(layers, tmp_path, form, optio
     subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, *options, raw, given], check=True)
     assert image_format(given) == form
     assert holds(layers.top(Disk(Path("/one"), SIZE, given)), 5)
+
+
+@pytest.mark.parametrize("form", ["vmdk", "vhdx", "vpc"])
+def test_no_disk_stands_on_a_format_that_memory_is_not_saved_over(layers, tmp_path, form):
+    """QEMU refuses snapshots and suspends while one is anywhere in a chain; one copy serves all disks."""
+    raw, given = tmp_path / "raw", tmp_path / f"given.{form}"
+    raw.write_bytes(b"\x05" * SIZE)
+    subprocess.run(["qemu-img", "convert", "-f", "raw", "-O", form, raw, given], check=True)
+    below = set()
+    for name in ("one", "two"):
+        top = layers.top(Disk(Path(f"/{name}"), SIZE, given))
+        argv = ["qemu-img", "info", "--backing-chain", "--output=json", str(top)]
+        chain = json.loads(subprocess.run(argv, check=True, capture_output=True).stdout)
+        assert {one["format"] for one in chain} == {"qcow2"}
+        below.add(chain[-1]["filename"])
+    assert len(below) == 1
 
 
 def test_a_missing_image_is_named():
