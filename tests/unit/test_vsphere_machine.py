@@ -26,7 +26,7 @@ from harness.backends.model import (
     Topology,
 )
 from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
-from harness.backends.vsphere import collector, history, marks, questions, tasks
+from harness.backends.vsphere import collector, history, marks, placement, questions, tasks
 from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
@@ -484,6 +484,24 @@ def test_an_esxi_alone_makes_a_machine_whose_disk_is_a_child_of_the_images(host,
 
 
 # Moves.
+
+
+def test_a_machine_in_a_cluster_is_kept_from_its_rules(host, machine):
+    """DRS does not move this one; that is said on the cluster, which has DRS on."""
+    cluster = host.access.place.cluster
+    path = "configurationEx"
+    rules = collector.read_one(host.session, cluster, path, deadline=within())[path].drsVmConfig
+    assert [rule.enabled for rule in rules if rule.key._GetMoId() == machine.id] == [False]
+
+
+def test_where_the_cluster_may_not_be_changed_the_missing_rule_is_noted_and_nothing_fails(host):
+    """Once: the account will not have gained the right by the next machine."""
+    access = replace(host.access, notes={})
+    host.front.refusing["ReconfigureComputeResource_Task"] = 1
+    for _ in range(2):
+        create(access, host.spec(), within()).destroy(within())
+    assert "Host.Inventory.EditCluster" in access.notes[placement.NOTE]
+    assert host.front.refusing["ReconfigureComputeResource_Task"] == 0
 
 
 def test_a_machine_that_was_taken_to_another_esxi_says_so(host, running):
