@@ -1,0 +1,275 @@
+"""The driver's path to a host, whole: pywinrm, the twin's WS-Man server, the shipped agent in the real PowerShell."""
+
+import contextlib
+import statistics
+import threading
+import time
+import warnings
+
+import pytest
+
+from harness.backends.hyperv.door import Door
+from harness.backends.hyperv.errors import Lost, NoRight
+from harness.backends.hyperv.session import Agent
+from harness.backends.hyperv.settings import Settings
+from harness.backends.hyperv.shell import Shell
+from harness.backends.hyperv.steps import Step
+from harness.core import LabError
+from harness.twins.hyperv.programs import powershell
+from tests.twins.hyperv_host import PASSWORD, USER, twin_host
+from tests.unit.powershell import modules, soon
+
+WAYS = ["ntlm", "ntlm+tls", "basic+tls"]
+GET_VM = Step("Get-VM", get=("Id", "State"))
+
+
+@contextlib.contextmanager
+def windows(folder, *plan, **settings):
+    """A twin whose PowerShell has the documented Hyper-V module."""
+    programs = {"powershell": powershell(modules()["all"])}
+    with twin_host(folder, *plan, programs=programs, **{"unencrypted": False, **settings}) as host:
+        yield host
+
+
+def lab_settings(host, how="ntlm", **changes):
+    """What a lab file would say of it."""
+    auth, _, tls = how.partition("+")
+    record = {"endpoint": host.https, "http": host.http, "ca": str(host.identity.authority), "user": USER}
+    found = Settings(twin=True, auth=auth, tls=bool(tls)).at_twin(record | {"password": PASSWORD})
+    secret = changes.pop("secret", PASSWORD)
+    found = found.model_copy(update=changes)
+    found._password = secret
+    return found
+
+
+@contextlib.contextmanager
+def connected(host, how="ntlm", **changes):
+    """An agent there."""
+    door = Door(lab_settings(host, how, **changes), "win1")
+    with contextlib.closing(Agent(lambda deadline: Shell(door, deadline), "win1")) as agent:
+        yield agent
+
+
+def shells(host):
+    return host.shells.present()
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_cmdlets_are_called_through_every_way_of_logging_in(tmp_path, how):
+    """And what is said is said in whatever characters; nothing is left on the host afterwards."""
+    with windows(tmp_path) as host:
+        with connected(host, how) as agent:
+            assert agent.run("list", [GET_VM], soon()) == [[]]
+            words = "ä 世界 🐧 $(1) `\"';\n"
+            echo = Step("Write-Output", {"InputObject": words}, get=(".",))
+            assert agent.run("echo", [echo], soon()) == [[{".": words}]]
+            long = Step("Write-Output", {"InputObject": "x" * 2_000_000}, get=("Length",))
+            assert agent.run("long", [long], soon()) == [[{"Length": 2_000_000}]]
+            back = Step("Write-Output", {"InputObject": "x" * 1_000_000}, get=(".",))
+            assert len(agent.run("back", [back], soon())[0][0]["."]) == 1_000_000
+        assert shells(host) == []
+
+
+def test_one_operation_is_one_send_and_one_receive(tmp_path):
+    """However many cmdlets it takes."""
+    with windows(tmp_path) as host, connected(host, "basic+tls") as agent:
+        agent.run("warm", [GET_VM], soon())
+        seen = []
+        protocol = agent._pipe._wire._protocol
+        send = protocol.send_message
+        protocol.send_message = lambda message: seen.append(message) or send(message)
+        agent.run("three", [GET_VM, Step("Get-VMHost"), Step("Get-VMSwitch")], soon())
+        actions = [message.partition("/windows/shell/")[2] for message in seen]
+        assert len(seen) == 2, actions
+        assert "/shell/Send<" in seen[0]
+        assert "/shell/Receive<" in seen[1]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_an_operation_costs_a_hundredth_of_a_powershell(tmp_path, how, record_property):
+    """The promise of a resident agent: against pywinrm's own run_ps of the same cmdlet, on the same twin."""
+    import winrm
+
+    with windows(tmp_path) as host:
+        with connected(host, how) as agent:
+            for _ in range(5):
+                agent.run("warm", [GET_VM], soon())
+            spent = []
+            for _ in range(100):
+                began = time.perf_counter()
+                agent.run("list", [GET_VM], soon())
+                spent.append(time.perf_counter() - began)
+        settings = lab_settings(host, how)
+        session = winrm.Session(
+            settings.url,
+            auth=(USER, PASSWORD),
+            transport=settings.auth,
+            ca_trust_path=str(host.identity.authority),
+            proxy=None,
+        )
+        scripts = []
+        for _ in range(3):
+            began = time.perf_counter()
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                done = session.run_ps("Import-Module Hyper-V; Get-VM")
+            scripts.append(time.perf_counter() - began)
+            assert done.status_code == 0, done.std_err
+    ours, theirs = statistics.median(spent), statistics.median(scripts)
+    record_property("milliseconds", round(ours * 1000, 2))
+    record_property("ratio", round(ours / theirs, 5))
+    assert ours / theirs <= 0.01
+
+
+class TestFaults:
+    """What a host does to a client, and what becomes of it."""
+
+    def _survives(self, folder, *plan, how="ntlm", **settings):
+        with windows(folder, **settings) as host, connected(host, how) as agent:
+            agent.run("warm", [GET_VM], soon())
+            host.plan.replace(_planned(plan))
+            target = folder / "made"
+            once = Step("New-Item", {"Path": str(target)}, get=("Name",))
+            assert agent.run("make", [once], soon()) == [[{"Name": "made"}]]
+            assert agent.run("list", [GET_VM], soon(), repeatable=True) == [[]]
+        assert shells(host) == []
+
+    @pytest.mark.parametrize(
+        "plan",
+        [
+            [{"do": "cut", "on": "Receive"}],
+            [{"do": "cut", "on": "Send"}],
+            [{"do": "cut", "on": "Send", "taken": True}],
+            [{"do": "cut", "on": "Receive", "taken": True}],
+            [{"do": "fault", "on": "Send", "fault": "timeout", "taken": True}],
+            [{"do": "fault", "on": "Receive", "fault": "timeout"}],
+            [{"do": "split", "on": "Receive", "size": 7, "times": None}],
+            [{"do": "status", "on": "Receive", "status": 400}],
+            [{"do": "expire", "on": "Send"}],
+        ],
+        ids=lambda plan: " ".join(str(value) for value in plan[0].values()),
+    )
+    @pytest.mark.parametrize("how", ["ntlm", "basic+tls"])
+    def test_what_can_be_healed_is_healed_and_nothing_is_done_twice(self, tmp_path, plan, how):
+        """New-Item would refuse to make the same file again."""
+        self._survives(tmp_path, *plan, how=how)
+
+    def test_a_sealed_connection_that_idled_is_replaced_before_it_is_used(self, tmp_path, monkeypatch):
+        """Sealed NTLM belongs to one TCP connection: http.sys closes it after two minutes."""
+        from harness.backends.hyperv import transport
+
+        monkeypatch.setattr(transport, "_IDLE_SECONDS", 0.5)
+        with windows(tmp_path, quotas={"connection_idle_seconds": 1.0}) as host, connected(host) as agent:
+            agent.run("warm", [GET_VM], soon())
+            pause = threading.Event()
+            for _ in range(2):
+                pause.wait(1.5)
+                assert agent.run("list", [GET_VM], soon()) == [[]]
+
+    def test_a_busy_host_is_asked_again(self, tmp_path, monkeypatch):
+        """Fault 170, three times at most."""
+        from harness.backends.hyperv import transport
+
+        monkeypatch.setattr(transport, "_BUSY_SECONDS", 0.1)
+        self._survives(tmp_path, {"do": "fault", "on": "Send", "fault": "busy", "times": 2})
+        with windows(tmp_path / "still") as host, connected(host) as agent:
+            agent.run("warm", [GET_VM], soon())
+            host.plan.replace(_planned([{"do": "fault", "on": "Send", "fault": "busy", "times": None}]))
+            with pytest.raises(LabError, match="busy"):
+                agent.run("list", [GET_VM], soon())
+
+    def test_an_agent_that_dies_while_it_works_is_reported_where_it_may_not_be_repeated(self, tmp_path):
+        """With the cmdlets of which nobody knows."""
+        with windows(tmp_path) as host, connected(host) as agent:
+            agent.run("warm", [GET_VM], soon())
+            host.plan.replace(_planned([{"do": "kill", "on": "Receive"}]))
+            with pytest.raises(Lost, match="not known whether this was done: Start-Sleep"):
+                agent.run("sleep", [Step("Start-Sleep", {"Seconds": 30})], soon())
+            agent.run("warm", [GET_VM], soon())
+            host.plan.replace(_planned([{"do": "kill", "on": "Send"}]))
+            with pytest.raises(Lost, match="Get-VM"):
+                agent.run("list", [GET_VM], soon())
+            assert agent.run("list", [GET_VM], soon(), repeatable=True) == [[]]
+
+    def test_a_host_that_reboots_is_found_again(self, tmp_path):
+        """Its shells are gone; what may be repeated is."""
+        with windows(tmp_path) as host, connected(host) as agent:
+            agent.run("warm", [GET_VM], soon())
+            host.go_down()
+            with pytest.raises(LabError, match="no connection"):
+                agent.run("list", [GET_VM], soon(20), repeatable=True)
+            host.come_up()
+            assert agent.run("list", [GET_VM], soon()) == [[]]
+
+    def test_a_full_host_is_said_to_be_full(self, tmp_path):
+        """Shells are what is scarce."""
+        with windows(tmp_path, quotas={"shells_per_user": 1}) as host, connected(host) as first:
+            first.run("warm", [GET_VM], soon())
+            with connected(host) as second, pytest.raises(LabError, match="MaxShellsPerUser"):
+                second.run("list", [GET_VM], soon())
+
+
+def _planned(plan):
+    from harness.twins.hyperv.plan import Planned
+
+    return [Planned.parse(entry) for entry in plan]
+
+
+class TestRefusals:
+    """Whom we trust, and who trusts us."""
+
+    @pytest.mark.parametrize("how", WAYS)
+    def test_a_wrong_password_is_tried_once(self, tmp_path, how):
+        """By all agents together: hosts lock accounts out."""
+        with windows(tmp_path) as host:
+            door = Door(lab_settings(host, how, secret="wrong"), "win1")
+            agents = [Agent(lambda deadline: Shell(door, deadline), "win1") for _ in range(3)]
+            for agent in agents:
+                with pytest.raises(NoRight, match="refused Administrator") as caught:
+                    agent.run("list", [GET_VM], soon())
+                assert "wrong" not in str(caught.value).split("hint:")[0].replace("password is wrong", "")
+            assert agents[0].trips == 0
+
+    def test_a_certificate_of_an_unknown_ca_is_refused(self, tmp_path):
+        """With what to write into the lab file."""
+        with (
+            windows(tmp_path) as host,
+            connected(host, "ntlm+tls", ca=None) as agent,
+            pytest.raises(LabError, match="no TLS") as caught,
+        ):
+            agent.run("list", [GET_VM], soon())
+        assert "`ca:`" in caught.value.hint
+
+    def test_a_pinned_certificate_is_enough_and_another_is_refused(self, tmp_path):
+        """Before the password goes anywhere."""
+        with windows(tmp_path) as host:
+            with connected(host, "basic+tls", ca=None, thumbprint=_fingerprint(host)) as agent:
+                assert agent.run("list", [GET_VM], soon()) == [[]]
+            with (
+                connected(host, "basic+tls", ca=None, thumbprint="00" * 32) as agent,
+                pytest.raises(LabError, match="Fingerprints did not match"),
+            ):
+                agent.run("list", [GET_VM], soon())
+
+    def test_http_where_https_is_wanted_is_said(self, tmp_path):
+        """By what to change."""
+        with windows(tmp_path) as host:
+            place = host.http.partition("://")[2].partition("/")[0]
+            with connected(host, "ntlm+tls", endpoint=place) as agent, pytest.raises(LabError) as caught:
+                agent.run("list", [GET_VM], soon())
+        assert "5985" in caught.value.hint
+
+    def test_a_host_that_is_not_there_is_said_to_be_none(self, tmp_path):
+        """In seconds, not in minutes."""
+        with windows(tmp_path) as host:
+            host.go_down()
+            with connected(host) as agent, pytest.raises(LabError, match="no connection"):
+                agent.run("list", [GET_VM], soon())
+
+
+def _fingerprint(host):
+    import hashlib
+    import ssl
+
+    port = int(host.https.rsplit(":", 1)[1].partition("/")[0])
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(ssl.get_server_certificate(("127.0.0.1", port)))).hexdigest()
