@@ -20,7 +20,7 @@ class Bodies:
 
     Args:
         datastore: the datastore's folder.
-        folder: where the bodies of uploads are, by the same relative names; out of clients' sight.
+        folder: where the bodies of uploads are, in folders by the same relative names; out of clients' sight.
     """
 
     def __init__(self, datastore: Path, folder: Path) -> None:
@@ -39,16 +39,16 @@ class Bodies:
         with self._lock:
             if disk in self._clones:
                 return self._clones[disk]
-        body = self.body(disk)
-        if body.is_file():
+        body = self._uploaded(disk)
+        if body is not None:
             with self._lock:
                 self._stands[disk] = body
             return body
         return _attached(disk)
 
-    def body(self, disk: Path) -> Path:
-        """Where an upload for this disk is kept."""
-        return self._folder / disk.relative_to(self._datastore)
+    def _uploaded(self, disk: Path) -> Path | None:
+        folder = self._folder / disk.relative_to(self._datastore)
+        return max(folder.iterdir(), default=None) if folder.is_dir() else None
 
     def cloned(self, disk: Path, source: Path, content: Path) -> None:
         """From now on ``disk`` starts from the ``content`` of ``source``."""
@@ -61,8 +61,8 @@ class Bodies:
         """The disk is gone; an upload that no other disk stands on goes too."""
         with self._lock:
             self._clones.pop(disk, None)
-            stood = self._stands.pop(disk, None) or self.body(disk)
-            if stood not in self._stands.values():
+            stood = self._stands.pop(disk, None) or self._uploaded(disk)
+            if stood is not None and stood not in self._stands.values():
                 stood.unlink(missing_ok=True)
 
 

@@ -26,6 +26,11 @@ def chains(twin: TwinProcess) -> list[str]:
     return words
 
 
+def same(one: str, other: Path) -> bool:
+    words = ["qemu-img", "compare", "-U", one, str(other)]
+    return subprocess.run(words, check=False, capture_output=True).returncode == 0
+
+
 def test_an_upload_is_kept_as_it_is_and_a_linked_clone_runs_from_it(
     client: Client, twin: TwinProcess, image: Path
 ) -> None:
@@ -41,7 +46,7 @@ def test_an_upload_is_kept_as_it_is_and_a_linked_clone_runs_from_it(
     (linked,) = of(clone, vim.vm.device.VirtualDisk)
     assert linked.backing.parent.fileName == of(base, vim.vm.device.VirtualDisk)[0].backing.fileName
     client.done(clone.PowerOnVM_Task())
-    assert any(str(body) in name for name in chains(twin))
+    assert any(same(name, image) for name in chains(twin) if name.endswith(".qcow2"))
 
 
 def test_an_upload_goes_with_the_last_machine_that_stands_on_it(client: Client, twin: TwinProcess, image: Path) -> None:
@@ -191,4 +196,4 @@ def test_the_image_reads_the_same_through_the_twin(client: Client, twin: TwinPro
     base = client.imported("bits", image, 8)
     client.done(base.CreateSnapshot_Task("base", "", False, False))
     (body,) = bodies(twin)
-    subprocess.run(["qemu-img", "compare", str(body), str(image)], check=True, capture_output=True)
+    assert same(str(body), image)

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"regexp"
 	"strings"
 	"sync"
 	"time"
@@ -101,16 +102,26 @@ type heldAnswer struct {
 func (h *heldAnswer) WriteHeader(status int)          { h.status = status }
 func (h *heldAnswer) Write(bytes []byte) (int, error) { return h.body.Write(bytes) }
 
+const longestCall = 16 << 20
+
+var fetch = regexp.MustCompile(`<(\w+:)?Fetch[ >]`)
+
 const emptyFetch = `<?xml version="1.0" encoding="UTF-8"?>
 <soapenv:Envelope xmlns:soapenv="http://schemas.xmlsoap.org/soap/envelope/"><soapenv:Body>` +
 	`<FetchResponse xmlns="urn:vim25"/></soapenv:Body></soapenv:Envelope>`
 
-// sdk passes SOAP on. An unset property, read as pyvmomi reads attributes, would be answered with nothing at all.
+// sdk passes SOAP on. An unset property, read as pyvmomi reads attributes, would be answered by another method's answer.
 func (f *front) sdk(w http.ResponseWriter, r *http.Request) {
+	asked, err := io.ReadAll(http.MaxBytesReader(w, r.Body, longestCall))
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	r.Body = io.NopCloser(bytes.NewReader(asked))
 	held := &heldAnswer{ResponseWriter: w, status: http.StatusOK}
 	f.inner.ServeHTTP(held, r)
 	answer := held.body.Bytes()
-	if len(answer) == 0 && r.Method == http.MethodPost && held.status == http.StatusOK {
+	if held.status == http.StatusOK && fetch.Match(asked) && !bytes.Contains(answer, []byte("<FetchResponse")) {
 		answer = []byte(emptyFetch)
 	}
 	if w.Header().Get("Content-Type") == "" {

@@ -236,7 +236,7 @@ func (m *machine) destroy(ctx *simulator.Context) (types.AnyType, types.BaseMeth
 	if existing := m.state(ctx); existing == on {
 		return nil, wrongState(existing, off)
 	}
-	if fault := asFault(m.t.engine.call("destroy", request{Machine: m.Self.Value}, nil), off); fault != nil {
+	if fault := m.ask(ctx, "destroy", request{}, nil); fault != nil {
 		return nil, fault
 	}
 	result, fault := nested(ctx, m.VirtualMachine.DestroyTask(ctx, &types.Destroy_Task{This: m.Self}))

@@ -43,6 +43,10 @@ func (t *twin) receiver(ctx *simulator.Context, method *simulator.Method) mo.Ref
 		return &pool{ResourcePool: object, t: t}
 	case *simulator.Datastore:
 		return &store{Datastore: object, t: t}
+	case *simulator.FileManager:
+		return &fileManager{FileManager: object, t: t}
+	case *simulator.VirtualDiskManager:
+		return &diskManager{VirtualDiskManager: object, t: t}
 	case *simulator.AuthorizationManager:
 		return &authorization{AuthorizationManager: object, t: t}
 	case *simulator.SessionManager:

@@ -98,6 +98,7 @@ func (t *twin) describeHost(host *simulator.HostSystem) {
 	host.Hardware.MemorySize = t.settings.Memory
 	host.Capability.MaxSupportedVcpus = t.settings.MaxVCPUs
 	clock := &hostClock{}
+	clock.Self = types.ManagedObjectReference{Type: "HostDateTimeSystem", Value: "dateTimeSystem-" + host.Self.Value}
 	reference := t.registry().Put(clock).Reference()
 	host.ConfigManager.DateTimeSystem = &reference
 	host.Config.Product.Version, host.Config.Product.ApiVersion = "8.0.2", apiVersion

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path"
 	"path/filepath"
@@ -154,7 +155,8 @@ func (t *twin) upload(id, name string) string {
 	t.context().WithLock(vm, func() {
 		for _, device := range vm.Config.Hardware.Device {
 			if file := t.file(fileOf(device)); file != "" && path.Base(file) == name {
-				found = t.body(file)
+				// Never the same name twice: the engine remembers images by their names.
+				found = filepath.Join(t.body(file), fmt.Sprintf("%d.vmdk", time.Now().UnixNano()))
 			}
 		}
 	})

@@ -73,7 +73,7 @@ func (t *twin) file(name string) string {
 	return filepath.Join(t.datastoreDir, filepath.FromSlash(path.Clean("/"+p.Path)))
 }
 
-// body is where an upload for a disk is kept: out of clients' sight, by the disk's own relative name.
+// body is the folder of a disk's uploads: out of clients' sight, by the disk's own relative name.
 func (t *twin) body(disk string) string {
 	relative, err := filepath.Rel(t.datastoreDir, disk)
 	if err != nil {
@@ -144,7 +144,12 @@ func (g *gone) RemoveObject(_ *simulator.Context, ref types.ManagedObjectReferen
 	g.t.mu.Lock()
 	delete(g.t.tools, ref)
 	g.t.mu.Unlock()
-	go func() { _ = g.t.engine.call("destroy", request{Machine: ref.Value}, nil) }()
+	vm := g.t.machine(ref.Value)
+	if vm == nil || vm.Config == nil {
+		return
+	}
+	body := request{Machine: ref.Value, Hardware: g.t.describe(vm, true)}
+	go func() { _ = g.t.engine.call("destroy", body, nil) }()
 }
 
 func say(format string, values ...any) string { return fmt.Sprintf(format, values...) }

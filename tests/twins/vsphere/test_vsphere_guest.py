@@ -1,0 +1,92 @@
+"""A whole Debian behind the twin: uploaded, cloned, booted, reached, and described by its own tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import asyncssh
+import pytest
+from pyVmomi import vim
+
+from harness.core import Deadline, LabError, Pending, wait_for
+from harness.image.keys import generate
+from harness.image.model import Format
+from harness.image.seed import SeedNic, SeedSpec, write_seed
+from harness.image.store import Store
+from tests.twins.vsphere.client import Client, cd, nic, serial
+from tests.twins.vsphere.running import TwinProcess
+
+_BOOT = 400
+
+
+@pytest.fixture(scope="module")
+def debian() -> Path:
+    """The image's streamOptimized VMDK."""
+    store = Store()
+    try:
+        entry = store.find("debian12")
+    except LabError as error:
+        pytest.skip(error.message)
+    return store.convert(entry.image, Format.VMDK, Deadline.after(300)).files[Format.VMDK]
+
+
+def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
+    client: Client, twin: TwinProcess, debian: Path, tmp_path: Path
+) -> None:
+    host_key, login = generate(), generate("somebody")
+    spec = SeedSpec(
+        instance_id="i-twin",
+        hostname="behind-the-twin",
+        nics=(SeedNic("00:50:56:00:10:00", "10.78.3.4/16"),),
+        host_key=host_key,
+        authorized_keys=(login.public,),
+    )
+    seed = write_seed(spec, tmp_path / "seed.iso")
+    client.web.put(client.file("seed.iso"), data=seed.read_bytes()).raise_for_status()
+    base = client.imported("debian", debian, 6 * 1024)
+    snapshot = client.done(base.CreateSnapshot_Task("base", "", False, False))
+    devices = [nic("VM Network"), cd(f"[{client.store}] seed.iso"), serial(f"[{client.store}] guest/serial.log")]
+    changes = [vim.vm.device.VirtualDeviceSpec(operation="add", device=device) for device in devices]
+    machine = client.clone(base, snapshot, "guest", *changes, numCPUs=2, memoryMB=1024, cpuHotAddEnabled=True)
+    client.done(machine.PowerOnVM_Task())
+
+    def tools() -> bool | Pending:
+        status = machine.guest.toolsRunningStatus
+        return True if status == "guestToolsRunning" and machine.guest.ipAddress else Pending(status)
+
+    wait_for("the tools", tools, Deadline.after(_BOOT), every=1)
+    assert machine.guest.hostName == "behind-the-twin"
+    assert machine.guest.ipAddress == "10.78.3.4"
+    assert [(each.macAddress, each.connected) for each in machine.guest.net] == [("00:50:56:00:10:00", True)]
+    assert machine.guestHeartbeatStatus == "green"
+    log = client.web.get(client.file("guest/serial.log"), headers={"Range": "bytes=0-99"})
+    assert log.status_code == 206
+    assert len(log.content) == 100
+    assert product_by_ssh("127.78.3.4", host_key.public, login.private) == "VMware7,1"
+    client.reconfigure(machine, numCPUs=4)
+    picture = client.done(machine.CreateScreenshot_Task())
+    path = picture.removeprefix(f"[{client.store}] ")
+    assert client.web.get(client.file(path)).content.startswith(b"\x89PNG")
+    machine.ShutdownGuest()
+
+    def off() -> bool | Pending:
+        return True if machine.runtime.powerState == "poweredOff" else Pending(machine.runtime.powerState)
+
+    wait_for("the guest to power itself off", off, Deadline.after(_BOOT), every=1)
+    assert machine.guest.toolsRunningStatus == "guestToolsNotRunning"
+
+
+def product_by_ssh(address: str, host_key: str, private: str) -> str:
+    """What the firmware tells the guest."""
+    import asyncio
+
+    async def ask() -> str:
+        known = asyncssh.import_known_hosts(f"[{address}]:2222 {host_key}\n")
+        key = asyncssh.import_private_key(private)
+        async with asyncssh.connect(
+            address, 2222, username="root", known_hosts=known, client_keys=[key], config=None
+        ) as connection:
+            done = await connection.run("cat /sys/class/dmi/id/product_name", check=True)
+            return str(done.stdout).strip()
+
+    return asyncio.run(ask())
