@@ -74,6 +74,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             )
 
 
+@pytest.hookimpl(tryfirst=True)  # xdist's worker tells its controller in this hook, which then reads our file of groups
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Once it is known that a lab is involved: begin the run, have the image, start writing results."""
     config = session.config
