@@ -152,7 +152,7 @@ SIDES = {
     },
     "vsphere": {
         "real": HostFacts("VMware ESXi", "8.0.3", "24022510", "vmware", *_SIZE),
-        "twin": HostFacts("VMware ESXi", "8.0.3", "24022510", "vmware", *_SIZE, twin=True),
+        "twin, emulated": HostFacts("VMware ESXi", "8.0.3", "24022510", "tcg", *_SIZE, twin=True),
     },
 }
 """Of each backend, a host of the best kind and one that can show less."""

@@ -168,7 +168,7 @@ SHIPPED = {
     "kvm": ("kvm", facts()),
     "kvm, emulated": ("kvm", facts("tcg")),
     "vsphere": ("vsphere", ESXI),
-    "vsphere, twin": ("vsphere", replace(ESXI, twin=True)),
+    "vsphere, twin": ("vsphere", replace(ESXI, twin=True, accelerated="tcg")),
 }
 
 
