@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import functools
 import os
 import socket
@@ -19,6 +18,7 @@ from harness.backends.kvm.connection import Connection, send
 from harness.backends.kvm.xml import attribute
 from harness.backends.protocol import Console, WrongState
 from harness.core import Deadline, LabError
+from harness.qemu import logs
 
 MOST_LOG = 64 << 20
 """A guest may print rubbish for hours; above this the middle of its console is given back to the file system."""
@@ -153,14 +153,7 @@ def _drain(line: socket.socket) -> None:
 
 def trim(log: Path) -> None:
     """Give the middle of an overlong log back to the file system; offsets stay what they are."""
-    try:
-        blocks = log.stat().st_blocks * 512
-    except FileNotFoundError:
-        return
-    if blocks > MOST_LOG:
-        with log.open("r+b") as file:
-            size = os.fstat(file.fileno()).st_size
-            _punch(file.fileno(), KEPT_HEAD, size - KEPT_HEAD - KEPT_TAIL)
+    logs.trim(log, most=MOST_LOG, head=KEPT_HEAD, tail=KEPT_TAIL)
 
 
 @functools.cache
@@ -172,12 +165,6 @@ def keep_trimmed(machines: Path) -> None:
             trim(log)
 
     libvirt.virEventAddTimeout(_EVERY_MS, look, None)
-
-
-def _punch(handle: int, offset: int, length: int) -> None:
-    """``fallocate(2)`` with FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, which Python's os module lacks."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.fallocate(handle, 0x03, ctypes.c_int64(offset), ctypes.c_int64(length))
 
 
 class Serial(MachineBase):

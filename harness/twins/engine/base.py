@@ -65,6 +65,8 @@ class MachineBase:
         self._place = Place(host.place(key))
         self._place.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._shape = self._shaped(hardware, None)
+        for disk in hardware.disks:
+            host.layers.know(disk)
 
     @property
     def key(self) -> str:

@@ -17,6 +17,7 @@ from harness.twins.engine.wire import connected
 
 _SENTINEL = b"\xff"
 _LARGEST = 1 << 20  # the guest is not trusted to stop
+_PATIENCE = 3.0  # seconds for an agent to greet; what it is asked then may take longer
 _AGAIN = 3.0  # seconds before a greeting that nobody answered is said again
 
 
@@ -94,6 +95,7 @@ class Agent:
         While the guest boots, nobody reads; what is said then waits and would be answered later. So a greeting alone
         is said, and seldom; a command follows only after its answer.
         """
+        deadline = deadline.sooner(_PATIENCE)
         if self._greeted is None or self._greeted[1].expired:
             mark = next(self._marks)
             self._send(_SENTINEL, deadline)

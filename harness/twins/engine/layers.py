@@ -62,9 +62,15 @@ class Layers:
         self._lock = threading.RLock()
         self._disks: dict[Path, _Content] = {}
         self._below: dict[Path, Path | None] = {}
+        self._contents: dict[Layer, Path] = {}
         self._taken: dict[Path, Path] = {}  # images that somebody brought, and our copies of them
         self._made = 0
         folder.mkdir(parents=True, exist_ok=True)
+
+    def know(self, disk: Disk) -> None:
+        """There is such a disk: what it starts from is needed, written to or not."""
+        with self._lock:
+            self._known(disk)
 
     def top(self, disk: Disk) -> Path:
         """The file to give to QEMU, made if need be, and as large as the disk is meant to be."""
@@ -138,18 +144,13 @@ class Layers:
             drop_tag(layer.file, layer.tag)
 
     def content(self, layer: Layer) -> Path:
-        """A file that holds what ``layer`` held."""
+        """A file that holds what ``layer`` held; kept for as long as the layer is, or a clone that starts from it."""
         with self._lock:
-            if layer.file is None:
-                return self._overlay(None, layer.size)
-            if not layer.tag:
+            if layer.file is not None and not layer.tag:
                 return layer.file
-            copy = self._name()
-            # Unlocked, for QEMU may have it open: what a tag keeps does not change under it.
-            options = ["-U", "-l", f"snapshot.name={layer.tag}", "-f", "qcow2", "-O", "qcow2"]
-            _img(["convert", *options, layer.file, copy])
-            self._below[copy] = None
-            return copy
+            if layer not in self._contents:
+                self._contents[layer] = self._overlay(None, layer.size) if layer.file is None else self._taken(layer)
+            return self._contents[layer]
 
     def forget(self, path: Path) -> None:
         """There is no such disk any more."""
@@ -159,13 +160,16 @@ class Layers:
     def sweep(self) -> None:
         """Delete the layers that no disk, snapshot or clone stands on."""
         with self._lock:
-            wanted = [layer.file for layer in self._kept()]
+            kept = set(self._kept())
+            wanted = [layer.file for layer in kept]
+            wanted += [file for layer, file in self._contents.items() if layer in kept]
             wanted += [file for content in self._disks.values() for file in (content.top, content.base)]
             alive: set[Path] = set()
             for file in wanted:
                 while file is not None and file not in alive:
                     alive.add(file)
                     file = self._below.get(file)  # noqa: PLW2901 - down the chain
+            self._contents = {layer: file for layer, file in self._contents.items() if file in alive}
             for file in set(self._below) - alive:
                 file.unlink(missing_ok=True)
                 del self._below[file]
@@ -205,6 +209,15 @@ class Layers:
             _img(["create", "-q", "-f", "qcow2", "-F", known, "-b", base.resolve(), file, str(int(size))])
         self._below[file] = base
         return file
+
+    def _taken(self, layer: Layer) -> Path:
+        """What a tag keeps within a file, as a file."""
+        copy = self._name()
+        # Unlocked, for QEMU may have it open: what a tag keeps does not change under it.
+        options = ["-U", "-l", f"snapshot.name={layer.tag}", "-f", "qcow2", "-O", "qcow2"]
+        _img(["convert", *options, str(layer.file), copy])
+        self._below[copy] = None
+        return copy
 
     def _copy(self, file: Path) -> Path:
         copy = self._name()

@@ -13,8 +13,7 @@ from harness.twins.engine.reconfigure import Reconfigure
 from harness.twins.engine.running import Running
 from harness.twins.engine.snapshots import Snapshots
 
-_TOOLS_SECONDS = 5.0
-_VERSION_SECONDS = 30.0
+_TOOLS_SECONDS = 20.0  # an agent that does not greet is given up much sooner
 
 
 class Machine(Snapshots, Reconfigure):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from harness.qemu.monitor import Event
 from harness.twins.engine import commandline, devices
 from harness.twins.engine.api import (
     Disk,
+    EngineError,
     GuestSilent,
     Hardware,
     MachineState,
@@ -39,6 +40,7 @@ class Reconfigure(MachineBase):
             if self._state is MachineState.OFF:
                 self._shape = replace(shape, modules=())
                 for disk in hardware.disks:
+                    self._host.layers.know(disk)
                     if self._host.layers.current(disk.path):
                         self._host.layers.top(disk)  # grows it
                 return
@@ -152,14 +154,14 @@ class Reconfigure(MachineBase):
         word, _ = devices.bus_of(personality, disk)
         file = self._host.layers.top(disk)
         running.command("blockdev-add", devices.block(file) | {"node-name": devices.node_id(file)})
-        running.nodes[disk.path] = devices.node_id(file)
         # Nothing runs between the two: the guest finds the disk when it looks what is on the new controller.
-        with self._still(running):
+        with self._undone_by(running, "blockdev-del", {"node-name": devices.node_id(file)}), self._still(running):
             if slot is not None:
                 running.command("device_add", devices.home(personality, disk, slot))
             elif (word, disk.controller) not in commandline.controllers(personality, self._shape):
                 running.command("device_add", devices.controller(personality, word, disk.controller))
             running.command("device_add", devices.disk(personality, disk, file, slot))
+        running.nodes[disk.path] = devices.node_id(file)
         self._progress(running, disks=disks)
 
     def _remove_disk(self, running: Running, disk: Disk) -> None:
@@ -167,6 +169,16 @@ class Reconfigure(MachineBase):
         self._release(running, devices.disk_id(disk) if slot is None else devices.home_id(slot))
         running.ask("blockdev-del", node_name=running.nodes.pop(disk.path))
         self._progress(running, disks=tuple(each for each in self.hardware.disks if each.path != disk.path))
+
+    @contextmanager
+    def _undone_by(self, running: Running, command: str, arguments: devices.Tree) -> Iterator[None]:
+        """A back end without its device is nobody's."""
+        try:
+            yield
+        except EngineError:
+            with suppress(EngineError):
+                running.command(command, arguments)
+            raise
 
     @contextmanager
     def _still(self, running: Running) -> Iterator[None]:
@@ -193,7 +205,8 @@ class Reconfigure(MachineBase):
         address = self._host.switch().address if switched else None
         inside = seeded(hardware.cdrom).get(nic.mac)
         running.command("netdev_add", devices.netdev(hardware.uuid, nic.mac, network, inside, address))
-        running.command("device_add", devices.nic(personality, nic, slots[nic.mac]))
+        with self._undone_by(running, "netdev_del", {"id": devices.netdev_id(nic.mac)}):
+            running.command("device_add", devices.nic(personality, nic, slots[nic.mac]))
         self._set_links(running, (nic,))
         self._progress(running, nics=hardware.nics)
 

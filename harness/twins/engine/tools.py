@@ -21,7 +21,6 @@ from harness.twins.engine.personality import Personality
 
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
-_PATIENCE = 20.0  # seconds a program may take in an emulated guest
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +127,7 @@ class Tools:
             status: dict[str, Any] = self._agent.ask("guest-exec-status", deadline, pid=started["pid"])
             return status if status.get("exited") else Pending("it runs")
 
-        status = wait_for(program, ended, deadline.sooner(_PATIENCE), fault=GuestSilent)
+        status = wait_for(program, ended, deadline, fault=GuestSilent)
         return base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
 
 

@@ -153,6 +153,21 @@ def test_only_what_nobody_stands_on_is_deleted(layers, disk, kept):
     layers.forget(clone.path)
 
 
+def test_a_clone_that_was_never_switched_on_keeps_what_it_starts_from(layers, disk, kept):
+    write(layers.top(disk), 1)
+    keep(layers.top(disk), "moment")
+    moment = layers.mark(disk, "moment")
+    kept.append(moment)
+    taken = layers.content(moment)
+    assert layers.content(moment) == taken
+    clone = Disk(Path("/clone.vmdk"), SIZE, taken)
+    layers.know(clone)
+    kept.clear()
+    layers.forget(disk.path)
+    layers.sweep()
+    assert holds(layers.top(clone), 1)
+
+
 def test_a_disk_grows_and_keeps_its_content(layers, disk):
     write(layers.top(disk), 1)
     larger = Disk(disk.path, 2 * SIZE)
