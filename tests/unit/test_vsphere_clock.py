@@ -30,7 +30,7 @@ class World:
     def rest(self, seconds: float) -> None:
         self.now += seconds
 
-    def ask(self) -> datetime:
+    def ask(self, deadline: Deadline) -> datetime:
         """The way there takes any part of the round trip."""
         self.questions += 1
         there = self.trip * self.random.random()
@@ -38,8 +38,11 @@ class World:
         self.now += self.trip
         return datetime.fromtimestamp(at // self.resolution * self.resolution, UTC)
 
+    def __post_init__(self) -> None:
+        self.ticked = clock.TickedClock(self.ask, clock=self.clock, rest=self.rest)
+
     def read(self, seconds: float = 60):
-        return clock.read(self.ask, Deadline.after(seconds, self.clock), clock=self.clock, rest=self.rest)
+        return self.ticked.read(Deadline.after(seconds, self.clock))
 
 
 @pytest.mark.parametrize("trip", [0.001, 0.01, 0.04])
@@ -78,3 +81,25 @@ def test_a_host_far_away_is_still_bounded():
     reading = world.read()
     assert abs(reading.at - (world.now + 0.25)) <= reading.uncertainty
     assert reading.uncertainty <= 2.0
+
+
+def test_a_second_reading_waits_for_one_tick_at_most():
+    """And holds, though the host's clock runs a little fast."""
+    world = World(0.77, 0.01)
+    world.read()
+    world.now += 10
+    world.ahead += 10 * 400e-6
+    began, questions = world.now, world.questions
+    reading = world.read()
+    assert world.now - began <= 1.1
+    assert world.questions - questions <= 25
+    assert abs(reading.at - (world.now + world.ahead)) <= reading.uncertainty <= 0.016
+
+
+@pytest.mark.parametrize("step", [5.0, -3600.0, 0.3, 0.7, -0.05, 0.03])
+def test_a_clock_that_was_set_between_two_readings_is_read_anew(step):
+    world = World(0.77, 0.01)
+    world.read()
+    world.ahead += step
+    reading = world.read()
+    assert abs(reading.at - (world.now + world.ahead)) <= reading.uncertainty <= 0.016

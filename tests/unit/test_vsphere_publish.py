@@ -484,6 +484,19 @@ def test_too_little_room_is_told(host, monkeypatch):
     assert remarks(host)["space"].fine is False
 
 
+def test_an_esxi_without_a_vcenter_is_opened_as_well(tmp_path):
+    """It knows no folders of machines, so ours lie beside the others'."""
+    with (
+        vsphere_host.vcsim("-esx") as upstream,
+        vsphere_host.front(upstream, certificate(tmp_path / "tls", "127.0.0.1")) as front,
+    ):
+        alone = opened((front, tmp_path), datacenter=None, esxi=None, datastore=None)
+        assert all(remark.fine for remark in remarks(alone).values())
+        assert list(alone.owned(within())) == []
+        assert front.calls["CreateFolder"] == 0
+        alone.close()
+
+
 def test_a_host_without_a_clock_of_its_own_says_so(host):
     """As vcsim is: the twin's front supplies one."""
     with pytest.raises(LabError, match="clock"):

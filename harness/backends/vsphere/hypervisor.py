@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from datetime import datetime
 
 from harness.backends.capabilities import Capability
 from harness.backends.check import Remark
@@ -61,6 +62,7 @@ class VsphereHypervisor:
         self._facts = facts.read(session, self._found, deadline)
         self._files = Files(session, self._found.place, self._found.datastore)
         self._clock_of: Ref | None = None
+        self._clock = clock.TickedClock(self._ask_time)
         self._host = HostAccess(
             name=context.host,
             session=session,
@@ -140,16 +142,17 @@ class VsphereHypervisor:
 
     def clock(self, deadline: Deadline) -> ClockReading:
         """The ESXi's own, read around the edge of its tick."""
+        return self._clock.read(deadline)
+
+    def _ask_time(self, deadline: Deadline) -> datetime:
         if self._clock_of is None:
-            path = "configManager.dateTimeSystem"
-            values = collector.read_one(
-                self._session, self._found.place.host, path, deadline=deadline, operation="clock"
-            )
+            path, esxi = "configManager.dateTimeSystem", self._found.place.host
+            values = collector.read_one(self._session, esxi, path, deadline=deadline, operation="clock")
             if path not in values:
                 raise LabError("the ESXi shows no clock", host=self.name, operation="clock")
             self._clock_of = values[path]
-        of = self._clock_of
-        return clock.read(lambda: self._session.call("clock", of, "QueryDateTime", deadline), deadline)
+        told: datetime = self._session.call("clock", self._clock_of, "QueryDateTime", deadline)
+        return told
 
     def examine(self, networks: Iterable[NetworkSpec], deadline: Deadline) -> tuple[Remark, ...]:
         """Rights, space and networks, before a run needs them."""
