@@ -31,6 +31,7 @@ class _Engine:
     def __init__(self, settings: EngineSettings, personality: Personality, watcher: Watcher | None) -> None:
         self._lock = threading.Lock()
         self._machines: dict[str, Machine] = {}
+        self._coming: set[str] = set()
         self._host = Host(settings, personality, watcher, self._kept)
 
     @property
@@ -46,10 +47,18 @@ class _Engine:
     def add(self, key: str, hardware: Hardware) -> EngineMachine:
         """A machine that is off. :class:`EngineError` when the key is taken."""
         with self._lock:
-            if key in self._machines:
+            if key in self._machines or key in self._coming:
                 raise EngineError(f"there is a machine {key!r} already", operation="add")
-            machine = self._machines[key] = Machine(key, hardware, self._host, self._gone)
+            self._coming.add(key)
+        try:
+            # Not under the lock: taking over the image that its disk starts from may take a while.
+            machine = Machine(key, hardware, self._host, self._gone)
+            with self._lock:
+                self._machines[key] = machine
             return machine
+        finally:
+            with self._lock:
+                self._coming.discard(key)
 
     def machine(self, key: str) -> EngineMachine:
         """The one of this key. :class:`EngineError` when there is none."""

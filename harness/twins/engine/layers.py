@@ -149,7 +149,9 @@ class Layers:
             if layer.file is not None and not layer.tag:
                 return layer.file
             if layer not in self._contents:
-                self._contents[layer] = self._overlay(None, layer.size) if layer.file is None else self._taken(layer)
+                self._contents[layer] = (
+                    self._overlay(None, layer.size) if layer.file is None else self._extracted(layer)
+                )
             return self._contents[layer]
 
     def forget(self, path: Path) -> None:
@@ -210,7 +212,7 @@ class Layers:
         self._below[file] = base
         return file
 
-    def _taken(self, layer: Layer) -> Path:
+    def _extracted(self, layer: Layer) -> Path:
         """What a tag keeps within a file, as a file."""
         copy = self._name()
         # Unlocked, for QEMU may have it open: what a tag keeps does not change under it.
