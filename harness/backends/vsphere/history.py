@@ -52,15 +52,17 @@ def of_machine(session: Session, machine: Ref, deadline: Deadline) -> tuple[Host
 
 
 def of_log(data: bytes) -> tuple[HostEvent, ...]:
-    """The last lines of a machine's ``vmware.log``; a line without a time of its own takes that of the one before."""
+    """The last lines of a machine's ``vmware.log``; a line without a time of its own takes that of the one before, and
+    is left out where there is none.
+    """
     events: list[HostEvent] = []
-    at = datetime.fromtimestamp(0, UTC)
+    at: datetime | None = None
     for line in data.decode("utf-8", "replace").splitlines()[-_LOG_LINES:]:
         found = _LOG_LINE.match(line)
         if found:
             at = datetime.fromisoformat(found[1]).astimezone(UTC)
         said = (found[2] if found else line).strip()
-        if said:
+        if said and at:
             events.append(HostEvent(at, "vmware-log", said))
     return tuple(events)
 
