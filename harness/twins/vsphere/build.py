@@ -7,6 +7,7 @@ import os
 import platform
 import re
 import shutil
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Iterator
@@ -114,3 +115,21 @@ def _digest(sources: Path, version: str) -> str:
             digest.update(f"\n{source.name} {source.stat().st_size}\n".encode())
             digest.update(source.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def main() -> int:
+    """``python -m harness.twins.vsphere.build``, as ``make twins`` runs it: build now, and say where it is.
+
+    Returns:
+        The exit status: 1 where it cannot be built.
+    """
+    try:
+        sys.stdout.write(f"{binary()}\n")
+    except LabError as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
