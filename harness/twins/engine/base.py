@@ -142,6 +142,7 @@ class MachineBase:
         serial = hardware.serial or self._place.folder / "serial.log"
         serial.parent.mkdir(parents=True, exist_ok=True)
         self._host.keep_trimmed(serial)
+        self._host.keep_trimmed(self._place.log)  # a guest can make QEMU complain
         if anew:
             serial.write_bytes(b"")
         inside = seeded(hardware.cdrom)
