@@ -58,6 +58,10 @@ class LeaseLost(LabError):
     """The run no longer holds what it would act on (expired, reaped, taken over)."""
 
 
+class Moved(LabError):
+    """The host took the machine elsewhere or reset it by itself in the middle: what was seen means nothing."""
+
+
 class Creation(Protocol):
     """One journalled intent. Leave the ``with`` block after :meth:`made`, or the thing is presumed half-made."""
 

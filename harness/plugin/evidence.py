@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from harness.backends.protocol import HostEvents, Screenshot
+from harness.backends.model import MOVED, HostEvent
+from harness.backends.protocol import HostEvents, Moved, Screenshot
 from harness.core import Deadline, InteropError
 from harness.guest import Guest, Result
 
@@ -44,11 +45,36 @@ class Loan:
     guest: Guest
     console_from: int
     began: float
+    moves: int = 0
 
     @classmethod
     def of(cls, guest: Guest, clock: Callable[[], float] = time.monotonic) -> Loan:
         """Remember where the guest's console stands now."""
-        return cls(guest, console_end(guest), clock())
+        return cls(guest, console_end(guest), clock(), len(moves_of(guest)))
+
+    def stayed(self) -> None:
+        """Make sure that the host left the guest's machine alone since.
+
+        Raises:
+            Moved: it took it elsewhere, or reset it by itself.
+        """
+        since = moves_of(self.guest)[self.moves :]
+        if since:
+            raise Moved(
+                f"unknown: moved: {since[0].message}",
+                host=self.guest.hypervisor.name,
+                hint="keep the cluster from touching the lab's machines: docs/vsphere-host.md",
+            )
+
+
+def moves_of(guest: Guest) -> list[HostEvent]:
+    """What the host says it did to the machine's place, oldest first; empty where it does not say such things."""
+    if not isinstance(guest.machine, HostEvents):
+        return []
+    try:
+        return [event for event in guest.machine.events(Deadline.after(_PATIENCE)) if event.kind == MOVED]
+    except UNAVAILABLE:
+        return []
 
 
 def console_end(guest: Guest) -> int:

@@ -20,6 +20,7 @@ from typing import Any
 from allure_commons import hookimpl
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
 
+from harness.backends.protocol import Moved
 from harness.core import GuestError, LabError
 
 POOL = "pool"
@@ -56,6 +57,8 @@ class Fault(StrEnum):
     """A check's assertion: the hypervisor or its integration services did not keep their promise."""
     GUEST = "guest"
     """The guest panicked, hung or never booted."""
+    MOVED = "moved"
+    """The host moved the machine, or reset it by itself: nothing is known of the product."""
     LAB = "lab"
     """Host, network, credentials, disk space, bad input."""
     HARNESS = "harness"
@@ -66,6 +69,8 @@ def fault_of(error: BaseException) -> Fault:
     """Whose fault an exception is; a group is its first member's."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
+    if isinstance(error, Moved):
+        return Fault.MOVED
     if isinstance(error, LabError):
         return Fault.LAB
     if isinstance(error, GuestError):
@@ -229,6 +234,8 @@ def stamp(result: TestResult, identity: Identity, fault: Fault | None, plumbing:
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
         result.labels.append(Label(name="fault", value=fault.value))
+        if fault is Fault.MOVED:
+            result.status = Status.UNKNOWN
         if result.statusDetails is not None and result.statusDetails.message:
             result.statusDetails.message = _MODULE.sub("", result.statusDetails.message)
         if result.statusDetails is None:
