@@ -119,7 +119,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A test that measures holds its capacity domain alone; where the host moved a machine meanwhile, nothing is known."""
+    """A test that measures holds its domain alone; of one whose machine the host moved meanwhile nothing is known."""
     state = item.config.stash[KEY]
     place = state.places.get(item)
     if place is None or state.session is None:
