@@ -51,6 +51,7 @@ class Client:
         """Log out."""
         self.web.close()
         Disconnect(self.session)
+        self.session._stub.DropConnections()  # pyVmomi leaves them to the garbage collector
 
     def all(self, kind: Any) -> list[Any]:
         """Everything of a kind in the inventory."""

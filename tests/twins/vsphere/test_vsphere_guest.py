@@ -62,7 +62,15 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
     log = client.web.get(client.file("guest/serial.log"), headers={"Range": "bytes=0-99"})
     assert log.status_code == 206
     assert len(log.content) == 100
-    assert product_by_ssh("127.78.3.4", host_key.public, login.private) == "VMware7,1"
+
+    def product() -> str | Pending:
+        try:
+            return product_by_ssh("127.78.3.4", host_key.public, login.private)
+        except (OSError, asyncssh.Error) as error:
+            return Pending(repr(error))
+
+    # The agent is up before sshd is.
+    assert wait_for("ssh", product, Deadline.after(_BOOT), every=1) == "VMware7,1"
     client.reconfigure(machine, numCPUs=4)
     picture = client.done(machine.CreateScreenshot_Task())
     path = picture.removeprefix(f"[{client.store}] ")

@@ -51,7 +51,7 @@ func (t *twin) listenControl() error {
 	})
 	handle(mux, "/plan", func(rules planned) error {
 		t.plan.set(rules)
-		t.refreshSpace()
+		t.refreshSpace(t.context())
 		return nil
 	})
 	handle(mux, "/event", t.stage)
@@ -97,12 +97,7 @@ func (t *twin) stage(body news) error {
 	before := t.about(vm)
 	for _, entity := range t.registry().All("HostSystem") {
 		if entity.Entity().Name == body.Host {
-			host := entity.Reference()
-			ctx.WithLock(vm, func() {
-				ctx.Update(vm, []types.PropertyChange{
-					{Name: "runtime.host", Val: host}, {Name: "summary.runtime.host", Val: host},
-				})
-			})
+			t.move(ctx, vm, entity.(*simulator.HostSystem))
 		}
 	}
 	moved := types.VmMigratedEvent{VmEvent: t.about(vm)}
@@ -120,6 +115,19 @@ func (t *twin) stage(body news) error {
 		return &refusal{Message: "no such event: " + body.Kind}
 	}
 	return nil
+}
+
+// move puts a machine on another host of the cluster.
+func (t *twin) move(ctx *simulator.Context, vm *simulator.VirtualMachine, to *simulator.HostSystem) {
+	if from, ok := t.registry().Get(*vm.Runtime.Host).(*simulator.HostSystem); ok {
+		ctx.WithLock(from, func() { simulator.RemoveReference(&from.Vm, vm.Self) })
+	}
+	ctx.Map.AppendReference(ctx, to, &to.Vm, vm.Self)
+	ctx.WithLock(vm, func() {
+		ctx.Update(vm, []types.PropertyChange{
+			{Name: "runtime.host", Val: to.Self}, {Name: "summary.runtime.host", Val: to.Self},
+		})
+	})
 }
 
 // made is a fault of a type, empty: what a test planned.

@@ -94,8 +94,8 @@ type store struct {
 }
 
 // RefreshDatastore reads the space anew; the simulator would promise a terabyte.
-func (s *store) RefreshDatastore(*simulator.Context, *types.RefreshDatastore) soap.HasFault {
-	s.t.refreshSpace()
+func (s *store) RefreshDatastore(ctx *simulator.Context, _ *types.RefreshDatastore) soap.HasFault {
+	s.t.refreshSpace(ctx)
 	return &methods.RefreshDatastoreBody{Res: &types.RefreshDatastoreResponse{}}
 }
 

@@ -60,7 +60,7 @@ func newTwin(s settings) (*twin, error) {
 			return nil, fmt.Errorf("host %s: %w", name, err)
 		}
 	}
-	t.refreshSpace()
+	t.refreshSpace(t.context())
 	return t, nil
 }
 
@@ -151,7 +151,7 @@ func (t *twin) portGroup(name string) mo.Reference {
 }
 
 // refreshSpace shows the real room below the twin's folder, or the little that a test planned.
-func (t *twin) refreshSpace() {
+func (t *twin) refreshSpace(ctx *simulator.Context) {
 	var stat syscall.Statfs_t
 	if err := syscall.Statfs(t.datastoreDir, &stat); err != nil {
 		return
@@ -160,7 +160,6 @@ func (t *twin) refreshSpace() {
 	if planned := t.plan.freeSpace(); planned >= 0 {
 		free = planned
 	}
-	ctx := t.context()
 	for _, entity := range t.registry().All("Datastore") {
 		store := entity.(*simulator.Datastore)
 		ctx.WithLock(store, func() {

@@ -1,0 +1,88 @@
+"""A client of another house: govc, built from the release that the simulator is of."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.core import Deadline, LabError
+from harness.twins.vsphere import build
+from tests.twins.vsphere.client import Client
+from tests.twins.vsphere.running import TwinProcess
+
+Govc = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def program() -> Path:
+    """govc, or the reason why there is none."""
+    deadline = Deadline.after(600)
+    try:
+        go, version = build.compiler(deadline)
+        return build.build(Path(__file__).with_name("govc"), "govc", go, version, deadline)
+    except LabError as error:
+        pytest.skip(error.message)
+
+
+@pytest.fixture
+def govc(program: Path, twin: TwinProcess, tmp_path: Path) -> Govc:
+    """Run govc against the twin, and return what it says."""
+    environment = {
+        "PATH": os.defpath,
+        "HOME": str(tmp_path),
+        "GOVC_URL": f"https://{twin.record['endpoint']}/sdk",
+        "GOVC_USERNAME": twin.record["user"],
+        "GOVC_PASSWORD": twin.record["password"],
+        "GOVC_TLS_CA_CERTS": twin.record["ca"],
+        "GOVC_PERSIST_SESSION": "false",
+        "GOVC_RESOURCE_POOL": f"/{twin.record['datacenter']}/host/{twin.record['cluster']}/Resources",
+    }
+
+    def run(*words: str) -> str:
+        done = subprocess.run([program, *words], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return run
+
+
+def test_govc_sees_the_twin_and_runs_a_machine(govc: Govc, client: Client, twin: TwinProcess) -> None:
+    about = json.loads(govc("about", "-json"))["about"]
+    assert "twin" in about["fullName"]
+    govc("vm.create", "-on=false", "-disk=16MB", "-disk.controller=pvscsi", "-net=VM Network", "-net.adapter=vmxnet3",
+         "-m=128", "by-govc")  # fmt: skip
+    govc("vm.power", "-on", "by-govc")
+    machine = client.named("by-govc")
+    assert machine is not None
+    assert machine.runtime.powerState == "poweredOn"
+    assert any(name.startswith("qemu") for name in twin.descendants().values())
+    govc("snapshot.create", "-vm=by-govc", "-m=true", "warm")
+    govc("vm.power", "-off", "by-govc")
+    govc("snapshot.revert", "-vm=by-govc", "warm")
+    assert machine.runtime.powerState == "poweredOn"
+    assert "warm" in govc("snapshot.tree", "-vm=by-govc")
+    govc("vm.destroy", "by-govc")
+    assert client.named("by-govc") is None
+
+
+def test_govc_puts_files_on_the_datastore_and_reads_the_hosts_time(
+    govc: Govc, client: Client, tmp_path: Path, twin: TwinProcess
+) -> None:
+    (tmp_path / "seed").write_bytes(b"a file")
+    govc("datastore.upload", str(tmp_path / "seed"), "by-govc/seed")
+    govc("datastore.download", "by-govc/seed", str(tmp_path / "back"))
+    assert (tmp_path / "back").read_bytes() == b"a file"
+    assert "by-govc" in govc("datastore.ls")
+    govc("datastore.rm", "by-govc")
+    assert "by-govc" not in govc("datastore.ls")
+    assert "Current date and time" in govc("host.date.info", f"-host={twin.record['esxi'][0]}")
+
+
+def test_govc_imports_an_image(govc: Govc, client: Client, image: Path, twin: TwinProcess) -> None:
+    govc("import.vmdk", "-force", str(image), "imported-by-govc")
+    assert "imported-by-govc" in govc("datastore.ls")
