@@ -126,8 +126,8 @@ def test_powershell_gets_its_input_line_by_line(tmp_path):
         command = client.run_command(
             shell,
             "powershell.exe",
-            ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-InputFormat", "Text", "-OutputFormat"]
-            + ["Text", "-EncodedCommand", encoded(script)],
+            ["-NoProfile", "-NonInteractive", "-ExecutionPolicy", "Bypass", "-InputFormat", "Text", "-OutputFormat", "Text", "-EncodedCommand"]
+            + [encoded(script)],
             console_mode_stdin=False,
             skip_cmd_shell=True,
         )

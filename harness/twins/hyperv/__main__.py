@@ -8,21 +8,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import sys
 import threading
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from harness.core import InteropError, UsageError
-from harness.twins.hyperv.host import Host, HostSettings
-from harness.twins.hyperv.plan import Planned
-from harness.twins.hyperv.programs import Program, powershell
-from harness.twins.hyperv.quotas import Quotas
-
-_KEYS = {"folder", "name", "accounts", "quotas", "schemes", "unencrypted", "plan", "networks", "accel", "probe"}
+from harness.core import InteropError
+from harness.twins.hyperv.config import TwinConfig
+from harness.twins.hyperv.twin import Twin
 
 
 def main() -> int:
@@ -36,9 +29,8 @@ def main() -> int:
         signal.signal(number, lambda *_: over.set())
     try:
         line = options.config.read_bytes() if options.config else sys.stdin.buffer.readline()
-        config = json.loads(line)
-        with Host(settings(config)) as host:
-            sys.stdout.write(json.dumps(said(host)) + "\n")
+        with Twin(TwinConfig.read(line)) as twin:
+            sys.stdout.write(json.dumps(twin.said()) + "\n")
             sys.stdout.flush()
             if not options.stay:
                 threading.Thread(target=_until_eof, args=(over,), daemon=True).start()
@@ -47,48 +39,6 @@ def main() -> int:
         print(f"hyperv twin: {error}", file=sys.stderr)  # noqa: T201  what a process says when it cannot
         return 1
     return 0
-
-
-def settings(config: Mapping[str, Any]) -> HostSettings:
-    """What a configuration asks for.
-
-    Raises:
-        UsageError: a key that is not known, or none that says where.
-    """
-    if unknown := config.keys() - _KEYS:
-        raise UsageError(f"a twin has no {', '.join(sorted(unknown))}", hint=f"it knows {', '.join(sorted(_KEYS))}")
-    if "folder" not in config:
-        raise UsageError("a twin needs a folder")
-    programs: dict[str, Program] = {}
-    if (engine := powershell()) is not None:
-        programs["powershell"] = engine
-    return HostSettings(
-        folder=Path(config["folder"]),
-        name=str(config.get("name", "TWIN")),
-        accounts=dict(config.get("accounts", {})),
-        programs=programs,
-        quotas=Quotas(**config.get("quotas", {})),
-        schemes=tuple(config.get("schemes", ("negotiate", "basic"))),
-        unencrypted=bool(config.get("unencrypted", False)),
-        plan=tuple(Planned.parse(entry) for entry in config.get("plan", ())),
-    )
-
-
-def said(host: Host) -> dict[str, Any]:
-    """The line that tells how to reach a host."""
-    user, password = next(iter(host.accounts.items()))
-    return {
-        "kind": "hyperv",
-        "endpoint": host.https,
-        "http": host.http,
-        "ca": str(host.identity.authority),
-        "fingerprint": host.identity.digest.hex(),
-        "user": user,
-        "password": password,
-        "engine": "pwsh" if "powershell" in host.settings.programs else "emulated",
-        "folder": str(host.settings.folder),
-        "pid": os.getpid(),
-    }
 
 
 def _until_eof(over: threading.Event) -> None:

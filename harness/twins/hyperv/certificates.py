@@ -33,19 +33,22 @@ class Identity:
     digest: bytes
 
 
-def make(folder: Path, host: str, *, now: dt.datetime | None = None) -> Identity:
+def make(folder: Path, host: str, kind: str = "valid") -> Identity:
     """Make a CA and a certificate for ``host``, 127.0.0.1 and localhost.
 
     Args:
         folder: where the files go; the keys are readable for their owner alone.
         host: the host's name.
-        now: what the certificates think today is; a certificate of long ago has expired.
+        kind: ``valid``; for tests of clients ``expired``, or ``other-host``: issued to somebody else.
     """
-    today = now or dt.datetime.now(dt.UTC)
+    today = dt.datetime.now(dt.UTC) - (2 * _LIFE if kind == "expired" else dt.timedelta())
+    names: list[x509.GeneralName] = [x509.DNSName("hyperv.example")]
+    if kind != "other-host":
+        names = [x509.DNSName(host), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     ca_name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{host} twin CA")])
     ca = (
-        _builder(ca_name, ca_name, ca_key.public_key(), today)
+        _builder(ca_name, ca_name, ca_key.public_key(), dt.datetime.now(dt.UTC))
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_usage(sign=True), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(ca_key.public_key()), critical=False)
@@ -54,9 +57,7 @@ def make(folder: Path, host: str, *, now: dt.datetime | None = None) -> Identity
     leaf = (
         _builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), ca_name, key.public_key(), today)
         .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.DNSName(host), x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
+            x509.SubjectAlternativeName(names),
             critical=False,
         )
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)

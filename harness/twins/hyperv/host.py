@@ -35,6 +35,8 @@ class HostSettings:
         schemes: which authentication it offers.
         unencrypted: whether plain HTTP takes bodies in clear, and so Basic.
         plan: what goes wrong from the beginning.
+        certificate: ``valid``; for tests of clients ``expired`` or ``other-host``.
+        build: of Windows, as Identify says it.
     """
 
     folder: Path
@@ -45,6 +47,8 @@ class HostSettings:
     schemes: tuple[str, ...] = ("negotiate", "basic")
     unencrypted: bool = False
     plan: Sequence[Planned] = ()
+    certificate: str = "valid"
+    build: int = 20348
 
 
 class Host:
@@ -58,7 +62,7 @@ class Host:
         self.settings = settings
         self.accounts = dict(settings.accounts) or {"Administrator": secrets.token_urlsafe(18)}
         known = Accounts(self.accounts, settings.folder / "accounts", settings.name)
-        self.identity = certificates.make(settings.folder, settings.name)
+        self.identity = certificates.make(settings.folder, settings.name, settings.certificate)
         work = settings.folder / "work"
         work.mkdir(exist_ok=True)
         self.plan = FaultPlan(settings.plan)
@@ -70,6 +74,7 @@ class Host:
             quotas=settings.quotas,
             plan=self.plan,
             machine=settings.name,
+            product=f"OS: 10.0.{settings.build} SP: 0.0 Stack: 3.0",
         )
         self._service = service
         self._transports = {

@@ -1,0 +1,333 @@
+"""CIM: the few classes of the host and of ``root/virtualization/v2`` that cmdlets do not reach."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+import uuid
+import zlib
+from collections.abc import Mapping
+from typing import Any, Final
+from xml.sax.saxutils import escape
+
+from lxml import etree
+
+from harness.twins.engine import EngineError
+from harness.twins.hyperv.emulated import power
+from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
+from harness.twins.hyperv.emulated.machines import STATES, Vm
+from harness.twins.hyperv.emulated.objects import Thing
+from harness.twins.hyperv.emulated.refusals import Refusal
+
+_BUSY: Final = 32775  # "invalid state", of RequestStateChange and InitiateShutdown
+_NOT_READY: Final = 32768
+_PICTURE: Final = (1024, 768)
+_KVP: Final = "2A34B1C2-FD73-4043-8A5B-DD2159BC743F"
+_WHERE: Final = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE)
+
+
+_QUERY: Final = re.compile(r"\s*select\s+.+?\s+from\s+(\w+)(?:\s+where\s+(.*))?", re.IGNORECASE | re.DOTALL)
+
+
+@cmdlet("Get-CimInstance")
+def get_cim_instance(call: Call) -> Answer:
+    """Instances of a class."""
+    if call.many("InputObject"):
+        thing = call.many("InputObject")[0]
+        return [one for one in _instances(call, thing.kind.partition(":")[2]) if one.key == thing.key]
+    name, where = str(call.get("ClassName") or ""), str(call.get("Filter") or "")
+    if "Query" in call:
+        match = _QUERY.fullmatch(str(call.get("Query")))
+        if match is None:
+            raise Refusal("HRESULT 0x80041017", "The query is not valid.", "InvalidArgument", -2147217385)
+        name, where = match[1], match[2] or ""
+    wanted = {key.lower(): a or b or c for key, a, b, c in _WHERE.findall(where)}
+    return [
+        one
+        for one in _instances(call, name)
+        if all(str(one.get(key)).lower() == value.lower() for key, value in wanted.items())
+    ]
+
+
+@cmdlet("Get-CimAssociatedInstance")
+def get_cim_associated_instance(call: Call) -> Answer:
+    """What belongs to a machine."""
+    thing = call.many("InputObject")[0]
+    wanted = str(call.get("ResultClassName") or "")
+    vm = call.world.vm(thing.key)
+    return _of(vm, wanted)
+
+
+@cmdlet("New-CimInstance")
+def new_cim_instance(call: Call) -> Answer:
+    """An instance that is only here, as an argument of methods."""
+    if not call.on("ClientOnly"):
+        raise Refusal("HRESULT 0x80041024", "The provider cannot do that.", "NotImplemented", -2147217372)
+    return [_thing(str(call.get("ClassName")), "", dict(call.get("Property") or {}))]
+
+
+@cmdlet("Invoke-CimMethod")
+def invoke_cim_method(call: Call) -> Answer:
+    """A method of an instance."""
+    name = str(call.get("MethodName"))
+    thing = call.many("InputObject")[0] if call.many("InputObject") else _thing(str(call.get("ClassName")), "", {})
+    method = _METHODS.get((thing.kind.partition(":")[2].lower(), name.lower()))
+    if method is None:
+        raise Refusal("HRESULT 0x8004102f", f"There is no method {name}.", "InvalidType", -2147217361)
+    return [Thing("CimMethodResult", "", method(call, thing, dict(call.get("Arguments") or {})))]
+
+
+def _instances(call: Call, name: str) -> list[Thing]:
+    settings = call.world.settings
+    build = settings.build
+    fixed: dict[str, dict[str, Any]] = {
+        "win32_operatingsystem": {
+            "Caption": f"Microsoft Windows Server {settings.year} Standard",
+            "Version": f"10.0.{build}",
+            "BuildNumber": str(build),
+            "LastBootUpTime": _BORN,
+            "LocalDateTime": dt.datetime.now(dt.UTC),
+            "FreePhysicalMemory": settings.memory // 1024,
+            "TotalVisibleMemorySize": settings.memory // 1024,
+            "CSName": settings.name,
+            "ProductType": 3,
+        },
+        "win32_computersystem": {
+            "Name": settings.name,
+            "HypervisorPresent": True,
+            "NumberOfLogicalProcessors": settings.cpus,
+            "TotalPhysicalMemory": settings.memory,
+            "PartOfDomain": False,
+            "Manufacturer": "interop",
+            "Model": "twin",
+        },
+        "win32_processor": {"Name": "twin", "NumberOfCores": settings.cpus, "NumberOfLogicalProcessors": settings.cpus},
+        "msvm_virtualsystemmanagementservice": {"Name": "vmms", "ElementName": "Hyper-V Virtual Machine Management"},
+    }
+    lowered = name.lower()
+    if lowered in fixed:
+        return [_thing(name, "host", fixed[lowered])]
+    if lowered == "msvm_computersystem":
+        return [_thing(name, "host", {"Name": settings.name, "ElementName": settings.name, "EnabledState": 2})] + [
+            _system(vm) for vm in call.world.all()
+        ]
+    if lowered.startswith("msvm_"):
+        return [one for vm in call.world.all() for one in _of(vm, lowered)]
+    raise Refusal("HRESULT 0x80041010", f"Invalid class {name}", "MetadataError", -2147217392)
+
+
+_COMPONENTS: Final = {
+    "msvm_shutdowncomponent": ("Msvm_ShutdownComponent", "9F8233AC-BE49-4C79-8EE3-E7E1985B2077"),
+    "msvm_heartbeatcomponent": ("Msvm_HeartbeatComponent", "84EAAE65-2F2E-45F5-9BB5-0E857DC8EB47"),
+    "msvm_kvpexchangecomponent": ("Msvm_KvpExchangeComponent", _KVP),
+}
+
+
+def _of(vm: Vm, wanted: str) -> list[Thing]:
+    """What belongs to a machine: of one class, or, for an empty name, all."""
+    found: list[Thing] = []
+    lowered = wanted.lower()
+    if lowered in {"", "msvm_computersystem"}:
+        found.append(_system(vm))
+    if lowered in {"", "msvm_videohead"} and vm.on:
+        width, height = _PICTURE
+        size = {"CurrentHorizontalResolution": width, "CurrentVerticalResolution": height}
+        found.append(_thing("Msvm_VideoHead", vm.key, size))
+    for key, (name, suffix) in _COMPONENTS.items():
+        if lowered in {"", key} and vm.config.services[suffix]:
+            status = [2] if vm.heartbeat() == "OkApplicationsUnknown" else [12]
+            more = _kvp(vm) if suffix == _KVP else {}
+            shown = {"SystemName": _id(vm), "EnabledState": 2, "OperationalStatus": status, **more}
+            found.append(_thing(name, vm.key, shown))
+    return found
+
+
+def _system(vm: Vm) -> Thing:
+    return _thing(
+        "Msvm_ComputerSystem",
+        vm.key,
+        {
+            "Name": _id(vm),
+            "ElementName": vm.name,
+            "Caption": "Virtual Machine",
+            "EnabledState": {"Off": 3, "Saved": 6, "Paused": 9}.get(vm.state, 2 if vm.state == "Running" else 10),
+            "OnTimeInMilliseconds": int(vm.uptime() * 1000),
+            "ProcessID": vm.machine.pid if vm.machine is not None else None,
+        },
+    )
+
+
+def _kvp(vm: Vm) -> dict[str, Any]:
+    tools = vm.machine.tools() if vm.machine is not None and vm.state == "Running" else None
+    said: dict[str, str] = {}
+    if tools is not None and tools.running:
+        addresses = [one for found in tools.addresses.values() for one in found]
+        said = {
+            "FullyQualifiedDomainName": tools.hostname,
+            "OSName": tools.os_name,
+            "OSVersion": tools.kernel,
+            "IntegrationServicesVersion": "3.1",
+            "NetworkAddressIPv4": ";".join(one for one in addresses if ":" not in one),
+            "NetworkAddressIPv6": ";".join(one for one in addresses if ":" in one),
+        }
+    own = dict(tools.guestinfo) if tools is not None else {}
+    return {
+        "GuestIntrinsicExchangeItems": [_item(key, value, 2) for key, value in said.items()],
+        "GuestExchangeItems": [_item(key, value, 1) for key, value in own.items()],
+        "HostExchangeItems": [_item(key, value, 0) for key, value in vm.config.kvp.items()],
+    }
+
+
+def _item(name: str, data: str, source: int) -> str:
+    parts = "".join(
+        f'<PROPERTY NAME="{key}" TYPE="{kind}"><VALUE>{escape(str(value))}</VALUE></PROPERTY>'
+        for key, kind, value in (("Data", "string", data), ("Name", "string", name), ("Source", "uint16", source))
+    )
+    return f'<INSTANCE CLASSNAME="Msvm_KvpExchangeDataItem">{parts}</INSTANCE>'
+
+
+def _shutdown(call: Call, thing: Thing, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        power.ask_to_shut_down(call.world.vm(thing.key))
+    except Refusal:
+        return {"ReturnValue": _NOT_READY}
+    return {"ReturnValue": 0}
+
+
+def _change_state(call: Call, thing: Thing, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    vm = call.world.vm(thing.key)
+    wanted = int(arguments.get("RequestedState", 0))
+    verbs = {2: power.start, 3: power.turn_off, 6: power.save, 9: power.suspend, 11: power.reset}
+    if wanted not in verbs or STATES.get(vm.state) == wanted:
+        return {"ReturnValue": _BUSY}
+    with vm.lock:
+        try:
+            verbs[wanted](call.world, vm)
+        except Refusal:
+            return {"ReturnValue": _BUSY}
+    return {"ReturnValue": 0}
+
+
+def _thumbnail(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    vm = _target(call, arguments)
+    width, height = int(arguments.get("WidthPixels", 160)), int(arguments.get("HeightPixels", 120))
+    if vm.state not in {"Running", "Paused"}:
+        return {"ReturnValue": _BUSY, "ImageData": None}
+    if vm.machine is None:
+        return {"ReturnValue": 0, "ImageData": bytes(2 * width * height)}
+    try:
+        return {"ReturnValue": 0, "ImageData": rgb565(vm.machine.screenshot(), width, height)}
+    except EngineError:
+        return {"ReturnValue": _NOT_READY, "ImageData": None}
+
+
+def _kvp_write(call: Call, arguments: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
+    vm = _target(call, arguments)
+    items = arguments.get("DataItems") or []
+    pairs: dict[str, str] = {}
+    for item in items if isinstance(items, list) else [items]:
+        root = etree.fromstring(str(item).encode(), etree.XMLParser(resolve_entities=False, no_network=True))
+        values = {str(node.get("NAME")): node.findtext(".//VALUE") or "" for node in root.iter("PROPERTY")}
+        pairs[values.get("Name", "")] = values.get("Data", "")
+    if len(pairs) > 128 or not vm.config.services[_KVP] or any((name in vm.config.kvp) == new for name in pairs):
+        return {"ReturnValue": _NOT_READY}
+    vm.config.kvp.update(pairs)
+    return {"ReturnValue": 0}
+
+
+def _kvp_remove(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    vm = _target(call, arguments)
+    items = arguments.get("DataItems") or []
+    for item in items if isinstance(items, list) else [items]:
+        match = re.search(r'NAME="Name".*?<VALUE>([^<]*)</VALUE>', str(item), re.DOTALL)
+        if match is None or vm.config.kvp.pop(match[1], None) is None:
+            return {"ReturnValue": _NOT_READY}
+    return {"ReturnValue": 0}
+
+
+def _nmi(call: Call, thing: Thing, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+    vm = call.world.vm(thing.key)
+    if vm.state != "Running":
+        return {"ReturnValue": _BUSY}
+    if vm.machine is not None:
+        vm.machine.nmi()
+    return {"ReturnValue": 0}
+
+
+_METHODS: Final = {
+    ("msvm_shutdowncomponent", "initiateshutdown"): _shutdown,
+    ("msvm_computersystem", "requeststatechange"): _change_state,
+    ("msvm_computersystem", "injectnonmaskableinterrupt"): _nmi,
+    ("msvm_virtualsystemmanagementservice", "getvirtualsystemthumbnailimage"): _thumbnail,
+    ("msvm_virtualsystemmanagementservice", "addkvpitems"): lambda call, _, said: _kvp_write(call, said, new=True),
+    ("msvm_virtualsystemmanagementservice", "modifykvpitems"): lambda call, _, said: _kvp_write(call, said, new=False),
+    ("msvm_virtualsystemmanagementservice", "removekvpitems"): _kvp_remove,
+}
+
+
+def rgb565(png: bytes, width: int, height: int) -> bytes:
+    """A PNG (8 bits, RGB, not interlaced: QEMU's) as raw RGB565, little endian, of another size."""
+    at, data, shape = 8, b"", (0, 0)
+    channels = 3
+    while at < len(png):
+        size = int.from_bytes(png[at : at + 4], "big")
+        kind, chunk = png[at + 4 : at + 8], png[at + 8 : at + 8 + size]
+        if kind == b"IHDR":
+            shape = int.from_bytes(chunk[:4], "big"), int.from_bytes(chunk[4:8], "big")
+            channels = {2: 3, 6: 4}[chunk[9]]
+        elif kind == b"IDAT":
+            data += chunk
+        at += size + 12
+    rows = _rows(zlib.decompress(data), shape[0] * channels, channels)
+    picture = bytearray()
+    for y in range(height):
+        row = rows[y * shape[1] // height]
+        for x in range(width):
+            place = (x * shape[0] // width) * channels
+            red, green, blue = row[place : place + 3]
+            picture += ((red >> 3) << 11 | (green >> 2) << 5 | blue >> 3).to_bytes(2, "little")
+    return bytes(picture)
+
+
+def _rows(raw: bytes, stride: int, channels: int) -> list[bytes]:
+    """Undo PNG's filters (RFC 2083, 6)."""
+    rows: list[bytes] = []
+    above = bytes(stride)
+    for start in range(0, len(raw), stride + 1):
+        kind, row = raw[start], bytearray(raw[start + 1 : start + 1 + stride])
+        for at in range(stride) if kind else ():
+            left = row[at - channels] if at >= channels else 0
+            corner = above[at - channels] if at >= channels else 0
+            row[at] = (row[at] + _predicted(kind, left, above[at], corner)) & 0xFF
+        above = bytes(row)
+        rows.append(above)
+    return rows
+
+
+def _predicted(kind: int, left: int, up: int, corner: int) -> int:
+    if kind == 1:
+        return left
+    if kind == 2:
+        return up
+    if kind == 3:
+        return (left + up) // 2
+    estimate = left + up - corner
+    return min((left, up, corner), key=lambda each: abs(estimate - each))
+
+
+def _target(call: Call, arguments: Mapping[str, Any]) -> Vm:
+    target = arguments.get("TargetSystem")
+    if not isinstance(target, Thing):
+        raise Refusal("InvalidParameter", "TargetSystem is no machine.")
+    return call.world.vm(target.key)
+
+
+def _thing(name: str, key: str, properties: dict[str, Any]) -> Thing:
+    return Thing(f"CimInstance:{name}", key or f"cim/{uuid.uuid4()}", properties)
+
+
+def _id(vm: Vm) -> str:
+    return str(vm.id).upper()
+
+
+_BORN: Final = dt.datetime.now(dt.UTC)

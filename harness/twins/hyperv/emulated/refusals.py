@@ -1,0 +1,78 @@
+"""What a cmdlet refuses with: the identifiers and categories of the Hyper-V module's error records."""
+
+from __future__ import annotations
+
+from typing import Final
+
+_CATEGORIES: Final = {
+    "InvalidParameter": "InvalidArgument",
+    "ObjectNotFound": "ObjectNotFound",
+    "InvalidState": "InvalidOperation",
+    "InvalidOperation": "InvalidOperation",
+    "OperationFailed": "InvalidOperation",
+    "AccessDenied": "PermissionDenied",
+    "NotSupported": "NotImplemented",
+    "OutOfMemory": "ResourceUnavailable",
+    "ObjectInUse": "ResourceBusy",
+    "Unspecified": "NotSpecified",
+}
+"""The module's identifiers, and the category that goes with each."""
+
+GENERAL: Final = -2146233088
+"""COR_E_EXCEPTION: what a VirtualizationException has; the real HRESULT, where there is one, stands in its text."""
+
+
+class Refusal(Exception):
+    """A cmdlet says no.
+
+    Args:
+        identifier: the first part of the fully qualified error id.
+        message: what it says.
+        category: of the error record; empty: the one that goes with the identifier.
+        hresult: of the exception.
+    """
+
+    def __init__(self, identifier: str, message: str, category: str = "", hresult: int = GENERAL) -> None:
+        super().__init__(message)
+        self.identifier = identifier
+        self.message = message
+        self.category = category or _CATEGORIES.get(identifier, "NotSpecified")
+        self.hresult = hresult
+
+    def qualified(self, cmdlet: str) -> str:
+        """The fully qualified error id that the cmdlet of Windows would have: with the name of its class."""
+        verb, _, noun = cmdlet.partition("-")
+        if noun.startswith("Cim"):
+            return f"{self.identifier},Microsoft.Management.Infrastructure.CimCmdlets.{verb}{noun}Command"
+        if noun == "WinEvent":
+            return f"{self.identifier},Microsoft.PowerShell.Commands.{verb}{noun}Command"
+        if noun.startswith(("VM", "VHD")):
+            return f"{self.identifier},Microsoft.HyperV.PowerShell.Commands.{verb}{noun}"
+        return f"{self.identifier},{cmdlet}"
+
+
+def wrong_state(what: str, machine: str, machine_id: object) -> Refusal:
+    """The machine is in no state for this."""
+    return Refusal(
+        "InvalidState",
+        f"{what} '{machine}' failed: the operation cannot be performed while the virtual machine is in its current "
+        f"state. (Virtual machine ID {str(machine_id).upper()})",
+    )
+
+
+def no_machine(by: str, value: object, *, listing: bool = False) -> Refusal:
+    """There is no such machine."""
+    said = f'Hyper-V was unable to find a virtual machine with {by} "{value}".'
+    return Refusal("InvalidParameter" if listing else "ObjectNotFound", said)
+
+
+def no_file(path: str) -> Refusal:
+    """There is no such file."""
+    return Refusal("ObjectNotFound", f"The system cannot find the file specified: '{path}'. (0x80070002)")
+
+
+def in_use(path: str) -> Refusal:
+    """Somebody has it open."""
+    return Refusal(
+        "ObjectInUse", f"'{path}': the process cannot access the file because it is being used. (0x80070020)"
+    )

@@ -1,0 +1,117 @@
+"""The twin as a whole: the WS-Man host in front, the table of cmdlets behind it, and guests behind that."""
+
+from __future__ import annotations
+
+import base64
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from harness import agent
+from harness.core import UsageError
+from harness.twins.engine import EngineSettings
+from harness.twins.hyperv.config import TwinConfig
+from harness.twins.hyperv.emulated import modules, relay
+from harness.twins.hyperv.emulated.bridge import Bridge
+from harness.twins.hyperv.emulated.world import World, WorldSettings
+from harness.twins.hyperv.guests import Guests
+from harness.twins.hyperv.host import Host, HostSettings
+from harness.twins.hyperv.programs import Program, Start, powershell
+
+
+class Twin:
+    """A twin that is up until it is closed. A context manager."""
+
+    def __init__(self, config: TwinConfig) -> None:
+        folder = config.folder.absolute()
+        self.store = folder / "store"
+        self.store.mkdir(parents=True, exist_ok=True)
+        self.world = World(
+            WorldSettings(
+                folder,
+                config.name,
+                config.year,
+                tuple(config.networks),
+                config.memory,
+                config.cpus,
+                config.merge_seconds,
+                config.stop_seconds,
+            )
+        )
+        self._guests: Guests | None = None
+        if config.guests:
+            networks = {name: each.network() for name, each in config.networks.items()}
+            settings = EngineSettings(folder / "engine", networks, config.accel, config.probe)
+            self._guests = self.world.engine = Guests(settings, self.world)
+        self._bridge = Bridge(folder / "cmdlets", self.world)
+        self.engine = "pwsh" if config.powershell != "emulated" and shutil.which("pwsh") else "emulated"
+        if config.powershell == "pwsh" and self.engine != "pwsh":
+            raise UsageError("pwsh is not on PATH", hint="install PowerShell, or leave `powershell: auto`")
+        self.host = Host(
+            HostSettings(
+                folder=folder,
+                name=config.name,
+                accounts=config.accounts,
+                programs={"powershell": self._powershell(folder, config.year)},
+                quotas=config.limits(),
+                schemes=config.schemes,
+                unencrypted=config.unencrypted,
+                plan=config.faults(),
+                certificate=config.certificate,
+                build=self.world.settings.build,
+            )
+        )
+
+    def said(self) -> dict[str, Any]:
+        """The line that tells how it is reached."""
+        user, password = next(iter(self.host.accounts.items()))
+        return {
+            "kind": "hyperv",
+            "endpoint": self.host.https.removeprefix("https://").removesuffix("/wsman"),
+            "https": self.host.https,
+            "http": self.host.http,
+            "ca": str(self.host.identity.authority),
+            "fingerprint": self.host.identity.digest.hex(),
+            "user": user,
+            "password": password,
+            "store": str(self.store),
+            "switches": [switch.name for switch in self.world.switches],
+            "powershell": self.engine,
+            "agent": agent.digest(),
+            "folder": str(self.world.settings.folder),
+            "pid": os.getpid(),
+        }
+
+    def close(self) -> None:
+        """End it, and all that runs in it."""
+        self.host.close()
+        self._bridge.close()
+        self.world.pipes.close()
+        if self._guests is not None:
+            self._guests.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _powershell(self, folder: Path, year: int) -> Program:
+        environment = {modules.SOCKET: str(folder / "cmdlets")}
+        if self.engine == "pwsh":
+            modules.write(folder / "modules", year)
+            real = powershell(folder / "modules", environment)
+            if real is not None:
+                return real
+        environment[relay.BOOTSTRAP] = base64.b64encode(agent.bootstrap().encode("utf-16-le")).decode("ascii")
+
+        def start(arguments: Sequence[str]) -> Start:
+            return Start((sys.executable, "-IS", relay.__file__, *arguments), environment)
+
+        return start
