@@ -13,7 +13,7 @@
 #          {"$as":["uint16",5]} that type made of a value, {"$map":[["=key",1],...]} a hashtable
 #   as     the name of what the step returned           get    the properties that the answer shall hold, "." for all
 #   where  [["MacAddress","^0015"],...]: keep only what fits all these regular expressions, compared as text
-#   when   only if the step of that name returned something    allow  ["Id,Of.Error"]: such an error is "returned nothing"
+#   when   only if the step of that name returned something    allow  ["ErrorId"]: such an error is "returned nothing"
 # One answer is one line, all of it in 0x20-0x7e; other lines are noise of cmdlets. Line 0 says that the agent is ready:
 #   @HV1 7 {"ok":true,"results":[[],[{"State":"Running"}]]}
 #   @HV1 8 {"ok":false,"step":0,"id":"...","category":"...","hresult":-2146233087,"message":"...","results":[...]}
@@ -111,6 +111,7 @@ begin {
     }
 
     function Invoke-Step($step, $names) {
+        if ($step.PSObject.Properties['as']) { $names[$step.as] = @() }
         if ($step.PSObject.Properties['when'] -and $names[$step.when].Count -eq 0) { return , @() }
         $command = $ExecutionContext.InvokeCommand.GetCommand($step.call, 'Cmdlet, Function')
         if ($null -eq $command) { throw [Management.Automation.CommandNotFoundException]"there is no cmdlet $($step.call)" }
@@ -118,7 +119,7 @@ begin {
         foreach ($one in $step.args.PSObject.Properties) { $given[$one.Name] = Resolve-Argument $one.Value $names }
         try { $out = @(& $command @given) }
         catch {
-            if (-not $step.PSObject.Properties['allow'] -or $_.FullyQualifiedErrorId -notin $step.allow) { throw }
+            if (-not $step.PSObject.Properties['allow'] -or $_.FullyQualifiedErrorId.Split(',')[0] -notin $step.allow) { throw }
             $out = @()
         }
         if ($step.PSObject.Properties['where']) { $out = @($out | Where-Object { Test-Fit $_ $step.where }) }
@@ -169,6 +170,7 @@ begin {
         $file = [IO.File]::Open($Path, 'OpenOrCreate', 'Write', 'Read')
         try {
             if ($Offset -gt $file.Length) { throw (New-Failure 'Gap' 'InvalidArgument' "byte $Offset came before byte $($file.Length)") }
+            if ($Offset -eq 0) { $file.SetLength(0) }
             $null = $file.Seek($Offset, 'Begin')
             $file.Write($bytes, 0, $bytes.Length)
             [pscustomobject]@{ Length = $file.Length }

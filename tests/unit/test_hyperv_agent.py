@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -107,9 +108,11 @@ def test_steps_share_named_objects_and_tell_asked_properties_alone(host):
 
 def test_a_step_that_needs_what_is_not_there_is_skipped_or_fails_as_asked(host):
     """`when` skips; a reference to nothing is an error."""
-    nothing = Step("Get-Item", {"LiteralPath": "/nope"}, name="it", allow=("PathNotFound,Get-Item",))
+    nothing = Step("Get-Item", {"LiteralPath": "/nope"}, name="it", allow=("PathNotFound",))
     skipped = Step("Write-Output", {"InputObject": 1}, get=(".",), when="it")
     assert host.run("look", [nothing, skipped], soon()) == [[], []]
+    chain = [nothing, replace(skipped, name="next"), replace(skipped, when="next")]
+    assert host.run("look", chain, soon()) == [[], [], []]
     with pytest.raises(Gone, match="there is no it"):
         host.run("look", [nothing, Step("Write-Output", {"InputObject": Ref("it")})], soon())
 

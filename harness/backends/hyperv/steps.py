@@ -74,7 +74,7 @@ class Step:
             is None where an object has none. Nothing asked, nothing comes back.
         where: properties and regular expressions: objects that do not fit all of them are dropped; see :func:`exactly`.
         when: skip the step, as if it returned nothing, where the step of this name returned nothing.
-        allow: ids of errors that are no errors, but mean that nothing was returned.
+        allow: error ids, as far as their first comma, that are no errors, but mean that nothing was returned.
     """
 
     call: str

@@ -1,0 +1,53 @@
+"""Which capabilities a Hyper-V host has with a machine of some shape."""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from harness.backends.capabilities import Capability
+from harness.backends.model import Firmware, Shape
+
+_ALWAYS = frozenset(
+    {
+        Capability.BIOS,
+        Capability.UEFI,
+        Capability.LINKED_CLONE,
+        Capability.DISK_HOT_ADD,
+        Capability.DISK_RESIZE,
+        Capability.LINK_STATE,
+        Capability.PAUSE,
+        Capability.SAVE,
+        Capability.CHECKPOINT,
+        Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.SHUTDOWN,
+        Capability.HEARTBEAT,
+        Capability.EXCHANGE,
+        Capability.FILE_COPY,
+        Capability.SCREENSHOT,
+        Capability.NMI,
+        Capability.HOST_EVENTS,
+        Capability.HOST_CLOCK,
+        Capability.CONSOLE_INPUT,
+        Capability.PEER_NETWORK,
+        Capability.VLAN,
+    }
+)
+
+
+def abilities(shape: Shape, *, twin: bool) -> AbstractSet[Capability]:
+    """What a host can do with such a machine. No vCPU is ever added or taken away while it runs.
+
+    Args:
+        shape: what a test asks for.
+        twin: whether a twin stands in for the host.
+    """
+    can = set(_ALWAYS)
+    if shape.firmware is Firmware.UEFI:
+        can.add(Capability.NIC_HOT_ADD)  # generation 1 takes NICs only while it is off
+    else:
+        can.add(Capability.LEGACY_NIC)
+    if shape.max_memory and shape.max_memory > shape.memory:
+        can.add(Capability.MEMORY_HOT_ADD)
+    if not twin:
+        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP}
+    return frozenset(can)

@@ -1,0 +1,55 @@
+"""What every concern of a host gets: how to ask it, and where on it things go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.backends.hyperv.session import Agents
+from harness.backends.hyperv.settings import Settings
+from harness.backends.model import Ownership
+from harness.backends.protocol import Ledger
+
+NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
+"""What ``Get-VM`` and its like say of something that is not there, by id and by name."""
+NO_FILE = ("PathNotFound", "ItemNotFoundException")
+QUIET = {"Confirm": False}
+"""For cmdlets that would ask: nobody is there to answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostAccess:
+    """A Windows host, open.
+
+    Args:
+        name: the lab's name of it.
+        settings: its section of the lab file.
+        agents: those who call cmdlets there.
+        ledger: told of everything before it is made.
+        owner: marks what is made.
+        scratch: a folder of this controller.
+    """
+
+    name: str
+    settings: Settings
+    agents: Agents
+    ledger: Ledger
+    owner: Ownership
+    scratch: Path
+
+    @property
+    def twin(self) -> bool:
+        """Whether a twin stands in for it."""
+        return self.settings.twin
+
+    def image(self, digest: str) -> str:
+        """Where the base disk of an image is."""
+        return str(self.settings.path("images", f"{digest}.vhdx"))
+
+    def folder(self, name: str) -> str:
+        """Where a machine's disks, seed and console are."""
+        return str(self.settings.path("machines", name))
+
+    def file(self, folder: str, name: str) -> str:
+        """A file in a machine's folder."""
+        return str(self.settings.path("machines", folder, name))

@@ -1,0 +1,127 @@
+"""What all concerns of a machine stand on: its id, its state, and how its host is asked about it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+
+from harness.backends.hyperv.access import HostAccess
+from harness.backends.hyperv.marks import Mark
+from harness.backends.hyperv.steps import Ref, Row, Step
+from harness.backends.model import MachineSpec, PowerState
+from harness.backends.protocol import Refused, WrongState
+from harness.core import Deadline, LabError, Pending, wait_for
+
+VM = Ref("vm")
+OK = "ok"
+RUNNING, PAUSED, SAVED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SAVED, PowerState.OFF
+
+_SETTLED = {"Running": RUNNING, "Paused": PAUSED, "Saved": SAVED, "FastSaved": SAVED, "Off": OFF}
+_CRITICAL = "Critical"  # the same state, with the machine's storage gone
+
+
+class MachineBase:
+    """One virtual machine, known by its id: names are not unique, and take wildcards."""
+
+    def __init__(self, host: HostAccess, identity: str, mark: Mark) -> None:
+        self._host = host
+        self._id = identity
+        self._mark = mark
+        self._lock = threading.RLock()  # verbs of one machine follow each other
+
+    @property
+    def id(self) -> str:
+        """The GUID."""
+        return self._id
+
+    @property
+    def spec(self) -> MachineSpec:
+        """What was asked for when it was created."""
+        return self._mark.spec
+
+    def _vm(self, *get: str) -> Step:
+        return Step("Get-VM", {"Id": self._id}, name=VM.name, get=("State", *get))
+
+    def _ask(self, verb: str, deadline: Deadline, *steps: Step) -> list[list[Row]]:
+        """Read: the machine first, as ``vm``, then what else is asked."""
+        return self._host.agents.run(verb, [self._vm(), *steps], deadline, repeatable=True)
+
+    def _act(
+        self,
+        verb: str,
+        deadline: Deadline,
+        states: Sequence[PowerState],
+        *steps: Step,
+        repeatable: bool = False,
+    ) -> tuple[PowerState, list[list[Row]]]:
+        """Do steps, if the machine is in one of ``states``: looked up and done in one request.
+
+        Returns:
+            The state before, and what the steps returned.
+
+        Raises:
+            WrongState: it is in another state; nothing was done.
+            LabError: it does not leave a state between two others.
+        """
+        self._host.ledger.check()
+        asked = [
+            self._vm(),
+            state_is(OK, *states),
+            *(step if step.when else step.only(OK) for step in steps),
+        ]
+
+        def attempt() -> tuple[PowerState, list[list[Row]]] | Pending:
+            answer = self._host.agents.run(verb, asked, deadline, repeatable=repeatable)
+            state = state_of(answer[0])
+            return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer[2:])
+
+        seen, answer = wait_for(
+            f"{self.spec.name} to settle", attempt, deadline, every=0.5, fault=lambda text: self._stuck(text, verb)
+        )
+        if seen not in states:
+            wanted = " or ".join(one.value for one in states)
+            raise WrongState(
+                f"{self.spec.name} is {seen.value}, and only a machine that is {wanted} can do this",
+                host=self._host.name,
+                operation=verb,
+            )
+        return seen, answer
+
+    def _await(self, verb: str, deadline: Deadline, *states: PowerState) -> PowerState:
+        """Wait until the host itself says one of ``states``."""
+
+        def look() -> PowerState | Pending:
+            row = self._ask(verb, deadline)[0]
+            state = state_of(row)
+            return state if state in states and state is not None else Pending(f"it is {row[0]['State']}")
+
+        wanted = " or ".join(one.value for one in states)
+        return wait_for(
+            f"{self.spec.name} to be {wanted}", look, deadline, every=0.5, fault=lambda text: self._stuck(text, verb)
+        )
+
+    def _file(self, name: str) -> str:
+        return self._host.file(self._mark.folder, name)
+
+    def _refused(self, message: str, verb: str, hint: str | None = None) -> Refused:
+        return Refused(message, host=self._host.name, operation=verb, hint=hint)
+
+    def _stuck(self, message: str, verb: str) -> LabError:
+        hint = "a machine that does not leave a state is freed by ending its vmwp.exe on the host, or by a reboot of it"
+        return LabError(message, host=self._host.name, operation=verb, hint=hint)
+
+
+def state_is(name: str, *states: PowerState, of: str = VM.name) -> Step:
+    """The machine again, under another name, if it is in one of these states: later steps hang on that name."""
+    words = [word for word, state in _SETTLED.items() if state in states]
+    return Step(
+        "Write-Output",
+        {"InputObject": Ref(of)},
+        name=name,
+        where=(("State", f"^({'|'.join(words)})({_CRITICAL})?$"),),
+    )
+
+
+def state_of(rows: Sequence[Row]) -> PowerState | None:
+    """The state the host tells; None while it is between two."""
+    return _SETTLED.get(str(rows[0]["State"]).removesuffix(_CRITICAL)) if rows else None

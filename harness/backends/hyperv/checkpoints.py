@@ -1,0 +1,76 @@
+"""Checkpoints: standard ones, which hold memory where there is some."""
+
+from __future__ import annotations
+
+import re
+
+from harness.backends.hyperv.access import QUIET
+from harness.backends.hyperv.base import OFF, PAUSED, RUNNING, SAVED, VM, state_is
+from harness.backends.hyperv.power import Power
+from harness.backends.hyperv.steps import Ref, Step, exactly
+from harness.backends.model import ResourceKind
+from harness.backends.protocol import WrongState
+from harness.core import Deadline
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
+_ANY = (RUNNING, PAUSED, SAVED, OFF)
+_POINT = "point"
+
+
+class Checkpoints(Power):
+    """The verbs of :class:`Checkpointed`. ``CheckpointType`` is *Standard*: production ones need VSS in the guest."""
+
+    def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
+        """Of a machine that is off it holds disks alone; of one that runs, memory as well."""
+        with self._lock:
+            if not _NAME.fullmatch(name):
+                raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+            if name in self.checkpoints(deadline):
+                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+            states = (RUNNING, PAUSED) if memory else (OFF,)
+            with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._id}/{name}") as creation:
+                take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET})
+                self._act("checkpoint", deadline, states, take)
+                creation.made(f"{self._id}/{name}")
+
+    def revert(self, name: str, deadline: Deadline) -> None:
+        """The host leaves a machine with memory saved: it is started then. Its console begins anew at 0."""
+        with self._lock:
+            _, answer = self._act(
+                "revert",
+                deadline,
+                _ANY,
+                self._points(name, "Id"),
+                self._pump(fresh=True).only(_POINT),
+                Step("Restore-VMSnapshot", {"VMSnapshot": Ref(_POINT), **QUIET}, when=_POINT),
+                Step("Get-VM", {"Id": self._id}, name="after"),
+                state_is("kept", SAVED, PAUSED, of="after"),
+                Step("Start-VM", {"VM": Ref("kept"), **QUIET}, when="kept"),
+            )
+            if not answer[0]:
+                raise WrongState(f"there is no checkpoint {name!r}", host=self._host.name, operation="revert")
+            self._await("revert", deadline, RUNNING, OFF)
+
+    def checkpoints(self, deadline: Deadline) -> tuple[str, ...]:
+        """The names present, oldest first."""
+        points = Step("Get-VMSnapshot", {"VM": VM}, get=("Name", "CreationTime"), allow=("ObjectNotFound",))
+        rows = self._ask("checkpoints", deadline, points)[1]
+        return tuple(str(row["Name"]) for row in sorted(rows, key=lambda row: str(row["CreationTime"])))
+
+    def drop_checkpoint(self, name: str, deadline: Deadline) -> None:
+        """Its disks are merged by the host afterwards; the machine is not disturbed."""
+        with self._lock:
+            self._act(
+                "drop",
+                deadline,
+                _ANY,
+                self._points(name),
+                Step("Remove-VMSnapshot", {"VMSnapshot": Ref(_POINT), **QUIET}, when=_POINT),
+                repeatable=True,
+            )
+            self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{name}")
+
+    def _points(self, name: str, *get: str) -> Step:
+        """The checkpoint of this name: ``-Name`` takes wildcards, so it is compared here."""
+        where = (("Name", exactly(name)),)
+        return Step("Get-VMSnapshot", {"VM": VM}, name=_POINT, get=get, where=where, allow=("ObjectNotFound",))

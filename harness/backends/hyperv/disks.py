@@ -1,0 +1,120 @@
+"""Data disks that come, go and grow. A VHDX has no serial number to choose: its file is called after it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from harness.backends.hyperv.access import NO_FILE, QUIET
+from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
+from harness.backends.hyperv.steps import Ref, Row, Step
+from harness.backends.model import DiskSpec, DiskView
+from harness.core import Deadline, Size
+
+MODEL = "vhdx"
+_SERIAL = re.compile(r"[A-Za-z0-9_-]{1,20}")
+# While a machine has checkpoints, it writes to differencing disks called NAME_GUID.avhdx.
+_FILE = re.compile(r"(?:.*[\\/])?disk-(?P<serial>[A-Za-z0-9_-]{1,20}?)(?:_[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})?\.a?vhdx")
+_DRIVE = "drive"
+_LIST = ("Path", "ControllerType", "ControllerLocation")
+
+
+class Disks(MachineBase):
+    """The verbs of :class:`DiskPlug`, :class:`DiskResize` and :class:`DiskNames`."""
+
+    def attach_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:
+        """A dynamic VHDX beside the others, on the SCSI controller that every machine has."""
+        with self._lock:
+            path = self._file(disk_file(disk.serial))
+            _, answer = self._act(
+                "attach_disk",
+                deadline,
+                (RUNNING, OFF),
+                self._drive(disk.serial, "Path"),
+                Step("Test-Path", {"LiteralPath": path}, name="file", get=(".",), where=((".", "^True$"),)),
+            )
+            if answer[0] or answer[1]:
+                raise self._refused(f"a disk {disk.serial!r} is there already", "attach_disk")
+            self._act("attach_disk", deadline, (RUNNING, OFF), *attached(path, disk.size))
+            return DiskView(disk.serial, disk.size, MODEL)
+
+    def detach_disk(self, serial: str, deadline: Deadline) -> None:
+        """The file goes along, unless a checkpoint still stands on it: then it goes with the machine."""
+        with self._lock:
+            points = Step("Get-VMSnapshot", {"VM": VM}, get=("Name",), allow=("ObjectNotFound",))
+            _, answer = self._act(
+                "detach_disk",
+                deadline,
+                (RUNNING, OFF),
+                self._drive(serial, "Path"),
+                Step("Remove-VMHardDiskDrive", {"VMHardDiskDrive": Ref(_DRIVE), **QUIET}, when=_DRIVE),
+                points,
+            )
+            if answer[0] and not answer[2]:
+                remove = Step("Remove-Item", {"LiteralPath": answer[0][0]["Path"], "Force": True}, allow=NO_FILE)
+                self._host.agents.run("detach_disk", [remove], deadline, repeatable=True)
+
+    def resize_disk(self, serial: str, size: Size, deadline: Deadline) -> None:
+        """While the machine runs as well: it is on the SCSI controller."""
+        with self._lock:
+            found = self._ask("resize_disk", deadline, self._drive(serial, "Path"), self._file_of(when=_DRIVE))
+            if not found[1]:
+                raise self._refused(f"there is no disk {serial!r}", "resize_disk")
+            now = Size(int(found[2][0]["Size"]))
+            if size < now:
+                raise self._refused(f"{serial} has {now}; a disk does not shrink to {size}", "resize_disk")
+            if size > now:
+                grow = Step("Resize-VHD", {"Path": found[1][0]["Path"], "SizeBytes": int(size), **QUIET})
+                self._act("resize_disk", deadline, (RUNNING, OFF), grow, repeatable=True)
+
+    def disk_names(self, deadline: Deadline) -> Mapping[str, str]:
+        """By the VHDX's identifier, which the guest reads as part of the disk's page 0x83, the serial asked for."""
+        found = self._ask("disk_names", deadline, *drives())
+        return {
+            str(row["DiskIdentifier"]).replace("-", "").lower(): serial
+            for row in found[2]
+            if (serial := serial_of(str(row["Path"])))
+        }
+
+    def _drive(self, serial: str, *get: str) -> Step:
+        if not _SERIAL.fullmatch(serial):
+            raise self._refused(f"{serial!r} cannot be a disk's serial: letters, digits, - _", "disk")
+        pattern = rf"[\\/]disk-{serial}(_[0-9A-Fa-f]{{8}}-[0-9A-Fa-f-]{{27}})?\.a?vhdx$"
+        return Step("Get-VMHardDiskDrive", {"VM": VM}, name=_DRIVE, get=get, where=(("Path", pattern),))
+
+    def _file_of(self, *, when: str) -> Step:
+        return Step("Get-VHD", {"Path": Ref(_DRIVE, "Path")}, get=("Size",), when=when)
+
+
+def drives() -> tuple[Step, Step]:
+    """All disks of the step ``vm``, and their files."""
+    return (
+        Step("Get-VMHardDiskDrive", {"VM": VM}, name="drives", get=_LIST),
+        Step("Get-VHD", {"Path": Ref("drives", "Path")}, get=("Path", "Size", "DiskIdentifier"), when="drives"),
+    )
+
+
+def attached(path: str, size: Size) -> tuple[Step, Step]:
+    """Make a data disk and plug it in."""
+    return (
+        Step("New-VHD", {"Path": path, "SizeBytes": int(size), "Dynamic": True, **QUIET}),
+        Step("Add-VMHardDiskDrive", {"VM": VM, "ControllerType": "SCSI", "ControllerNumber": 0, "Path": path, **QUIET}),
+    )
+
+
+def disk_file(serial: str) -> str:
+    """The name of a data disk's file."""
+    return f"disk-{serial}.vhdx"
+
+
+def serial_of(path: str) -> str | None:
+    """The serial in the path of a data disk's file; None for any other file."""
+    found = _FILE.fullmatch(path)
+    return found["serial"] if found else None
+
+
+def views(files: list[Row]) -> tuple[DiskView, ...]:
+    """The data disks among files that ``Get-VHD`` told of."""
+    return tuple(
+        DiskView(serial, Size(int(row["Size"])), MODEL) for row in files if (serial := serial_of(str(row["Path"])))
+    )

@@ -1,0 +1,125 @@
+"""What the host sees of a machine: its configuration, its screen, its record; and the NMI button."""
+
+from __future__ import annotations
+
+import base64
+import json
+import zlib
+from datetime import UTC, datetime, timedelta
+
+from harness.backends.hyperv import nics
+from harness.backends.hyperv.access import QUIET
+from harness.backends.hyperv.base import RUNNING, VM, state_of
+from harness.backends.hyperv.console import PipeConsole
+from harness.backends.hyperv.disks import Disks, drives, views
+from harness.backends.hyperv.nics import Nics
+from harness.backends.hyperv.picture import png
+from harness.backends.hyperv.power import LOG, NAMESPACE
+from harness.backends.hyperv.steps import Ref, Step, Typed, Value
+from harness.backends.model import Firmware, HostEvent, MachineView, Topology
+from harness.backends.protocol import Console
+from harness.core import Deadline, LabError, Size
+
+_SHOWN = ("Id", "Name", "Generation", "ProcessorCount", "MemoryStartup", "MemoryAssigned", "Uptime?", "Version?")
+_LOGS = ["Microsoft-Windows-Hyper-V-Worker-Admin", "Microsoft-Windows-Hyper-V-VMMS-Admin"]
+_EVENT = ("TimeCreated", "Id", "LevelDisplayName?", "Message")
+_MOST_EVENTS = 500
+
+
+class Evidence(Disks, Nics):
+    """The verbs :meth:`Machine.view` and :meth:`Machine.console`, and those of :class:`Screenshot`,
+    :class:`NmiInjector` and :class:`HostEvents`.
+    """
+
+    def view(self, deadline: Deadline) -> MachineView:
+        """One request; memory is what is assigned while it runs."""
+        steps = [self._vm(*_SHOWN), nics.cards_of(), *drives()]
+        vm, cards, plugged, files = self._host.agents.run("view", steps, deadline, repeatable=True)
+        row, state = vm[0], state_of(vm)
+        if state is None:
+            raise LabError(f"{self.spec.name} is {row['State']}", host=self._host.name, operation="view")
+        vcpus = int(row["ProcessorCount"])
+        memory = int(row["MemoryAssigned"] or 0) if state is RUNNING else 0
+        return MachineView(
+            state=state,
+            vcpus=vcpus,
+            max_vcpus=vcpus,
+            memory=Size(memory or int(row["MemoryStartup"])),
+            firmware=Firmware.UEFI if int(row["Generation"]) == 2 else Firmware.BIOS,
+            topology=Topology(1, vcpus) if self.spec.shape.topology else None,
+            nics=tuple(nics.view(card) for card in cards),
+            disks=views(files),
+            raw=json.dumps({"vm": row, "nics": cards, "drives": plugged, "files": files}, indent=1, sort_keys=True),
+        )
+
+    def console(self) -> Console:
+        """COM1."""
+        return PipeConsole(self._host, self._id, self._mark.pipe, self._file(LOG))
+
+    def screenshot(self, deadline: Deadline) -> bytes:
+        """The picture that Hyper-V Manager shows, in the screen's own size (RGB565)."""
+        head = Ref("head", "CurrentHorizontalResolution"), Ref("head", "CurrentVerticalResolution")
+        system: dict[str, Value] = {"ClassName": "Msvm_ComputerSystem", "Filter": f"Name='{self._id.upper()}'"}
+        manager: dict[str, Value] = {"ClassName": "Msvm_VirtualSystemManagementService"}
+        associated: dict[str, Value] = {"InputObject": Ref("system"), "Namespace": NAMESPACE}
+        arguments: dict[str, Value] = {
+            "TargetSystem": Ref("settings"),
+            "WidthPixels": Typed("uint16", head[0]),
+            "HeightPixels": Typed("uint16", head[1]),
+        }
+        asked: dict[str, Value] = {
+            "InputObject": Ref("manager"),
+            "MethodName": "GetVirtualSystemThumbnailImage",
+            "Arguments": arguments,
+        }
+        resolution = ("CurrentHorizontalResolution", "CurrentVerticalResolution")
+        with self._lock:
+            _, answer = self._act(
+                "screenshot",
+                deadline,
+                (RUNNING,),
+                Step("Get-CimInstance", {"Namespace": NAMESPACE, **system}, name="system"),
+                Step("Get-CimInstance", {"Namespace": NAMESPACE, **manager}, name="manager"),
+                Step(
+                    "Get-CimAssociatedInstance",
+                    {**associated, "ResultClassName": "Msvm_VirtualSystemSettingData", "Association": _REALISED},
+                    name="settings",
+                ),
+                Step(
+                    "Get-CimAssociatedInstance",
+                    {**associated, "ResultClassName": "Msvm_VideoHead"},
+                    name="head",
+                    get=resolution,
+                ),
+                Step("Invoke-CimMethod", asked, name="picture", get=("ReturnValue",)),
+                Step("Compress-InteropData", {"Data": Typed("byte[]", Ref("picture", "ImageData"))}, get=(".",)),
+                repeatable=True,
+            )
+        width, height = (int(answer[3][0][name]) for name in resolution)
+        return png(zlib.decompress(base64.b64decode(answer[5][0]["."]), -15), width, height)
+
+    def nmi(self, deadline: Deadline) -> None:
+        """``Debug-VM``."""
+        with self._lock:
+            inject = Step("Debug-VM", {"VM": VM, "InjectNonMaskableInterrupt": True, "Force": True, **QUIET})
+            self._act("nmi", deadline, (RUNNING,), inject)
+
+    def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
+        """What Hyper-V's own logs say of it: by its id, which stands in every message about a machine."""
+        since = self.spec.owner.expiry - timedelta(days=30)
+        logs: dict[str, Value] = {"LogName": _LOGS, "StartTime": Typed("datetime", since.astimezone(UTC).isoformat())}
+        args: dict[str, Value] = {"FilterHashtable": logs, "MaxEvents": _MOST_EVENTS}
+        ours = (("Message", self._id),)
+        step = Step("Get-WinEvent", args, get=_EVENT, where=ours, allow=("NoMatchingEventsFound",))
+        rows = self._host.agents.run("events", [step], deadline, repeatable=True)[0]
+        found = [HostEvent(_time(str(row["TimeCreated"])), str(row["Id"]), str(row["Message"])) for row in rows]
+        return tuple(sorted(found, key=lambda event: event.at))
+
+
+_REALISED = "Msvm_SettingsDefineState"  # the association to what the machine is now, not to its checkpoints
+
+
+def _time(text: str) -> datetime:
+    """.NET writes seven digits of a second, Python reads six."""
+    head, _, tail = text.rstrip("Z").partition(".")
+    return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}").replace(tzinfo=UTC)

@@ -1,0 +1,132 @@
+"""A Windows host with Hyper-V."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime
+
+from harness.backends.capabilities import Capability
+from harness.backends.hyperv import create, facts, marks
+from harness.backends.hyperv.abilities import abilities
+from harness.backends.hyperv.access import NOT_FOUND, HostAccess
+from harness.backends.hyperv.door import Door
+from harness.backends.hyperv.machine import HypervMachine
+from harness.backends.hyperv.owned import Belongings
+from harness.backends.hyperv.publish import Publisher
+from harness.backends.hyperv.session import Agents
+from harness.backends.hyperv.settings import Settings
+from harness.backends.hyperv.shell import Shell
+from harness.backends.hyperv.steps import Step
+from harness.backends.model import ClockReading, HostFacts, MachineSpec, Owned, PublishedImage, ResourceKind, Shape
+from harness.backends.protocol import Machine, Refused
+from harness.backends.registry import Context
+from harness.core import Deadline, InteropError, LabError
+from harness.image.model import Image
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def open_host(settings: Settings, context: Context) -> HypervHypervisor:
+    """See :func:`harness.backends.hyperv.connect`."""
+    door = Door(settings, context.host)
+    agents = Agents(lambda deadline: Shell(door, deadline), context.host)
+    context.scratch.mkdir(parents=True, exist_ok=True)
+    access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch)
+    try:
+        return HypervHypervisor(access)
+    except InteropError:
+        agents.close()
+        raise
+
+
+class HypervHypervisor:
+    """As :class:`~harness.backends.protocol.Hypervisor`.
+
+    Args:
+        host: the host, reachable.
+    """
+
+    def __init__(self, host: HostAccess) -> None:
+        self._host = host
+        self._facts = facts.read(host, Deadline.after(host.settings.connect_seconds))
+        self._publisher = Publisher(host)
+        self._belongings = Belongings(host, self._publisher)
+
+    @property
+    def name(self) -> str:
+        """The lab's name of the host."""
+        return self._host.name
+
+    @property
+    def agents(self) -> Agents:
+        """Those who call cmdlets: their count of round trips is measured."""
+        return self._host.agents
+
+    def facts(self, deadline: Deadline) -> HostFacts:
+        """Read once per connection."""
+        return self._facts
+
+    def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
+        """What this host can do with a machine of this shape."""
+        return abilities(shape, twin=self._host.twin)
+
+    def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
+        """Once by content."""
+        return self._publisher.publish(image, deadline)
+
+    def create(self, spec: MachineSpec, deadline: Deadline) -> Machine:
+        """A differencing disk on the image, off and cold."""
+        return create.create(self._host, spec, deadline)
+
+    def open(self, machine_id: str, deadline: Deadline) -> Machine:
+        """By its id; the spec comes from the machine's notes."""
+        find = Step("Get-VM", {"Id": machine_id}, get=("Notes",), allow=NOT_FOUND)
+        rows = self._host.agents.run("open", [find], deadline, repeatable=True)[0]
+        if not rows:
+            raise LabError(f"there is no machine {machine_id}", host=self.name, operation="open")
+        mark = marks.read(str(rows[0]["Notes"] or ""))
+        if mark is None:
+            raise LabError(f"the machine {machine_id} is not ours", host=self.name, operation="open")
+        return HypervMachine(self._host, machine_id, mark)
+
+    def owned(self, deadline: Deadline, run: str | None = None) -> Iterable[Owned]:
+        """Machines with our mark, folders of machines that are not there, half uploads."""
+        things = self._belongings.all(deadline)
+        return [thing for thing in things if run is None or (thing.owner and thing.owner.run == run)]
+
+    def remove(self, thing: Owned, deadline: Deadline) -> None:
+        """Only what carries our mark, looked up afresh."""
+        self._host.ledger.check()
+        match thing.kind:
+            case ResourceKind.MACHINE:
+                self._belongings.remove_machine(thing, deadline)
+            case ResourceKind.FOLDER:
+                self._belongings.remove_folder(thing, deadline)
+            case ResourceKind.IMAGE:
+                self._belongings.remove_image(thing, deadline)
+            case ResourceKind.CHECKPOINT:
+                machine, _, name = thing.handle.partition("/")
+                if any(one.handle == machine for one in self.owned(deadline)):
+                    HypervMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
+            case _:
+                raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
+
+    def clock(self, deadline: Deadline) -> ClockReading:
+        """The host's own, to 100 ns; the round trip around it bounds how old the answer is."""
+        step = Step("Get-Date", name="now", get=(".",))
+        before = time.monotonic()
+        rows = self._host.agents.run("clock", [step], deadline, repeatable=True)[0]
+        spent = time.monotonic() - before
+        return ClockReading(_seconds(str(rows[0]["."])) + spent / 2, spent / 2)
+
+    def close(self) -> None:
+        """Delete our shells on the host."""
+        self._host.agents.close()
+
+
+def _seconds(text: str) -> float:
+    head, _, tail = text.rstrip("Z").partition(".")
+    whole = datetime.fromisoformat(head).replace(tzinfo=UTC)
+    return (whole - _EPOCH).total_seconds() + float(f"0.{tail or 0}")

@@ -1,0 +1,70 @@
+"""A machine: all its concerns together, and its end."""
+
+from __future__ import annotations
+
+from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, QUIET, HostAccess
+from harness.backends.hyperv.base import VM
+from harness.backends.hyperv.checkpoints import Checkpoints
+from harness.backends.hyperv.errors import Busy
+from harness.backends.hyperv.evidence import Evidence
+from harness.backends.hyperv.power import LOG, switched_off
+from harness.backends.hyperv.services import Services
+from harness.backends.hyperv.sizes import Sizes
+from harness.backends.hyperv.steps import Step, exactly
+from harness.backends.model import ResourceKind
+from harness.core import Deadline, LabError, Pending, wait_for
+
+
+class HypervMachine(Checkpoints, Evidence, Services, Sizes):
+    """A virtual machine of ours."""
+
+    def destroy(self, deadline: Deadline) -> None:
+        """With its files; idempotent."""
+        with self._lock:
+            self._host.ledger.check()
+            points = Step("Get-VMSnapshot", {"VM": VM}, get=("Name",), when=VM.name, allow=NOT_FOUND)
+            find = Step("Get-VM", {"Id": self._id}, name=VM.name, allow=NOT_FOUND)
+            rows = self._host.agents.run("destroy", [find, points], deadline, repeatable=True)[1]
+            erase(self._host, self._id, self._mark.folder, deadline)
+            for row in rows:
+                self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{row['Name']}")
+            self._host.ledger.gone(ResourceKind.MACHINE, self._id)
+
+
+def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: Deadline) -> None:
+    """Switch a machine off and remove it, then its folder: a half-done removal still has its mark.
+
+    Args:
+        host: where.
+        identity: the machine's id; None: whatever machine has its folder's name.
+        folder: its folder's name; None: it has none that is known.
+        deadline: when to give up. The host merges disks of checkpoints, and holds them while it does.
+    """
+    if identity is not None:
+        find = Step("Get-VM", {"Id": identity}, name=VM.name, allow=NOT_FOUND)
+    else:
+        find = Step("Get-VM", name=VM.name, where=(("Name", exactly(folder or "")),))
+    steps = [
+        find,
+        *(step if step.when else step.only(VM.name) for step in switched_off()),
+        Step("Remove-VM", {"VM": VM, "Force": True, **QUIET}, when=VM.name),
+    ]
+    if folder is not None:
+        path = host.folder(folder)
+        steps.append(Step("Stop-InteropConsole", {"Path": host.file(folder, LOG)}))
+        steps.append(Step("Remove-Item", {"LiteralPath": path, "Recurse": True, "Force": True}, allow=NO_FILE))
+
+    def attempt() -> bool | Pending:
+        try:
+            host.agents.run("destroy", steps, deadline, repeatable=True)
+        except Busy as error:
+            return Pending(error.message)
+        return True
+
+    wait_for(
+        "the host to let go of the machine's files",
+        attempt,
+        deadline,
+        every=1,
+        fault=lambda text: LabError(text, host=host.name, operation="destroy"),
+    )

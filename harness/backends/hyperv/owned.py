@@ -1,0 +1,104 @@
+"""What of ours is on the host, and taking it away again: the reaper's view."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harness.backends.hyperv import marks
+from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, HostAccess
+from harness.backends.hyperv.machine import erase
+from harness.backends.hyperv.publish import Publisher
+from harness.backends.hyperv.steps import Step
+from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.protocol import Refused
+from harness.core import Deadline
+
+_VHDX = ".vhdx"
+
+
+@dataclass(frozen=True, slots=True)
+class Belongings:
+    """Finds and removes.
+
+    Args:
+        host: where.
+        publisher: knows base disks.
+    """
+
+    host: HostAccess
+    publisher: Publisher
+
+    def all(self, deadline: Deadline) -> list[Owned]:
+        """Machines, folders of machines that are not there, half uploads: one request."""
+        machines = Step("Get-VM", get=("Id", "Name", "Notes"))
+        found, folders, files = self.host.agents.run(
+            "owned", [machines, self._listed("machines"), self._listed("images")], deadline, repeatable=True
+        )
+        things, known = [], set()
+        for row in found:
+            name, mark = str(row["Name"]), marks.read(str(row["Notes"] or ""))
+            by_name = marks.named(name)
+            owner = mark.owner if mark else by_name[1] if by_name else None
+            if owner:
+                known.add(mark.folder if mark else name)
+                things.append(Owned(ResourceKind.MACHINE, str(row["Id"]).lower(), owner, name))
+        for kind, rows in ((ResourceKind.FOLDER, folders), (ResourceKind.IMAGE, files)):
+            for row in rows:
+                name = str(row["Name"])
+                whose = marks.named(name)
+                if whose and name not in known:
+                    things.append(Owned(kind, name, whose[1], whose[0]))
+        return things
+
+    def remove_machine(self, thing: Owned, deadline: Deadline) -> None:
+        """With everything that belongs to it; idempotent.
+
+        Raises:
+            Refused: it does not carry our mark, or another run's.
+        """
+        find = Step("Get-VM", {"Id": thing.handle}, get=("Name", "Notes"), allow=NOT_FOUND)
+        rows = self.host.agents.run("remove", [find], deadline, repeatable=True)[0]
+        if rows:
+            name, mark = str(rows[0]["Name"]), marks.read(str(rows[0]["Notes"] or ""))
+            by_name = marks.named(name)
+            owner = mark.owner if mark else by_name[1] if by_name else None
+            if owner is None:
+                raise self._refused(f"the machine {thing.handle} is not ours")
+            self._refuse_others(thing, owner)
+            erase(self.host, thing.handle, mark.folder if mark else name, deadline)
+        self.host.ledger.gone(ResourceKind.MACHINE, thing.handle)
+
+    def remove_folder(self, thing: Owned, deadline: Deadline) -> None:
+        """A folder, and whatever machine has its name: one that was made and not yet marked."""
+        self._refuse_others(thing, self._marked(thing.handle))
+        erase(self.host, None, thing.handle, deadline)
+
+    def remove_image(self, thing: Owned, deadline: Deadline) -> None:
+        """A half upload; a whole base disk while no machine stands on it is nobody's business but a person's."""
+        if thing.handle.endswith(_VHDX):
+            raise self._refused(f"{thing.handle} is a whole image: remove it on the host when no machine stands on it")
+        self._refuse_others(thing, self._marked(thing.handle))
+        self.publisher.discard(thing.handle, deadline)
+        self.host.ledger.gone(ResourceKind.IMAGE, thing.handle)
+
+    def _listed(self, folder: str) -> Step:
+        path = str(self.host.settings.path(folder))
+        return Step(
+            "Get-ChildItem", {"LiteralPath": path}, get=("Name",), allow=(*NO_FILE, "DirUnauthorizedAccessError")
+        )
+
+    def _marked(self, name: str) -> Ownership:
+        found = marks.named(name)
+        if found is None:
+            raise self._refused(f"{name} is not ours")
+        return found[1]
+
+    def _refuse_others(self, thing: Owned, marked: Ownership) -> None:
+        """A thing with the right run but another token is somebody else's."""
+        if thing.owner and (thing.owner.run, thing.owner.token) != (marked.run, marked.token):
+            raise self._refused(
+                f"{thing.handle} carries the mark of run {marked.run}, not of the one it was to be removed for"
+            )
+
+    def _refused(self, text: str) -> Refused:
+        return Refused(text, host=self.host.name, operation="remove")

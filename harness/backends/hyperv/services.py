@@ -1,0 +1,163 @@
+"""Integration services: heartbeat, key-value pairs, files into the guest. Known by GUID: names are translated."""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+
+from harness.backends.hyperv import upload
+from harness.backends.hyperv.access import NO_FILE, QUIET
+from harness.backends.hyperv.base import RUNNING, VM, MachineBase
+from harness.backends.hyperv.power import NAMESPACE
+from harness.backends.hyperv.steps import Ref, Step, Value
+from harness.backends.model import ServiceView
+from harness.backends.protocol import GuestIgnored
+from harness.core import Deadline
+
+# facts of the product: the last GUID of a service's Id
+NAMES = {
+    "84eaae65-2f2e-45f5-9bb5-0e857dc8eb47": "heartbeat",
+    "2a34b1c2-fd73-4043-8a5b-dd2159bc743f": "kvp",
+    "9f8233ac-be49-4c79-8ee3-e7e1985b2077": "shutdown",
+    "2497f4de-e9fa-4204-80e4-4b75c46419c0": "timesync",
+    "5ced1297-4598-4915-a5fc-ad21bb4d02a4": "vss",
+    "6c09bb55-d683-4da0-8931-c9bf705f6480": "file copy",
+}
+_SERVICE = ("Id", "Enabled", "PrimaryOperationalStatus", "PrimaryStatusDescription?")
+_KVP = ("GuestIntrinsicExchangeItems", "GuestExchangeItems")
+_PROPERTY = re.compile(r'<PROPERTY NAME="(Name|Data)"[^>]*>\s*<VALUE>(.*?)</VALUE>', re.DOTALL)
+_KEY = re.compile(r"[^\x00-\x1f<>&\"]{1,254}")
+
+
+class Services(MachineBase):
+    """The verbs of :class:`Services`, :class:`Exchange` and :class:`FileCopy`. On a twin, all of it is a model."""
+
+    def services(self, deadline: Deadline) -> tuple[ServiceView, ...]:
+        """The host's own words, and whether the heart beats."""
+        steps = [Step("Get-VMIntegrationService", {"VM": VM}, get=_SERVICE)]
+        answer = self._host.agents.run("services", [self._vm("Heartbeat"), *steps], deadline, repeatable=True)
+        beats = str(answer[0][0]["Heartbeat"]).startswith("Ok")
+        model = "; the twin's model" if self._host.twin else ""
+        found = []
+        for row in answer[1]:
+            name = next((name for guid, name in NAMES.items() if str(row["Id"]).lower().endswith(guid)), str(row["Id"]))
+            status = str(row["PrimaryOperationalStatus"])
+            healthy = beats if name == "heartbeat" else status == "Ok"
+            detail = str(answer[0][0]["Heartbeat"]) if name == "heartbeat" else status
+            found.append(ServiceView(name, bool(row["Enabled"]), healthy, detail=detail + model))
+        return tuple(found)
+
+    def toggle(self, service: str, on: bool, deadline: Deadline) -> None:
+        """Switch an integration service on or off.
+
+        Args:
+            service: as :data:`NAMES` calls it.
+            on: which.
+            deadline: when to give up.
+        """
+        with self._lock:
+            verb = "Enable" if on else "Disable"
+            act = Step(f"{verb}-VMIntegrationService", {"VMIntegrationService": Ref("service")}, when="service")
+            _, answer = self._act(
+                "service", deadline, tuple(type(RUNNING)), self._service(service, "Enabled"), act, repeatable=True
+            )
+            if not answer[0]:
+                raise self._refused(f"the machine has no service {service!r}", "service")
+
+    def exchange(self, question: str, deadline: Deadline) -> str:
+        """A key of the guest's: what its KVP daemon tells by itself (``OSName``), or was given to tell.
+
+        ``key=value`` sets a key for the guest to read in pool 0 (``/var/lib/hyperv/.kvp_pool_0``).
+        """
+        key, given, value = question.partition("=")
+        if not _KEY.fullmatch(key):
+            raise self._refused(f"{key!r} is no key of key-value pairs", "exchange", hint="ask for example OSName")
+        with self._lock:
+            if given:
+                self._set(key, value, deadline)
+                return value
+            asked: dict[str, Value] = {
+                "Namespace": NAMESPACE,
+                "ClassName": "Msvm_KvpExchangeComponent",
+                "Filter": f"SystemName='{self._id.upper()}'",
+            }
+            _, answer = self._act("exchange", deadline, (RUNNING,), Step("Get-CimInstance", asked, get=_KVP))
+            if not answer[0]:
+                raise GuestIgnored("the host shows no key-value service", host=self._host.name, operation="exchange")
+            items = [text for part in _KVP for text in answer[0][0][part] or ()]
+            pairs = dict(pair(str(text)) for text in items)
+            if not pairs:
+                raise GuestIgnored("the guest's KVP daemon tells nothing", host=self._host.name, operation="exchange")
+            if key not in pairs:
+                raise self._refused(f"the guest has told nothing as {key}", "exchange")
+            return pairs[key]
+
+    def copy_file(self, source: Path, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
+        """To the host first, in pieces; the guest service interface is off until it is needed."""
+        with self._lock:
+            staged = self._file("copied")
+            upload.send(self._host, source, staged, deadline)
+            enable = Step("Enable-VMIntegrationService", {"VMIntegrationService": Ref("service")}, when="service")
+            copy: dict[str, Value] = {
+                "VM": VM,
+                "SourcePath": staged,
+                "DestinationPath": target,
+                "FileSource": "Host",
+                "CreateFullPath": True,
+                "Force": overwrite,
+                **QUIET,
+            }
+            steps = (self._service("file copy"), enable, Step("Copy-VMFile", copy))
+            try:
+                self._act("copy_file", deadline, (RUNNING,), *steps)
+            finally:
+                remove = Step("Remove-Item", {"LiteralPath": staged, "Force": True}, allow=NO_FILE)
+                self._host.agents.run("copy_file", [remove], deadline, repeatable=True)
+
+    def _set(self, key: str, value: str, deadline: Deadline) -> None:
+        """Adding fails where the key is there, changing where it is not: it is taken away first."""
+        system: dict[str, Value] = {
+            "Namespace": NAMESPACE,
+            "ClassName": "Msvm_ComputerSystem",
+            "Filter": f"Name='{self._id.upper()}'",
+        }
+        manager: dict[str, Value] = {"Namespace": NAMESPACE, "ClassName": "Msvm_VirtualSystemManagementService"}
+
+        def method(name: str) -> Step:
+            arguments: dict[str, Value] = {"TargetSystem": Ref("system"), "DataItems": [item(key, value)]}
+            args: dict[str, Value] = {"InputObject": Ref("manager"), "MethodName": name, "Arguments": arguments}
+            return Step("Invoke-CimMethod", args, get=("ReturnValue",))
+
+        steps = [
+            Step("Get-CimInstance", system, name="system"),
+            Step("Get-CimInstance", manager, name="manager"),
+            method("RemoveKvpItems"),
+            method("AddKvpItems"),
+        ]
+        _, answer = self._act("exchange", deadline, (RUNNING,), *steps, repeatable=True)
+        code = int(answer[3][0]["ReturnValue"]) if answer[3] else -1
+        if code not in (0, 4096):
+            raise self._refused(f"the host did not take the key {key}: {code}", "exchange")
+
+    def _service(self, name: str, *get: str) -> Step:
+        guid = next((guid for guid, known in NAMES.items() if known == name), None)
+        if guid is None:
+            raise self._refused(f"there is no integration service {name!r}", "service", f"one of {[*NAMES.values()]}")
+        return Step("Get-VMIntegrationService", {"VM": VM}, name="service", get=get, where=(("Id", f"{guid}$"),))
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Name and data of one ``Msvm_KvpExchangeDataItem`` in CIM's XML."""
+    found = {name: html.unescape(value) for name, value in _PROPERTY.findall(text)}
+    return found.get("Name", ""), found.get("Data", "")
+
+
+def item(key: str, value: str) -> str:
+    """The same in the other direction. Source 0 is the host (pool 0 in the guest)."""
+    fields = [("Name", "string", key), ("Data", "string", value), ("Source", "uint16", "0")]
+    inner = "".join(
+        f'<PROPERTY NAME="{name}" TYPE="{kind}"><VALUE>{html.escape(text, quote=False)}</VALUE></PROPERTY>'
+        for name, kind, text in fields
+    )
+    return f'<INSTANCE CLASSNAME="Msvm_KvpExchangeDataItem">{inner}</INSTANCE>'

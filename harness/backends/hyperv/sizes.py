@@ -1,0 +1,27 @@
+"""vCPUs and memory. Hyper-V adds no vCPU to a running machine, but memory to one with static memory (since 2016)."""
+
+from __future__ import annotations
+
+from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
+from harness.backends.hyperv.steps import Step
+from harness.core import Deadline, Size
+
+
+class Sizes(MachineBase):
+    """The verb :meth:`Machine.resize`."""
+
+    def resize(self, deadline: Deadline, *, vcpus: int | None = None, memory: Size | None = None) -> None:
+        """Off: both. Running: memory alone."""
+        with self._lock:
+            most = self.spec.shape.max_memory
+            states = (OFF, RUNNING) if vcpus is None and most is not None else (OFF,)
+            steps = []
+            if vcpus is not None:
+                steps.append(Step("Set-VMProcessor", {"VM": VM, "Count": vcpus}))
+            if memory is not None:
+                steps.append(Step("Set-VMMemory", {"VM": VM, "StartupBytes": int(memory)}))
+            seen = self._ask("resize", deadline)[0]
+            if str(seen[0]["State"]) == "Running" and RUNNING not in states:
+                what = "memory, and the shape keeps no room for it" if vcpus is None else "vCPUs"
+                raise self._refused(f"Hyper-V does not change a running machine's {what}", "resize")
+            self._act("resize", deadline, states, *steps, repeatable=True)
