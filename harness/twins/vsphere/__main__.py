@@ -16,7 +16,6 @@ import threading
 from pathlib import Path
 
 from harness.core import InteropError
-from harness.twins.vsphere import build
 from harness.twins.vsphere.twin import Twin, read_config
 
 
@@ -25,13 +24,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m harness.twins.vsphere", description=__doc__)
     parser.add_argument("--config", type=Path, metavar="FILE", help="read the configuration there, not from stdin")
     parser.add_argument("--stay", action="store_true", help="end by a signal alone, not with stdin")
-    parser.add_argument("--build", action="store_true", help="only build the simulator, and say where it is")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     try:
-        if options.build:
-            _say(str(build.binary()))
-            return 0
         return _run(options.config, stay=options.stay)
     except InteropError as error:
         sys.stderr.write(f"{error}\n")

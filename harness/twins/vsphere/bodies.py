@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from pathlib import Path
 
@@ -64,6 +65,8 @@ class Bodies:
             stood = self._stands.pop(disk, None) or self._uploaded(disk)
             if stood is not None and stood not in self._stands.values():
                 stood.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # another upload is there already
+                    stood.parent.rmdir()
 
 
 def _attached(disk: Path) -> Path | None:

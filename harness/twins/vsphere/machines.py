@@ -137,8 +137,6 @@ class Machines:
             machine.destroy()
         with self._lock:
             disks = self._disks.pop(key, set())
-        disks |= {
-            Path(each["file"]) for each in said["hardware"]["disks"]
-        }  # that never ran, too
+        disks |= {Path(each["file"]) for each in said["hardware"]["disks"]}  # that never ran, too
         for disk in disks:
             self._bodies.forget(disk)

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from pyVim.connect import Disconnect, SmartConnect
-from pyVmomi import vim
+from pyVmomi import SoapStubAdapter, VmomiSupport, vim
 
 from harness.core import Deadline, Pending, wait_for
 
@@ -33,10 +32,12 @@ class Client:
         self.record = record
         host, port = record["endpoint"].split(":")
         trust = ssl.create_default_context(cafile=record["ca"])
-        self.session = SmartConnect(
-            host=host, port=int(port), user=record["user"], pwd=record["password"], sslContext=trust
-        )
+        # Not SmartConnect: it leaves connections to the garbage collector.
+        newest = f"vim.version.{VmomiSupport.newestVersions.GetName('vim').rpartition('.')[2]}"
+        self.stub = SoapStubAdapter(host=host, port=int(port), version=newest, sslContext=trust)
+        self.session = vim.ServiceInstance("ServiceInstance", self.stub)
         self.content = self.session.RetrieveContent()
+        self.content.sessionManager.Login(record["user"], record["password"], None)
         self.datacenter = self.all(vim.Datacenter)[0]
         self.host = self.all(vim.HostSystem)[0]
         self.pool = self.host.parent.resourcePool
@@ -50,8 +51,8 @@ class Client:
     def close(self) -> None:
         """Log out."""
         self.web.close()
-        Disconnect(self.session)
-        self.session._stub.DropConnections()  # pyVmomi leaves them to the garbage collector
+        self.content.sessionManager.Logout()
+        self.stub.DropConnections()
 
     def all(self, kind: Any) -> list[Any]:
         """Everything of a kind in the inventory."""

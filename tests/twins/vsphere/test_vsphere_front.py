@@ -249,6 +249,8 @@ def test_a_killed_twin_leaves_no_process(simulator: Path, tmp_path: Path) -> Non
         children = twin.descendants()
         assert any(name.startswith("qemu") for name in children.values())
         assert any(name.startswith("vcsim") for name in children.values())
+        client.stub.DropConnections()
+        client.web.close()
         twin.process.kill()
         twin.process.wait()
 

@@ -70,9 +70,7 @@ def test_govc_sees_the_twin_and_runs_a_machine(govc: Govc, client: Client, twin:
     assert client.named("by-govc") is None
 
 
-def test_govc_puts_files_on_the_datastore_and_reads_the_hosts_time(
-    govc: Govc, client: Client, tmp_path: Path, twin: TwinProcess
-) -> None:
+def test_govc_puts_files_on_the_datastore(govc: Govc, tmp_path: Path) -> None:
     (tmp_path / "seed").write_bytes(b"a file")
     govc("datastore.upload", str(tmp_path / "seed"), "by-govc/seed")
     govc("datastore.download", "by-govc/seed", str(tmp_path / "back"))
@@ -80,9 +78,3 @@ def test_govc_puts_files_on_the_datastore_and_reads_the_hosts_time(
     assert "by-govc" in govc("datastore.ls")
     govc("datastore.rm", "by-govc")
     assert "by-govc" not in govc("datastore.ls")
-    assert "Current date and time" in govc("host.date.info", f"-host={twin.record['esxi'][0]}")
-
-
-def test_govc_imports_an_image(govc: Govc, client: Client, image: Path, twin: TwinProcess) -> None:
-    govc("import.vmdk", "-force", str(image), "imported-by-govc")
-    assert "imported-by-govc" in govc("datastore.ls")

@@ -80,3 +80,13 @@ func (d *diskManager) DeleteVirtualDiskTask(ctx *simulator.Context, req *types.D
 	})
 	return &methods.DeleteVirtualDisk_TaskBody{Res: &types.DeleteVirtualDisk_TaskResponse{Returnval: ref}}
 }
+
+// MoveVirtualDiskTask is refused: a disk's content goes by its name, and would be lost.
+func (d *diskManager) MoveVirtualDiskTask(*simulator.Context, *types.MoveVirtualDisk_Task) soap.HasFault {
+	return &methods.MoveVirtualDisk_TaskBody{Fault_: simulator.Fault("the twin moves no disks", &types.NotSupported{})}
+}
+
+// CopyVirtualDiskTask is refused: the copy would be empty.
+func (d *diskManager) CopyVirtualDiskTask(*simulator.Context, *types.CopyVirtualDisk_Task) soap.HasFault {
+	return &methods.CopyVirtualDisk_TaskBody{Fault_: simulator.Fault("the twin copies no disks", &types.NotSupported{})}
+}

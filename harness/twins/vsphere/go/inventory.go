@@ -99,6 +99,7 @@ func (t *twin) describeHost(host *simulator.HostSystem) {
 	host.Capability.MaxSupportedVcpus = t.settings.MaxVCPUs
 	clock := &hostClock{}
 	clock.Self = types.ManagedObjectReference{Type: "HostDateTimeSystem", Value: "dateTimeSystem-" + host.Self.Value}
+	clock.DateTimeInfo.TimeZone = types.HostDateTimeSystemTimeZone{Key: "UTC", Name: "UTC", Description: "UTC"}
 	reference := t.registry().Put(clock).Reference()
 	host.ConfigManager.DateTimeSystem = &reference
 	host.Config.Product.Version, host.Config.Product.ApiVersion = "8.0.2", apiVersion

@@ -37,7 +37,7 @@ func (m *machine) reconfigure(ctx *simulator.Context, req *types.ReconfigVM_Task
 	doomed := m.destroyed(&req.Spec, before)
 	if _, fault = nested(ctx, m.VirtualMachine.ReconfigVMTask(ctx, req)); fault == nil {
 		ctx.WithLock(m.VirtualMachine, func() { m.t.connect(m.VirtualMachine, &req.Spec, state) })
-		if state != off || len(doomed) > 0 {
+		if state == on || len(doomed) > 0 {
 			fault = m.ask(ctx, "reconfigure", request{}, nil)
 		}
 	}

@@ -179,11 +179,18 @@ func (t *twin) revert(
 			if fault := m.ask(ctx, "revert", request{Snapshot: to.Value, Hardware: current}, nil); fault != nil {
 				return nil, fault
 			}
-			ctx.WithLock(m.VirtualMachine, func() {
+			show := func() {
 				changes := t.reconfigured(m.VirtualMachine, clone(kept.config))
 				ctx.Update(m.VirtualMachine, append(changes, types.PropertyChange{Name: "snapshot.currentSnapshot", Val: to}))
-			})
-			t.powered(ctx, m.VirtualMachine, kept.state, kept.state == on)
+			}
+			// A machine that runs has its cables as they were then; one that is off is connected to nothing.
+			if kept.state == on {
+				t.powered(ctx, m.VirtualMachine, on, true)
+				ctx.WithLock(m.VirtualMachine, show)
+			} else {
+				ctx.WithLock(m.VirtualMachine, show)
+				t.powered(ctx, m.VirtualMachine, off, false)
+			}
 			return nil, nil
 		})
 }
