@@ -93,7 +93,7 @@ def test_the_seed_is_in_the_drive_and_the_serial_port_writes_beside_it(host, mac
     """Both lie in a folder whose name is their mark."""
     devices = host.raw(machine, "config.hardware.device")["config.hardware.device"]
     files = [one.backing.fileName for one in devices if type(one).__name__.endswith(("Cdrom", "SerialPort"))]
-    folder = f"{host.access.root}/{marks.folder_name(machine.spec.name, OWNER)}"
+    folder = machine._files
     store = host.access.store
     assert files == [f"[{store.name}] {folder}/seed.iso", f"[{store.name}] {folder}/serial.log"]
     assert store.read(f"{folder}/seed.iso", 0, 100, within()) == machine.spec.seed.read_bytes()
@@ -143,7 +143,7 @@ def test_destroying_leaves_nothing_whatever_the_state(host):
     made.start(within())
     made.checkpoint("warm", within(), memory=True)
     made.save(within())
-    folder = f"{host.access.root}/{marks.folder_name(made.spec.name, OWNER)}"
+    folder = made._files
     noted = len(host.ledger.notes)
     for _ in range(2):
         made.destroy(within())
@@ -169,8 +169,9 @@ def test_a_taken_name_is_refused_and_the_first_machine_unharmed(host, machine):
     machine.start(within())
 
 
-def test_a_clone_that_fails_leaves_nothing(host):
+def test_a_clone_that_fails_leaves_nothing(host, monkeypatch):
     """The host's fault is told, and files go again."""
+    monkeypatch.setattr(marks.secrets, "token_hex", lambda _: "0badcafe")
     spec = host.spec()
     host.front.refusing["CloneVM_Task"] = 5
     try:
@@ -180,6 +181,14 @@ def test_a_clone_that_fails_leaves_nothing(host):
         host.front.refusing.clear()
     folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
     assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+def test_a_name_that_is_taken_leaves_what_its_machine_stands_on(host, machine):
+    """Whoever comes second at the same moment takes nothing along when it goes."""
+    with pytest.raises(InteropError):
+        create(host.access, machine.spec, within())
+    assert host.access.store.read(f"{machine._files}/seed.iso", 0, 100, within())
+    machine.start(within())
 
 
 def test_without_its_lease_nothing_is_changed(host, running):
@@ -393,7 +402,7 @@ def test_the_console_is_a_file_that_is_read_by_range(host, machine):
     assert console.read(0, 100) == b""
     log = host.folder / "log"
     log.write_bytes(bytes(range(256)) * 4)
-    host.access.store.put(log, f"{host.access.root}/{marks.folder_name(machine.spec.name, OWNER)}/serial.log", within())
+    host.access.store.put(log, f"{machine._files}/serial.log", within())
     assert console.read(10, 5) == console.read(10, 5) == bytes(range(10, 15))
     assert console.read(1000, 4096) == (bytes(range(256)) * 4)[1000:]
     assert console.read(1 << 40, 4096) == b""

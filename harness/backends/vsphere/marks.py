@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -16,7 +17,7 @@ from harness.backends import codec
 from harness.backends.model import MachineSpec, Ownership
 
 _KEY = "interop"
-_FOLDER = re.compile(r"(?P<name>.+)~(?P<run>[^~]+)~(?P<token>[^~]+)~(?P<expiry>\d+)")
+_FOLDER = re.compile(r"(?P<name>.+)~(?P<run>[^~]+)~(?P<token>[^~]+)~(?P<expiry>\d+)(~[0-9a-f]+)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,11 @@ def owner_of(annotation: str | None) -> Ownership | None:
 
 
 def folder_name(name: str, owner: Ownership) -> str:
-    """The last part of the path of a machine's folder on the datastore."""
-    return f"{name}~{owner.run}~{owner.token}~{int(owner.expiry.timestamp())}"
+    """The last part of the path of a machine's folder on the datastore: another one for each attempt to make it.
+
+    A name may be taken, and whoever fails for that must not undo what the machine that has it stands on.
+    """
+    return f"{name}~{owner.run}~{owner.token}~{int(owner.expiry.timestamp())}~{secrets.token_hex(4)}"
 
 
 def folder_mark(name: str) -> tuple[str, Ownership] | None:
