@@ -70,7 +70,7 @@ def test_a_new_machine_has_a_nic_and_its_generations_drives(talk):
     ]
     assert first[2] == [{"ControllerType": "IDE", "ControllerNumber": 1, "Path": None}]
     assert second[2] == []
-    assert (len(first[3]), len(second[3])) == (0, 1)
+    assert (len(first[3]), len(second[3])) == (1, 1)
 
 
 def test_names_may_be_shared_and_take_wildcards(talk, vm):

@@ -71,8 +71,7 @@ class Twin:
         user, password = next(iter(self.host.accounts.items()))
         return {
             "kind": "hyperv",
-            "endpoint": self.host.https.removeprefix("https://").removesuffix("/wsman"),
-            "https": self.host.https,
+            "endpoint": self.host.https,
             "http": self.host.http,
             "ca": str(self.host.identity.authority),
             "fingerprint": self.host.identity.digest.hex(),

@@ -9,7 +9,7 @@ import uuid
 
 from harness.twins.engine import MachineState
 from harness.twins.hyperv.emulated import power
-from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, guid, like
+from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, guid, is_pattern, like
 from harness.twins.hyperv.emulated.machines import Checkpoint, Config, Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.world import World
@@ -171,8 +171,8 @@ def _chosen(call: Call, *, listing: bool = False) -> list[tuple[Vm, Checkpoint]]
         return [call.world.checkpoint(thing.key) for thing in call.many("VMSnapshot")]
     by_name = "VMName" in call or "VM" in call
     machines = call.machines() if by_name else call.world.all()
-    pattern = str(call.get("Name") or "*")
-    found = [(vm, each) for vm in machines for each in vm.checkpoints if like(each.name, pattern)]
-    if not found and "Name" in call and listing and not any(char in pattern for char in "*?["):
-        raise Refusal("InvalidParameter", f'Hyper-V was unable to find a checkpoint with name "{pattern}".')
+    patterns = [str(name) for name in call.many("Name")] or ["*"]
+    found = [(vm, each) for vm in machines for each in vm.checkpoints if any(like(each.name, one) for one in patterns)]
+    if not found and listing and not all(is_pattern(one) for one in patterns):
+        raise Refusal("InvalidParameter", f'Hyper-V was unable to find a checkpoint with name "{patterns[0]}".')
     return found

@@ -123,6 +123,8 @@ def _chunk(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
         length, offset = file.seek(0, os.SEEK_END), int(given["Offset"])
         if offset > length:
             raise Refusal("Gap", f"byte {offset} came before byte {length}", "InvalidArgument")
+        if offset == 0:
+            length = file.truncate(0)
         file.seek(offset)
         file.write(data)
         return [Thing("Object", "", {"Length": max(length, offset + len(data))})]
@@ -159,6 +161,11 @@ def _write_console(world: World, _: Consoles, given: Mapping[str, Any]) -> list[
     with _beside(path, "in").open("ab") as file:
         file.write(base64.b64decode(str(given["Data"])))
     return []
+
+
+def _write_output(_world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
+    value = given.get("InputObject")
+    return list(value) if isinstance(value, list) else [value]
 
 
 def _path(world: World, given: Mapping[str, Any]) -> Path:
@@ -275,6 +282,7 @@ def _item(path: Path) -> Thing:
 
 
 FUNCTIONS: Final[dict[str, Function]] = {
+    "write-output": _write_output,
     "receive-interopfile": _receive,
     "add-interopchunk": _chunk,
     "compress-interopdata": _compress,

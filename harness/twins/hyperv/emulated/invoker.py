@@ -103,6 +103,8 @@ class Agent:
         self._say(line)
 
     def _step(self, step: Mapping[str, Any], names: dict[str, list[Any]], room: list[int]) -> list[Any]:
+        if "as" in step:
+            names[step["as"]] = []
         if "when" in step and not names.get(step["when"]):
             return []
         call = str(step["call"])
@@ -110,7 +112,7 @@ class Agent:
         try:
             out = self._call(call, given)
         except _Named as named:
-            if named.identifier not in step.get("allow", ()):
+            if named.identifier.partition(",")[0] not in step.get("allow", ()):
                 raise
             out = []
         out = [each for each in out if _fits(each, step.get("where", ()))]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator
+from pathlib import Path
 
 from harness.core import Deadline, Pending, wait_for
 from harness.twins.engine import Disk, EngineError, GuestSilent, Hardware, MachineState
@@ -29,7 +31,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
                 path=place,
                 size=size,
                 backing=place,
-                serial=drive.key[:8],
+                serial=identifier(place).hex,
                 bus=drive.controller_type.lower(),
                 controller=drive.controller,
                 unit=drive.location,
@@ -61,6 +63,11 @@ def _room(vm: Vm, config: Config) -> int:
     """Up to how much memory a guest may get while it runs: what it was started with says so."""
     running = vm.machine.hardware.max_memory if vm.machine is not None and vm.state != "Off" else None
     return running or 2 * config.memory + (1 << 30)
+
+
+def identifier(place: Path) -> uuid.UUID:
+    """What a VHDX calls itself, and its guest reads of it: every disk has one of its own."""
+    return uuid.uuid5(uuid.NAMESPACE_URL, str(place))
 
 
 def settle(world: World, vm: Vm) -> None:

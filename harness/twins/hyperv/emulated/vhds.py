@@ -126,6 +126,7 @@ def thing(world: World, path: str) -> Thing:
             "ParentPath": parent,
             "Attached": world.user_of(path) is not None,
             "DiskNumber": None,
+            "DiskIdentifier": str(power.identifier(place)).upper(),
         },
     )
 

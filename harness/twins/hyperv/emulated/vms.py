@@ -41,7 +41,7 @@ def new_vm(call: Call) -> Answer:
     vm.config.nics.append(
         Nic(str(uuid.uuid4()).upper(), "Network Adapter", "000000000000", dynamic=True, switch=switch)
     )
-    vm.config.scsi = 1 if generation == 2 else 0
+    vm.config.scsi = 1
     if generation == 1:
         drives.add(vm, "IDE", 1, 0, None, dvd=True)
     if disk is not None:
