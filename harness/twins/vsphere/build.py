@@ -133,17 +133,3 @@ def main() -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-
-def main() -> int:
-    """Build it, and say where it is: ``python -m harness.twins.vsphere.build``."""
-    try:
-        sys.stdout.write(f"{binary()}\n")
-    except LabError as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
