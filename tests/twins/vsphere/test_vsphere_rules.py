@@ -21,6 +21,16 @@ def test_names_are_unique_in_a_folder(client: Client) -> None:
     assert isinstance(failed.value.fault, vim.fault.DuplicateName)
 
 
+def test_a_machine_is_renamed_to_a_free_name_alone(client: Client) -> None:
+    machine = client.create("before")
+    client.create("taken")
+    with pytest.raises(Failed) as failed:
+        client.done(machine.Rename_Task("taken"))
+    assert isinstance(failed.value.fault, vim.fault.DuplicateName)
+    client.done(machine.Rename_Task("after"))
+    assert (machine.name, machine.config.name, machine.summary.config.name) == ("after", "after", "after")
+
+
 def test_a_failed_creation_leaves_no_folder(client: Client) -> None:
     before = set(client.folders())
     with pytest.raises(Failed):

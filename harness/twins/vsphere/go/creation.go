@@ -100,6 +100,25 @@ func (t *twin) folders() map[string]bool {
 	return names
 }
 
+// RenameTask gives the machine another name; one that is taken is a DuplicateName, not the simulator's InvalidArgument.
+func (m *machine) RenameTask(ctx *simulator.Context, req *types.Rename_Task) soap.HasFault {
+	ref, fault := m.t.exclusive(ctx, m.VirtualMachine, "rename",
+		func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
+			if fault := m.renames(ctx, &types.VirtualMachineConfigSpec{Name: req.NewName}); fault != nil {
+				return nil, fault
+			}
+			ctx.WithLock(m.VirtualMachine, func() {
+				ctx.Update(m.VirtualMachine, []types.PropertyChange{
+					{Name: "name", Val: req.NewName},
+					{Name: "config.name", Val: req.NewName},
+					{Name: "summary.config.name", Val: req.NewName},
+				})
+			})
+			return nil, nil
+		})
+	return &methods.Rename_TaskBody{Fault_: fault, Res: &types.Rename_TaskResponse{Returnval: ref}}
+}
+
 // CloneVMTask makes a machine like this one, or like a snapshot of it; its disks stand on the source's content.
 func (m *machine) CloneVMTask(ctx *simulator.Context, req *types.CloneVM_Task) soap.HasFault {
 	ref := m.t.run(ctx, m.VirtualMachine, "cloneVm", m.Name,
