@@ -38,9 +38,8 @@ def test_every_shipped_lab_loads_and_fits_the_printed_schema(path):
 
 def test_the_default_lab_needs_nothing_but_this_machine():
     lab = load_lab()
-    (host,) = lab.hosts.values()
-    assert host.embedded
-    assert {network.kind.value for network in lab.networks.values()} == {"user", "switch"}
+    assert all(host.embedded or host.twin for host in lab.hosts.values())
+    assert {host.domain for host in lab.hosts.values()} == {"this-machine"}
     assert not any(network.gateway or network.dns for network in lab.networks.values())
     assert "needs" not in typed("lab", "check")
 
