@@ -1,0 +1,106 @@
+"""The twin as a process, with PowerShell behind it and without."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from harness import agent
+from tests.twins.hyperv_agent import MODES, Talk, step, talking
+from tests.twins.hyperv_host import encoded, everything, winrm
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_agent_of_another_release_is_noticed(tmp_path, mode):
+    with talking(tmp_path, mode) as talk:
+        client, shell = talk.client, talk.shell
+        command = client.run_command(shell, agent.PROGRAM, agent.inline(), console_mode_stdin=False)
+        client.send_command_input(shell, command, encoded("'hello'").encode() + b"\n", end=True)
+        out, err, code = everything(client, shell, command)
+        if mode == "emulated":
+            assert (out, code) == (b"", 1)
+            assert b"not the one that this twin knows" in err
+
+
+def test_without_an_engine_no_other_script_runs(tmp_path):
+    with talking(tmp_path, "emulated") as talk:
+        command = talk.client.run_command(talk.shell, "powershell", ["-EncodedCommand", encoded("exit 0")])
+        out, err, code = everything(talk.client, talk.shell, command)
+        assert (out, code) == (b"", 1)
+        assert b"no PowerShell engine" in err
+
+
+def test_an_installed_agent_runs_too(tmp_path):
+    with talking(tmp_path, "emulated") as talk:
+        script = talk.twin.store / "agent.ps1"
+        script.write_bytes(agent.source() + b"# SIG # Begin signature block\r\n")
+        client, shell = talk.client, talk.shell
+        talk.command = client.run_command(
+            shell, agent.PROGRAM, agent.installed(str(script)), console_mode_stdin=False, skip_cmd_shell=True
+        )
+        assert talk.answer(0)["ok"]
+        assert talk.one("Get-VM", "Name") == []
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_process_is_driven_by_what_it_says_of_itself(tmp_path, mode):
+    config = {
+        "folder": str(tmp_path / "a twin"),
+        "powershell": mode,
+        "guests": False,
+        "networks": {"x": {"kind": "switch"}},
+    }
+    with subprocess.Popen(
+        [sys.executable, "-m", "harness.twins.hyperv"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as child:
+        child.stdin.write(json.dumps(config) + "\n")
+        child.stdin.flush()
+        said = json.loads(child.stdout.readline())
+        assert (said["powershell"], said["agent"], said["switches"]) == (mode, agent.digest(), ["x"])
+        host = SimpleNamespace(
+            http=said["http"], https=said["endpoint"], identity=SimpleNamespace(authority=said["ca"])
+        )
+        client = winrm(host, "ntlm+tls", username=said["user"], password=said["password"])
+        shell = client.open_shell()
+        command = client.run_command(shell, agent.PROGRAM, agent.inline(), console_mode_stdin=False)
+        client.send_command_input(shell, command, agent.first_line())
+        line = json.dumps({"id": 1, "steps": [step("Get-VMSwitch", "Name")]}).encode() + b"\n"
+        client.send_command_input(shell, command, line, end=True)
+        out, _, code = everything(client, shell, command)
+        assert b'"Name":"x"' in out
+        assert code == 0
+        child.stdin.close()
+        assert child.wait(30) == 0
+
+
+@pytest.mark.skipif(shutil.which("pwsh") is None, reason="pwsh is not on PATH")
+def test_both_ways_answer_alike(tmp_path):
+    """Whatever is told of a machine, except what differs from machine to machine."""
+    answers = []
+    for mode in ("pwsh", "emulated"):
+        with talking(tmp_path / mode, mode) as talk:
+            answers.append(_tour(talk))
+    assert answers[0] == answers[1]
+
+
+def _tour(talk: Talk):
+    told = [talk.one("New-VM", "Name", "State", "Generation", "ProcessorCount", "Notes", Name="a", NoVHD=True)]
+    for call, properties in {
+        "Get-VMProcessor": ("Count", "ExposeVirtualizationExtensions"),
+        "Get-VMMemory": ("Startup", "DynamicMemoryEnabled", "Minimum"),
+        "Get-VMComPort": ("Name", "Path"),
+        "Get-VMBios": ("StartupOrder", "NumLockEnabled"),
+        "Get-VMNetworkAdapter": ("Name", "MacAddress", "VlanSetting.OperationMode", "IPAddresses", "Connected"),
+        "Get-VMIntegrationService": ("Name", "Enabled", "PrimaryOperationalStatus"),
+        "Get-VMDvdDrive": ("Name", "Path", "ControllerType"),
+    }.items():
+        told.append(talk.one(call, *properties, VMName="a"))
+    told.append(talk.one("Get-VM", "HardDrives", "Heartbeat", "Uptime", "ComPort1.Name", Name="a"))
+    told.append(talk.one("Get-VMHost", "LogicalProcessorCount", "MemoryCapacity", "SupportedVmVersions"))
+    told.append(talk.one("Get-CimInstance", "Version", "Caption", ClassName="Win32_OperatingSystem"))
+    return told
