@@ -19,7 +19,7 @@ from benchmarks.figures import Figure, Series, absolute, ratio, timed
 from harness.backends.model import DiskSpec, Shape
 from harness.backends.protocol import Checkpointed, DiskPlug, Hypervisor, Savable, Screenshot
 from harness.backends.verbs import able
-from harness.backends.vsphere import collector
+from harness.backends.vsphere import collector, tasks
 from harness.backends.vsphere.hypervisor import VsphereHypervisor
 from harness.backends.vsphere.refs import Ref
 from harness.core import Deadline, MiB, Pending, Size, UsageError, wait_for
@@ -127,15 +127,8 @@ def reading(hypervisor: VsphereHypervisor, runs: int) -> Figure:
 
 
 def _result(hypervisor: VsphereHypervisor, task: Any) -> Any:
-    collector.wait_one(
-        hypervisor.session,
-        "a machine to be made",
-        Ref("Task", task._moId),  # noqa: SLF001
-        ("info.state",),
-        lambda values: values.get("info.state") == "success" or None,
-        deadline=deadline(),
-        operation="bench",
-    )
+    named = Ref("Task", task._moId)  # noqa: SLF001
+    tasks.finish(hypervisor.session, "bench", named, deadline())
     return task.info.result
 
 
@@ -167,8 +160,10 @@ def verbs(hypervisor: VsphereHypervisor, slots: Slots) -> tuple[Trips, list[Figu
         ):
             with trips.of(verb):
                 action()
+        with trips.of("create"):
+            another = slots.cold(Shape(), deadline(), boot=False)
         with trips.of("destroy"):
-            machine.destroy(deadline())
+            slots.release(another)
     finally:
         slots.release(guest)
     return trips, [absolute("2 vCPUs added while running, until the guest has them", added, None)]
