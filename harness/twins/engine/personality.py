@@ -56,6 +56,8 @@ class Personality:
         tools: the unit in the guest that stands for the tools.
         tools_version: programs in the guest that tell their version, with arguments; the first that does counts. Run
             once a boot. Their own (``vmtoolsd -v``) says nothing where it finds no channel.
+        tools_wanted: the folder in the guest that has the unit when something starts it: a target's, or, where a udev
+            rule starts it for a device that QEMU has not got, that of all units.
         memory_step: hot-added memory comes in multiples of this.
     """
 
@@ -73,6 +75,7 @@ class Personality:
     cdrom: Mapping[str, str | int]
     tools: str
     tools_version: tuple[tuple[str, ...], ...]
+    tools_wanted: str = "/etc/systemd/system/multi-user.target.wants"
     memory_step: int = 128 << 20
 
 

@@ -98,7 +98,7 @@ class Tools:
             # Masked: a link to /dev/null. An empty file means the same.
             if self._agent.read(f"{folder}/{unit}", deadline) == b"":
                 return f"{unit} is masked in the guest"
-        if not self._agent.read(f"{_UNITS}/multi-user.target.wants/{unit}", deadline):
+        if not self._agent.read(f"{self._personality.tools_wanted}/{unit}", deadline):
             return f"{unit} is not enabled in the guest"
         return ""
 

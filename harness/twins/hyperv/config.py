@@ -65,6 +65,7 @@ class TwinConfig(_Part):
         merge_seconds: how long disks of a removed checkpoint are merged.
         stop_seconds: how long ``Stop-VM`` waits for a guest.
         certificate: ``expired`` and ``other-host`` are for tests of clients.
+        esxi: every twin is told; this one has no use for it.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class TwinConfig(_Part):
     merge_seconds: float = 1.0
     stop_seconds: float = 300.0
     certificate: Literal["valid", "expired", "other-host"] = "valid"
+    esxi: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, line: bytes | str) -> Self:

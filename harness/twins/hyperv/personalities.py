@@ -59,6 +59,7 @@ FIRST: Final = Personality(
     uefi_bus="",
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
+    tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )
 """Generation 1: BIOS, IDE, and a legacy adapter that needs no driver of ours."""
@@ -77,6 +78,7 @@ SECOND: Final = Personality(
     uefi_bus="",
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
+    tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )
 """Generation 2: UEFI, SCSI."""

@@ -129,6 +129,9 @@ def _of(vm: Vm, wanted: str) -> list[Thing]:
     lowered = wanted.lower()
     if lowered in {"", "msvm_computersystem"}:
         found.append(_system(vm))
+    if lowered in {"", "msvm_virtualsystemsettingdata"}:  # of what it is now; those of its checkpoints are not shown
+        realised = {"VirtualSystemIdentifier": _id(vm), "VirtualSystemType": "Microsoft:Hyper-V:System:Realized"}
+        found.append(_thing("Msvm_VirtualSystemSettingData", vm.key, realised))
     if lowered in {"", "msvm_videohead"} and vm.on:
         width, height = _PICTURE
         size = {"CurrentHorizontalResolution": width, "CurrentVerticalResolution": height}
