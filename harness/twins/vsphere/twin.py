@@ -15,11 +15,11 @@ from harness.core import Deadline, paths
 from harness.twins.engine.api import Engine, EngineSettings, Watcher
 from harness.twins.engine.core import open_engine
 from harness.twins.engine.personality import VMWARE
+from harness.twins.pki import issue
 from harness.twins.vsphere import build
 from harness.twins.vsphere.bodies import Bodies
 from harness.twins.vsphere.config import TwinConfig
 from harness.twins.vsphere.machines import Machines
-from harness.twins.vsphere.pki import issue
 from harness.twins.vsphere.reporter import Reporter
 from harness.twins.vsphere.sockets import Server
 from harness.twins.vsphere.vcenter import VCenter
@@ -61,7 +61,7 @@ class Twin:
         folder.mkdir(parents=True, exist_ok=True)
         datastore = folder / "datastore"
         control, asked = folder / "control.sock", folder / "engine.sock"
-        papers = issue(folder, kind=config.certificate)
+        papers = issue(folder, "vcenter.twin", kind=config.certificate)
         reporter = Reporter(control)
         settings = EngineSettings(
             folder=folder / "engine",

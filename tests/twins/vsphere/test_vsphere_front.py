@@ -17,8 +17,8 @@ import requests
 from pyVmomi import SoapStubAdapter, vim, vmodl
 
 from harness.core import Deadline, Pending, wait_for
+from harness.twins.pki import issue
 from harness.twins.vsphere.control import CallFault, Control, Plan
-from harness.twins.vsphere.pki import issue
 from tests.twins.vsphere.client import Client, Failed
 from tests.twins.vsphere.running import TwinProcess
 
@@ -61,7 +61,7 @@ def test_a_wrong_password_is_refused(twin: TwinProcess) -> None:
 
 @pytest.mark.parametrize("kind", ["expired", "other-host"])
 def test_certificates_for_tests_are_as_bad_as_they_say(tmp_path: Path, kind: str) -> None:
-    papers = issue(tmp_path, kind=kind)
+    papers = issue(tmp_path, "vcenter.twin", kind=kind)
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     server.load_cert_chain(papers.certificate, papers.key)
     client = ssl.create_default_context(cafile=papers.authority)

@@ -1,4 +1,4 @@
-"""A certificate authority of the twin's own, so that clients verify it as they verify a real vCenter."""
+"""A certificate authority of a twin's own, so that clients verify it as they verify a real host."""
 
 from __future__ import annotations
 
@@ -34,17 +34,18 @@ class Papers:
     thumbprint: str
 
 
-def issue(folder: Path, *, kind: str = "valid", now: datetime | None = None) -> Papers:
-    """Make an authority and a server certificate for 127.0.0.1 and localhost; the authority's key is kept nowhere.
+def issue(folder: Path, host: str, *, kind: str = "valid", now: datetime | None = None) -> Papers:
+    """Make an authority and a server certificate for a host; the authority's key is kept nowhere.
 
     Args:
         folder: where the files go.
+        host: its name; it is reached as 127.0.0.1 and localhost as well.
         kind: ``valid``; for tests of clients ``expired`` or ``other-host``.
         now: for tests.
     """
     now = now or datetime.now(UTC)
     authority_key = ec.generate_private_key(ec.SECP256R1())
-    authority_name = _name("interop twin authority")
+    authority_name = _name(f"{host} twin authority")
     authority = (
         _builder(authority_name, authority_name, authority_key.public_key(), now - 2 * _DAY, now + _LIFE)
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -55,11 +56,11 @@ def issue(folder: Path, *, kind: str = "valid", now: datetime | None = None) -> 
     key = ec.generate_private_key(ec.SECP256R1())
     ends = now - timedelta(hours=1) if kind == "expired" else now + _LIFE
     server = (
-        _builder(_name("interop vSphere twin"), authority_name, key.public_key(), now - 2 * _DAY, ends)
+        _builder(_name(host), authority_name, key.public_key(), now - 2 * _DAY, ends)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_usage(sign=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-        .add_extension(_names(kind), critical=False)
+        .add_extension(_names(host, kind), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key()), critical=False)
         .sign(authority_key, hashes.SHA256())
     )
@@ -83,10 +84,11 @@ def _name(common: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common)])
 
 
-def _names(kind: str) -> x509.SubjectAlternativeName:
+def _names(host: str, kind: str) -> x509.SubjectAlternativeName:
     if kind == "other-host":
-        return x509.SubjectAlternativeName([x509.DNSName("vcenter.example")])
-    return x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1")), x509.DNSName("localhost")])
+        return x509.SubjectAlternativeName([x509.DNSName("elsewhere.example")])
+    loopback = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    return x509.SubjectAlternativeName([x509.DNSName(host), x509.DNSName("localhost"), loopback])
 
 
 def _usage(*, sign: bool) -> x509.KeyUsage:
