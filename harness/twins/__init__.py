@@ -1,1 +1,1 @@
-"""Twins: stand-ins for hypervisors that are not here: their wire protocol in front, real Linux guests in QEMU behind."""
+"""Twins: stand-ins for hypervisors that are not here: their wire protocol in front, real guests in QEMU behind."""
