@@ -18,7 +18,7 @@ from harness.lab.models import Host, Lab
 from harness.lab.run import Run
 from harness.lab.store import open_store
 from harness.lab.twin_process import Probe, asked, hosts_of, let_go, say_nothing, start, stop, sweep
-from harness.lab.twins import Twin, born, find
+from harness.lab.twins import NoTwin, Twin, born, find
 
 
 class Attendant:
@@ -64,7 +64,11 @@ class Attendant:
         except InteropError as error:
             me = os.getpid()
             why = f"{error.message}\n  hint: {error.hint}" if error.hint else error.message
-            failed = Twin(str(self._lab.path), host.twin, self._run, me, born(me) or 0, "", {}, None, why)
+            failed = Twin(
+                *(str(self._lab.path), host.twin, self._run, me, born(me) or 0, "", {}),
+                error=why,
+                impossible=isinstance(error, NoTwin),
+            )
             failed.save()
             self._failed.append(failed)
             raise

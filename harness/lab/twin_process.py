@@ -29,7 +29,7 @@ from harness.lab import sizing, twins
 from harness.lab.liveness import Liveness
 from harness.lab.models import Host, Lab, Network
 from harness.lab.store import Store
-from harness.lab.twins import Twin, born
+from harness.lab.twins import NoTwin, Twin, born
 
 _PATIENCE = timedelta(minutes=15)  # the first start may have to build what the twin is made of
 _LAST_WORDS = 5  # lines of its log in an error
@@ -127,6 +127,7 @@ def start(
 
     Raises:
         UsageError: the lab has no such twin.
+        NoTwin: what it is made of is not here.
         LabError: it did not come up, or somebody else starts it just now; with the end of its log.
     """
     config = asked(lab, section)
@@ -180,6 +181,8 @@ def _come_up(
         words = twin.log.read_text(encoding="utf-8", errors="replace").splitlines()
         if status is not None:
             last = "\n".join(words[-_LAST_WORDS:]) or "and said nothing"
+            if status == os.EX_UNAVAILABLE:
+                raise NoTwin(last, host=twin.section, operation="twin")
             raise LabError(
                 f"the twin ended with {status} before it was up: {last}", host=twin.section, operation="twin"
             )

@@ -24,6 +24,10 @@ OF_RUN = "INTEROP_TWIN_RUN"
 """Environment variable: programs that a run starts, runs of pytest among them, find that run's twins by it."""
 
 
+class NoTwin(LabError):
+    """This machine cannot have such a twin, because what it is made of is not here: its tests are skipped."""
+
+
 @dataclass(frozen=True, slots=True)
 class Twin:
     """A twin that is up, is coming up, or could not be started.
@@ -38,6 +42,7 @@ class Twin:
         asked: how it was started.
         said: what it said when it was up; None: it is not up.
         error: why it could not be started.
+        impossible: it cannot be had on this machine at all.
     """
 
     lab: str
@@ -49,6 +54,7 @@ class Twin:
     asked: dict[str, Any] = field(repr=False)
     said: dict[str, Any] | None = field(default=None, repr=False)
     error: str | None = None
+    impossible: bool = False
 
     @property
     def alive(self) -> bool:
@@ -127,7 +133,7 @@ def find(lab: Path, section: str, run: str | None = None) -> Twin | None:
     ours = {twin.run: twin for twin in known() if (twin.lab, twin.section) == (str(lab), section)}
     for twin in [ours[owner] for owner in owners if owner in ours]:
         if twin.error is not None:
-            raise LabError(twin.error, host=section, operation="twin")
+            raise (NoTwin if twin.impossible else LabError)(twin.error, host=section, operation="twin")
         if twin.said is not None and twin.alive:
             return twin
     return None

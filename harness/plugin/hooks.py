@@ -10,6 +10,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.backends import registry
+from harness.core import InteropError
 from harness.plugin import demand, multiply, options, order, outcomes
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
@@ -105,7 +106,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     place = state.places.get(item)
     if place is None:
         return
-    column = state.open().column(place.column)
+    try:
+        column = state.open().column(place.column)
+    except InteropError as error:
+        from harness.lab.twins import NoTwin  # noqa: PLC0415  strangers' tests don't pay for it
+
+        if isinstance(error, NoTwin):
+            pytest.skip(f"{error.host}: {error.message}")
+        raise
     state.running_on(item, column)
     reason = column.expectations(place.demand.shape.firmware).unsupported(place.demand.check or "")
     if reason:

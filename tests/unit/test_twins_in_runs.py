@@ -84,3 +84,11 @@ def test_why_a_twin_did_not_come_up_stands_in_every_result(run, monkeypatch):
     assert output.count("starting the twin of far") == 1
     assert "there is no compiler" in output
     assert "2 errors" in output
+
+
+def test_where_a_twin_cannot_be_had_its_tests_are_skipped_and_say_so(run, monkeypatch):
+    """A machine without a compiler runs what it can; the reason stands in every result."""
+    monkeypatch.setenv("TINY_TWIN", "cannot")
+    output = run("-n", "2", "-rs")
+    assert "far: there is no compiler" in output
+    assert "1 passed, 2 skipped" in output

@@ -16,6 +16,9 @@ def main() -> None:
     behaviour = os.environ.get("TINY_TWIN", "well")
     if behaviour == "dies":
         sys.exit("there is no compiler")
+    if behaviour == "cannot":
+        sys.stderr.write("there is no compiler\n")
+        sys.exit(os.EX_UNAVAILABLE)
     if behaviour == "rubbish":
         sys.stdout.write("hello\n")
     sys.stderr.write("building its front\n")

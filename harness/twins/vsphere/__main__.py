@@ -16,6 +16,7 @@ import threading
 from pathlib import Path
 
 from harness.core import InteropError
+from harness.twins.vsphere.build import NotToBeHad
 from harness.twins.vsphere.twin import Twin, read_config
 
 
@@ -30,7 +31,7 @@ def main() -> int:
         return _run(options.config, stay=options.stay)
     except InteropError as error:
         sys.stderr.write(f"{error}\n")
-        return 1
+        return os.EX_UNAVAILABLE if isinstance(error, NotToBeHad) else 1
 
 
 def _run(config: Path | None, *, stay: bool) -> int:

