@@ -17,11 +17,13 @@ def connect(settings: Settings, context: Context) -> Hypervisor:
     """Log in to the Windows host that ``settings.endpoint`` names.
 
     Raises:
-        UsageError: always, for the verbs of its machines are not all there yet.
+        LabError: it refuses, does not answer in time, shows a wrong certificate, or lacks Hyper-V.
+        UsageError: pywinrm, or what the way of logging in needs besides, is not installed.
     """
-    raise UsageError(
-        "the hyperv backend cannot make machines yet: it reaches a host and calls its cmdlets, and that is all",
-        host=context.host,
-        operation="connect",
-        hint="name a host of the kvm or vsphere backend",
-    )
+    try:
+        from harness.backends.hyperv.hypervisor import open_host  # noqa: PLC0415 - pywinrm is an optional extra
+    except ImportError as error:
+        raise UsageError(
+            f"the hyperv backend needs pywinrm: {error}", hint="pip install 'interop-harness[hyperv]'"
+        ) from error
+    return open_host(settings, context)

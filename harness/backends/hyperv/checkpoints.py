@@ -10,11 +10,13 @@ from harness.backends.hyperv.power import Power
 from harness.backends.hyperv.steps import Ref, Step, exactly
 from harness.backends.model import ResourceKind
 from harness.backends.protocol import WrongState
-from harness.core import Deadline
+from harness.core import Deadline, LabError, Pending, wait_for
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ANY = (RUNNING, PAUSED, SAVED, OFF)
 _POINT = "point"
+_BUSY_WITH = "SecondaryOperationalStatus?"
+_MERGING = ("MergingDisks", "DeletingSnapshot", "ApplyingSnapshot")
 
 
 class Checkpoints(Power):
@@ -58,7 +60,7 @@ class Checkpoints(Power):
         return tuple(str(row["Name"]) for row in sorted(rows, key=lambda row: str(row["CreationTime"])))
 
     def drop_checkpoint(self, name: str, deadline: Deadline) -> None:
-        """Its disks are merged by the host afterwards; the machine is not disturbed."""
+        """Its disks are merged by the host afterwards, which takes no other change meanwhile."""
         with self._lock:
             self._act(
                 "drop",
@@ -68,7 +70,21 @@ class Checkpoints(Power):
                 Step("Remove-VMSnapshot", {"VMSnapshot": Ref(_POINT), **QUIET}, when=_POINT),
                 repeatable=True,
             )
+            self._merged(deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{name}")
+
+    def _merged(self, deadline: Deadline) -> None:
+        def look() -> bool | Pending:
+            rows = self._host.agents.run("drop", [self._vm(_BUSY_WITH)], deadline, repeatable=True)[0]
+            return Pending("it is merging disks") if rows[0][_BUSY_WITH] in _MERGING else True
+
+        wait_for(
+            f"{self.spec.name} to merge disks",
+            look,
+            deadline,
+            every=0.5,
+            fault=lambda text: LabError(text, host=self._host.name, operation="drop"),
+        )
 
     def _points(self, name: str, *get: str) -> Step:
         """The checkpoint of this name: ``-Name`` takes wildcards, so it is compared here."""

@@ -57,10 +57,10 @@ class Disks(MachineBase):
     def resize_disk(self, serial: str, size: Size, deadline: Deadline) -> None:
         """While the machine runs as well: it is on the SCSI controller."""
         with self._lock:
-            found = self._ask("resize_disk", deadline, self._drive(serial, "Path"), self._file_of(when=_DRIVE))
+            found = self._ask("resize_disk", deadline, self._drive(serial, "Path"), files_of(self._id))
             if not found[1]:
                 raise self._refused(f"there is no disk {serial!r}", "resize_disk")
-            now = Size(int(found[2][0]["Size"]))
+            now = next(view.size for view in views(found[2]) if view.serial == serial)
             if size < now:
                 raise self._refused(f"{serial} has {now}; a disk does not shrink to {size}", "resize_disk")
             if size > now:
@@ -69,10 +69,10 @@ class Disks(MachineBase):
 
     def disk_names(self, deadline: Deadline) -> Mapping[str, str]:
         """By the VHDX's identifier, which the guest reads as part of the disk's page 0x83, the serial asked for."""
-        found = self._ask("disk_names", deadline, *drives())
+        found = self._ask("disk_names", deadline, files_of(self._id))
         return {
             str(row["DiskIdentifier"]).replace("-", "").lower(): serial
-            for row in found[2]
+            for row in found[1]
             if (serial := serial_of(str(row["Path"])))
         }
 
@@ -82,16 +82,15 @@ class Disks(MachineBase):
         pattern = rf"[\\/]disk-{serial}(_[0-9A-Fa-f]{{8}}-[0-9A-Fa-f-]{{27}})?\.a?vhdx$"
         return Step("Get-VMHardDiskDrive", {"VM": VM}, name=_DRIVE, get=get, where=(("Path", pattern),))
 
-    def _file_of(self, *, when: str) -> Step:
-        return Step("Get-VHD", {"Path": Ref(_DRIVE, "Path")}, get=("Size",), when=when)
+
+def drives() -> Step:
+    """All disks of the step ``vm``, as they are plugged in."""
+    return Step("Get-VMHardDiskDrive", {"VM": VM}, get=_LIST)
 
 
-def drives() -> tuple[Step, Step]:
-    """All disks of the step ``vm``, and their files."""
-    return (
-        Step("Get-VMHardDiskDrive", {"VM": VM}, name="drives", get=_LIST),
-        Step("Get-VHD", {"Path": Ref("drives", "Path")}, get=("Path", "Size", "DiskIdentifier"), when="drives"),
-    )
+def files_of(machine: str) -> Step:
+    """The files of all disks of a machine."""
+    return Step("Get-VHD", {"VMId": machine}, get=("Path", "Size", "DiskIdentifier", "ParentPath?"))
 
 
 def attached(path: str, size: Size) -> tuple[Step, Step]:

@@ -22,6 +22,10 @@ class NoRight(LabError):
     """The account may not do this on the host."""
 
 
+class Failed(LabError):
+    """The host tried, and that is all it says."""
+
+
 class Lost(LabError):
     """The agent went away before it answered: whether the request was done is not known."""
 
@@ -98,6 +102,8 @@ _BY_HRESULT: dict[int, tuple[type[InteropError], str | None]] = {
     0x80070003: (Gone, None),
     0x8007000E: (LabError, "the host has no memory left: set `capacity:` in the lab file to what there is"),
     0x800705AA: (LabError, "the host has no memory left: set `capacity:` in the lab file to what there is"),
+    0x80070050: (Refused, None),  # ERROR_FILE_EXISTS
+    0x800700B7: (Refused, None),  # ERROR_ALREADY_EXISTS
     0x80070020: (Busy, "another process holds the file: a backup, a virus scanner, or a merge of a checkpoint"),
     0x80070021: (Busy, None),
     0x80070070: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
@@ -143,6 +149,8 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
         kind, hint = _BY_ID[first]
     elif number in _BY_HRESULT:
         kind, hint = _BY_HRESULT[number]
+    elif first == "OperationFailed":
+        kind, hint = Failed, None
     else:
         kind, hint = _BY_CATEGORY.get(failure.category, LabError), None
     words = " ".join(failure.message.split()) or "(no message)"

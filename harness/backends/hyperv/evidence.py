@@ -11,7 +11,7 @@ from harness.backends.hyperv import nics
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import RUNNING, VM, state_of
 from harness.backends.hyperv.console import PipeConsole
-from harness.backends.hyperv.disks import Disks, drives, views
+from harness.backends.hyperv.disks import Disks, drives, files_of, views
 from harness.backends.hyperv.nics import Nics
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
@@ -33,7 +33,7 @@ class Evidence(Disks, Nics):
 
     def view(self, deadline: Deadline) -> MachineView:
         """One request; memory is what is assigned while it runs."""
-        steps = [self._vm(*_SHOWN), nics.cards_of(), *drives()]
+        steps = [self._vm(*_SHOWN), nics.cards_of(), drives(), files_of(self._id)]
         vm, cards, plugged, files = self._host.agents.run("view", steps, deadline, repeatable=True)
         row, state = vm[0], state_of(vm)
         if state is None:

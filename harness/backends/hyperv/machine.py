@@ -12,6 +12,7 @@ from harness.backends.hyperv.services import Services
 from harness.backends.hyperv.sizes import Sizes
 from harness.backends.hyperv.steps import Step, exactly
 from harness.backends.model import ResourceKind
+from harness.backends.protocol import WrongState
 from harness.core import Deadline, LabError, Pending, wait_for
 
 
@@ -57,7 +58,7 @@ def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: 
     def attempt() -> bool | Pending:
         try:
             host.agents.run("destroy", steps, deadline, repeatable=True)
-        except Busy as error:
+        except (Busy, WrongState) as error:  # while it merges disks, it is in no state to be removed
             return Pending(error.message)
         return True
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from ipaddress import ip_interface
 
 from harness.backends.hyperv.access import QUIET
-from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
+from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase, state_of
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import AddressView, DeviceKind, Endpoint, NicSpec, NicView
+from harness.backends.model import AddressView, DeviceKind, Endpoint, Firmware, NicSpec, NicView
 from harness.core import Deadline, LabError
 
 CARDS = ("Name", "MacAddress", "SwitchName", "IsLegacy", "Connected", "IPAddresses")
@@ -59,7 +59,10 @@ class Nics(MachineBase):
     def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:
         """Running, the host takes it in generation 2 alone."""
         with self._lock:
-            if self._ask("attach_nic", deadline, self._card(nic.mac, "Name"))[1]:
+            seen = self._ask("attach_nic", deadline, self._card(nic.mac, "Name"))
+            if self.spec.shape.firmware is Firmware.BIOS and state_of(seen[0]) is RUNNING:
+                raise self._refused("a running machine of generation 1 takes no NIC", "attach_nic")
+            if seen[1]:
                 raise self._refused(f"a NIC {nic.mac} is there already", "attach_nic")
             self._act("attach_nic", deadline, (RUNNING, OFF), *added(nic, "new"))
 

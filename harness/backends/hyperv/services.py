@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.backends.hyperv import upload
 from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import RUNNING, VM, MachineBase
+from harness.backends.hyperv.errors import Failed
 from harness.backends.hyperv.power import NAMESPACE
 from harness.backends.hyperv.steps import Ref, Step, Value
 from harness.backends.model import ServiceView
@@ -111,6 +112,12 @@ class Services(MachineBase):
             steps = (self._service("file copy"), enable, Step("Copy-VMFile", copy))
             try:
                 self._act("copy_file", deadline, (RUNNING,), *steps)
+            except Failed as error:
+                raise GuestIgnored(
+                    f"the guest's file copy daemon took no file: {error.message}",
+                    host=self._host.name,
+                    operation="copy_file",
+                ) from error
             finally:
                 remove = Step("Remove-Item", {"LiteralPath": staged, "Force": True}, allow=NO_FILE)
                 self._host.agents.run("copy_file", [remove], deadline, repeatable=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 import contextlib
+import datetime as dt
 import hashlib
 import os
 import shutil
@@ -283,6 +284,7 @@ def _item(path: Path) -> Thing:
 
 FUNCTIONS: Final[dict[str, Function]] = {
     "write-output": _write_output,
+    "get-date": lambda *_: [dt.datetime.now(dt.UTC)],
     "receive-interopfile": _receive,
     "add-interopchunk": _chunk,
     "compress-interopdata": _compress,

@@ -1,0 +1,378 @@
+"""The driver's verbs against the twin's model of a host, with PowerShell and without: states, refusals, leftovers."""
+
+import json
+import subprocess
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from harness.backends import hyperv
+from harness.backends.hyperv.steps import Step
+from harness.backends.model import (
+    DeviceKind,
+    DiskSpec,
+    Firmware,
+    MachineSpec,
+    NetworkKind,
+    NetworkSpec,
+    NicSpec,
+    Owned,
+    Ownership,
+    PowerState,
+    ResourceKind,
+    Shape,
+)
+from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
+from harness.backends.registry import Context
+from harness.core import Deadline, GiB, LabError, MiB, Size
+from harness.image.model import Format, Image
+from harness.twins.hyperv.config import TwinConfig
+from harness.twins.hyperv.twin import Twin
+from tests.unit.fake_ledger import NoLedger
+
+OWNER = Ownership("run-1a", "t0k3n", datetime.now(UTC) + timedelta(days=1))
+PEERS = NetworkSpec("peers", NetworkKind.NETWORK, "peers")
+TAGGED = NetworkSpec("tagged", NetworkKind.NETWORK, "peers", vlan=7)
+FIRST, SECOND = "00:15:5d:00:00:01", "00:15:5d:00:00:02"
+
+
+def soon(seconds=60):
+    return Deadline.after(seconds)
+
+
+@pytest.fixture(scope="module", params=["pwsh", "emulated"])
+def twin(request, tmp_path_factory):
+    """A host whose machines change their state, and no more."""
+    import shutil
+
+    if request.param == "pwsh" and shutil.which("pwsh") is None:
+        pytest.skip("pwsh is not on PATH")
+    folder = tmp_path_factory.mktemp("twin")
+    networks = {"peers": {"kind": "switch"}}
+    config = TwinConfig(folder=folder, guests=False, powershell=request.param, networks=networks, merge_seconds=0.5)
+    with Twin(config) as twin:
+        yield twin
+
+
+@pytest.fixture(scope="module")
+def host(twin, tmp_path_factory):
+    """The driver, connected."""
+    settings = hyperv.Settings(twin=True).at_twin(twin.said())
+    opened = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path_factory.mktemp("scratch")))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture(scope="module")
+def image(tmp_path_factory):
+    """A small disk."""
+    folder = tmp_path_factory.mktemp("image")
+    for name, kind in (("disk.qcow2", "qcow2"), ("disk.vhdx", "vhdx")):
+        subprocess.run(["qemu-img", "create", "-q", "-f", kind, folder / name, "64M"], check=True)
+    files = {Format.QCOW2: folder / "disk.qcow2", Format.VHDX: folder / "disk.vhdx"}
+    return Image("tiny", "ab" * 32, files, Size(64 * MiB))
+
+
+@pytest.fixture(params=[Firmware.BIOS, Firmware.UEFI], ids=["generation 1", "generation 2"])
+def spec(request, host, image, tmp_path):
+    """What a test asks for: two NICs, a data disk, a seed."""
+    seed = tmp_path / "seed.iso"
+    seed.write_bytes(b"seed" * 100_000)
+    kind = DeviceKind.EMULATED if request.param is Firmware.BIOS else DeviceKind.SYNTHETIC
+    nics = (
+        NicSpec(FIRST, PEERS, address="10.79.0.5/24"),
+        NicSpec(SECOND, TAGGED, kind=kind, connected=False),
+    )
+    disks = (DiskSpec("data0", Size(32 * MiB)),)
+    shape = Shape(memory=GiB, firmware=request.param, nics=2, max_memory=Size(2 * GiB), data_disks=(disks[0].size,))
+    published = host.publish(image, soon())
+    return MachineSpec(f"g-{request.param.value}", published, shape, nics, seed, OWNER, disks)
+
+
+@pytest.fixture
+def machine(host, spec):
+    """It, off and cold; gone afterwards."""
+    made = host.create(spec, soon())
+    yield made
+    made.destroy(soon())
+
+
+def test_a_machine_is_what_was_asked_for(host, machine, spec):
+    """As the host itself tells it: nothing that nobody asked for, and the same after it was opened again."""
+    view = host.open(machine.id, soon()).view(soon())
+    assert (view.state, view.vcpus, view.memory, view.firmware) == (PowerState.OFF, 2, GiB, spec.shape.firmware)
+    first, second = view.nics
+    assert (first.mac, first.network, first.connected, first.vlan) == (FIRST, "peers", True, None)
+    assert (second.mac, second.network, second.connected, second.vlan) == (SECOND, "tagged", False, 7)
+    assert [(disk.serial, disk.size) for disk in view.disks] == [("data0", 32 * MiB)]
+    assert host.open(machine.id, soon()).spec == spec
+    assert json.loads(view.raw)["vm"]["Name"].startswith(spec.name)
+
+
+def test_power_goes_through_every_state(machine):
+    """And a verb that makes no sense is refused before anything was done."""
+    state = lambda: machine.view(soon()).state  # noqa: E731
+    for verb in (machine.pause, machine.resume, machine.reset, machine.save, machine.restore, machine.nmi):
+        with pytest.raises(WrongState, match="is off"):
+            verb(soon())
+    machine.start(soon())
+    assert state() is PowerState.RUNNING
+    with pytest.raises(WrongState):
+        machine.start(soon())
+    machine.pause(soon())
+    assert state() is PowerState.PAUSED
+    machine.resume(soon())
+    machine.reset(soon())
+    machine.nmi(soon())
+    machine.save(soon())
+    assert state() is PowerState.SAVED
+    machine.restore(soon())
+    assert state() is PowerState.RUNNING
+    machine.save(soon())
+    machine.stop(soon())
+    machine.stop(soon())
+    assert state() is PowerState.OFF
+
+
+def test_checkpoints_bring_memory_or_disks_back(machine):
+    """And forgetting one waits until the host has merged its disks."""
+    machine.checkpoint("cold", soon(), memory=False)
+    with pytest.raises(WrongState):
+        machine.checkpoint("warm", soon(), memory=True)
+    machine.start(soon())
+    machine.checkpoint("warm", soon(), memory=True)
+    assert machine.checkpoints(soon()) == ("cold", "warm")
+    with pytest.raises(Refused, match="there already"):
+        machine.checkpoint("warm", soon(), memory=True)
+    machine.stop(soon())
+    machine.revert("warm", soon())
+    assert machine.view(soon()).state is PowerState.RUNNING
+    machine.revert("cold", soon())
+    assert machine.view(soon()).state is PowerState.OFF
+    assert [disk.serial for disk in machine.view(soon()).disks] == ["data0"]
+    with pytest.raises(WrongState, match="no checkpoint"):
+        machine.revert("other", soon())
+    for name in ("cold", "warm", "warm"):
+        machine.drop_checkpoint(name, soon())
+    assert machine.checkpoints(soon()) == ()
+
+
+def test_disks_come_grow_and_go_while_it_runs(machine, twin):
+    """By the serial they were asked by."""
+    machine.start(soon())
+    machine.attach_disk(DiskSpec("extra", Size(32 * MiB)), soon())
+    with pytest.raises(Refused):
+        machine.attach_disk(DiskSpec("extra", Size(32 * MiB)), soon())
+    machine.resize_disk("extra", Size(64 * MiB), soon())
+    with pytest.raises(Refused, match="does not shrink"):
+        machine.resize_disk("extra", Size(16 * MiB), soon())
+    assert {disk.serial: disk.size for disk in machine.view(soon()).disks} == {"data0": 32 * MiB, "extra": 64 * MiB}
+    assert set(machine.disk_names(soon()).values()) == {"data0", "extra"}
+    machine.detach_disk("extra", soon())
+    machine.detach_disk("extra", soon())
+    assert [disk.serial for disk in machine.view(soon()).disks] == ["data0"]
+    assert not list(twin.store.rglob("*extra*"))
+
+
+def test_nics_and_cables(machine, spec):
+    """Generation 1 takes NICs only while it is off; links are cables to switches."""
+    machine.link(FIRST, False, soon())
+    assert [nic.connected for nic in machine.view(soon()).nics] == [False, False]
+    machine.link(FIRST, True, soon())
+    machine.link(SECOND, True, soon())
+    assert [nic.connected for nic in machine.view(soon()).nics] == [True, True]
+    machine.start(soon())
+    extra = NicSpec("00:15:5d:00:00:09", PEERS)
+    if spec.shape.firmware is Firmware.BIOS:
+        with pytest.raises(Refused):
+            machine.attach_nic(extra, soon())
+    else:
+        machine.attach_nic(extra, soon())
+        machine.link(extra.mac, False, soon())
+        machine.link(extra.mac, True, soon())
+        assert machine.view(soon()).nics[-1].connected
+        machine.detach_nic(extra.mac, soon())
+        machine.detach_nic(extra.mac, soon())
+    assert len(machine.view(soon()).nics) == 2
+    with pytest.raises(Refused):
+        machine.link("00:15:5d:00:00:0a", True, soon())
+
+
+def test_sizes_change_while_it_is_off_and_memory_also_while_it_runs(machine):
+    """No vCPU is ever added to a running machine."""
+    machine.resize(soon(), vcpus=4, memory=Size(1536 * MiB))
+    assert (machine.view(soon()).vcpus, machine.view(soon()).memory) == (4, 1536 * MiB)
+    machine.start(soon())
+    machine.resize(soon(), memory=Size(2 * GiB))
+    assert machine.view(soon()).memory == 2 * GiB
+    with pytest.raises(Refused, match="vCPUs"):
+        machine.resize(soon(), vcpus=2)
+
+
+def test_services_are_told_whatever_their_names_are_in_the_hosts_language(machine):
+    """By GUID; and without a guest none of them answers."""
+    machine.start(soon())
+    services = {service.name: service for service in machine.services(soon())}
+    assert {"heartbeat", "kvp", "shutdown", "timesync", "vss", "file copy"} <= set(services)
+    assert not services["heartbeat"].healthy
+    assert "twin" in services["heartbeat"].detail
+    assert not services["file copy"].enabled
+    machine.toggle("file copy", True, soon())
+    assert {service.name: service.enabled for service in machine.services(soon())}["file copy"]
+    with pytest.raises(GuestIgnored):
+        machine.exchange("OSName", soon())
+    assert machine.exchange("interop=<&>", soon()) == "<&>"
+
+
+def test_a_file_that_no_daemon_takes_is_a_finding_and_leaves_nothing(machine, tmp_path, twin):
+    """The staged copy on the host goes away."""
+    machine.start(soon())
+    source = tmp_path / "file"
+    source.write_bytes(b"x" * 500_000)
+    with pytest.raises(GuestIgnored):
+        machine.copy_file(source, "/tmp/file", soon())
+    assert not list(twin.store.rglob("copied"))
+
+
+def test_evidence_is_there(machine, host):
+    """A picture, the host's own record, its clock, and a console that begins empty."""
+    machine.start(soon())
+    assert machine.screenshot(soon()).startswith(b"\x89PNG")
+    events = machine.events(soon())
+    assert events
+    assert all(machine.id in event.message.lower() for event in events)
+    assert machine.console().read(0, 1000) == b""
+    assert machine.endpoint(soon()).address == "10.79.0.5"
+    assert machine.addresses(soon()) == ()
+
+
+def test_the_hosts_clock_is_read_with_its_uncertainty(host):
+    """Half a round trip."""
+    import time
+
+    reading = host.clock(soon())
+    assert abs(reading.at - time.time()) < reading.uncertainty + 1
+
+
+def test_every_verb_says_how_many_round_trips_it_is(host, machine):
+    """One request a verb, one more where the host goes on by itself afterwards."""
+    cost = {}
+
+    def of(name, verb, *args, **options):
+        before = host.agents.trips
+        verb(*args, soon(), **options)
+        cost[name] = host.agents.trips - before
+
+    for name in ("view", "start", "pause", "resume", "save", "restore", "services", "events", "screenshot", "nmi"):
+        of(name, getattr(machine, name))
+    assert set(cost.values()) == {1}
+    of("stop", machine.stop)
+    of("reset", machine.start)
+    of("reset", machine.reset)
+    assert (cost["stop"], cost["reset"]) == (2, 2)
+
+
+class TestOwnership:
+    """What is ours, and what of it can be taken away."""
+
+    def test_nothing_is_left_of_a_machine(self, host, spec, twin):
+        """And destroying it again is no error."""
+        machine = host.create(spec, soon())
+        assert [thing.handle for thing in host.owned(soon(), "run-1a")] == [machine.id]
+        machine.start(soon())
+        machine.checkpoint("warm", soon(), memory=True)
+        machine.destroy(soon())
+        machine.destroy(soon())
+        assert list(host.owned(soon())) == []
+        assert [path.name for path in (twin.store / "machines").iterdir()] == []
+
+    def test_a_folder_without_a_machine_is_ours_by_its_name(self, host, spec, twin):
+        """The process died between two cmdlets."""
+        folder = twin.store / "machines" / f"g1~run-1a~t0k3n~{int(OWNER.expiry.timestamp())}"
+        folder.mkdir(parents=True)
+        (folder / "system.vhdx").write_bytes(b"x")
+        (twin.store / "machines" / "somebody's").mkdir()
+        thing = next(iter(host.owned(soon())))
+        assert (thing.kind, thing.name) == (ResourceKind.FOLDER, "g1")
+        with pytest.raises(Refused, match="carries the mark"):
+            host.remove(Owned(thing.kind, thing.handle, Ownership("run-1a", "other", OWNER.expiry)), soon())
+        host.remove(thing, soon())
+        host.remove(thing, soon())
+        assert [path.name for path in (twin.store / "machines").iterdir()] == ["somebody's"]
+        (twin.store / "machines" / "somebody's").rmdir()
+
+    def test_a_machine_of_somebody_else_is_not_touched(self, host):
+        """Whatever its name."""
+        make = Step("New-VM", {"Name": "g1~x", "NoVHD": True, "MemoryStartupBytes": GiB}, get=("Id",))
+        identity = host.agents.run("make", [make], soon())[0][0]["Id"]
+        assert list(host.owned(soon())) == []
+        with pytest.raises(Refused, match="not ours"):
+            host.remove(Owned(ResourceKind.MACHINE, identity, None), soon())
+        with pytest.raises(LabError, match="not ours"):
+            host.open(identity, soon())
+        remove = [Step("Get-VM", {"Id": identity}, name="vm"), Step("Remove-VM", {"Name": "g1~x", "Force": True})]
+        host.agents.run("remove", remove, soon())
+
+    def test_a_creation_that_fails_leaves_nothing(self, host, spec, twin):
+        """Here: a switch that is not there."""
+        from dataclasses import replace
+
+        nowhere = replace(spec.nics[0], network=replace(PEERS, source="nowhere"))
+        with pytest.raises((LabError, Refused), match="nowhere"):
+            host.create(replace(spec, nics=(nowhere, spec.nics[1])), soon())
+        assert list(host.owned(soon())) == []
+        assert list((twin.store / "machines").iterdir()) == []
+
+    def test_a_run_without_its_lease_does_nothing(self, machine, monkeypatch):
+        """Mutating verbs ask first."""
+
+        def lost():
+            raise LeaseLost("gone")
+
+        with monkeypatch.context() as patched:
+            patched.setattr(machine._host.ledger, "check", lost)
+            with pytest.raises(LeaseLost):
+                machine.start(soon())
+        assert machine.view(soon()).state is PowerState.OFF
+
+
+class TestPublish:
+    """Images, once by content."""
+
+    def test_two_at_once_make_one(self, host, image, twin):
+        """And both have it."""
+        from dataclasses import replace
+
+        other = replace(image, digest="cd" * 32)
+        found, failed = [], []
+
+        def work():
+            try:
+                found.append(host.publish(other, soon()))
+            except LabError as error:
+                failed.append(error)
+
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not failed
+        assert found[0] == found[1]
+        assert sorted(path.name for path in (twin.store / "images").iterdir() if "cd" in path.name) == [
+            f"{'cd' * 32}.vhdx"
+        ]
+
+    def test_the_host_fetches_it_where_the_lab_says_how(self, twin, image, tmp_path):
+        """By HTTP with a token, and then hashes it."""
+        from dataclasses import replace
+
+        settings = hyperv.Settings(twin=True, pull="127.0.0.1").at_twin(twin.said())
+        host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
+        try:
+            published = host.publish(replace(image, digest="ef" * 32), soon())
+        finally:
+            host.close()
+        assert Path(published.handle).read_bytes() == image.files[Format.VHDX].read_bytes()
