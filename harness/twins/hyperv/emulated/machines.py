@@ -130,6 +130,8 @@ class Vm:
         self.machine: EngineMachine | None = None
         self.parked = False
         """Saved, as a checkpoint left it: its process is paused."""
+        self.unheard = True
+        """Nobody has read its console since it was switched on."""
         self.merging_until = 0.0
         self.gone = False
         self._state = "Off"

@@ -51,7 +51,11 @@ class Pipes:
 
 
 class Pipe:
-    """One: a client at a time, which gets what the port says from when it came, and types into it."""
+    """One: a client at a time, which types into the port, and gets what it says from then on.
+
+    What is said to nobody is lost, as on Windows; but the first client after power-on gets all, for there it finds the
+    pipe before the machine runs.
+    """
 
     def __init__(self, path: str, place: Path, vm: Vm) -> None:
         self.path = path
@@ -64,7 +68,6 @@ class Pipe:
         place.chmod(0o600)
         self._socket.listen(1)
         self._socket.settimeout(1)
-        # What was said since power-on and read by nobody is lost, but for the first client of a start.
         self._from = 0
         self._thread = threading.Thread(target=self._serve, name="pipe", daemon=True)
         self._thread.start()
@@ -90,6 +93,7 @@ class Pipe:
             except OSError:
                 return
             with client, contextlib.suppress(OSError):
+                self._begin()
                 threads = [
                     threading.Thread(target=work, args=(client,), daemon=True) for work in (self._say, self._listen)
                 ]
@@ -97,6 +101,13 @@ class Pipe:
                     thread.start()
                 threads[0].join()
                 client.shutdown(socket.SHUT_RDWR)
+
+    def _begin(self) -> None:
+        machine = self._vm.machine
+        if machine is None:
+            raise ConnectionError
+        self._from = 0 if self._vm.unheard else machine.serial_path.stat().st_size
+        self._vm.unheard = False
 
     def _say(self, client: socket.socket) -> None:
         self._while_there(lambda: self._more(client))

@@ -111,6 +111,7 @@ def _run(world: World, vm: Vm) -> None:
         vm.machine.resume()
         return
     if vm.machine.state is MachineState.OFF:
+        vm.unheard = True
         vm.machine.reconfigure(hardware(world, vm, vm.config))
     vm.machine.power_on()
 

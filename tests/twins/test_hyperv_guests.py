@@ -1,0 +1,144 @@
+"""Real guests behind the cmdlets: a tiny one of each generation, driven by the shipped agent over the wire."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+
+from harness.core import Deadline, Pending, wait_for
+from harness.image import resolve
+from harness.twins.hyperv.config import TwinConfig
+from harness.twins.hyperv.twin import Twin
+from tests.twins.engine.tiny import tiny_disk
+from tests.twins.hyperv_agent import MODES, NETWORKS, Talk
+from tests.twins.hyperv_host import PASSWORD, USER
+
+MB = 1 << 20
+PROMPT = b"(initramfs) "
+
+
+class Console:
+    """The guest's serial console, as the agent's pump keeps it."""
+
+    def __init__(self, talk: Talk, path: Path) -> None:
+        self.talk, self.path, self.at = talk, path, 0
+
+    def until_prompt(self, seconds: float = 150) -> str:
+        """What was said until the guest's next prompt."""
+        said = b""
+
+        def prompted():
+            nonlocal said
+            for row in self.talk.one("Read-InteropConsole", ".", Path=self.path, Offset=self.at, Limit=100_000):
+                data = base64.b64decode(row["."])
+                said, self.at = said + data, self.at + len(data)
+            return (
+                True
+                if said.rstrip(b"\r\n").endswith(PROMPT.rstrip()) or PROMPT in said[-20:]
+                else Pending(repr(said[-99:]))
+            )
+
+        wait_for("the guest's prompt", prompted, Deadline.after(seconds), every=0.2)
+        return said.decode("utf-8", "replace")
+
+    def ask(self, command: str) -> str:
+        """What a command says."""
+        self.talk.one("Write-InteropConsole", Path=self.path, Data=base64.b64encode(f"{command}\n".encode()).decode())
+        return self.until_prompt(60).partition("\n")[2].removesuffix(PROMPT.decode()).replace("\r", "").strip()
+
+
+@pytest.fixture(scope="module")
+def disk(tmp_path_factory) -> Path:
+    """The image's kernel and initramfs, which stops at its shell."""
+    return tiny_disk(tmp_path_factory.mktemp("tiny"), resolve("debian12"))
+
+
+@pytest.fixture(scope="module", params=[(1, MODES[1]), (2, MODES[0])], ids=["first", "second"])
+def guest(request, disk, tmp_path_factory):
+    """A guest at its prompt: its agent and its console."""
+    generation, mode = request.param
+    mode = getattr(mode, "values", (mode,))[0]
+    if mode == "pwsh":
+        import shutil
+
+        if shutil.which("pwsh") is None:
+            mode = "emulated"
+    folder = tmp_path_factory.mktemp("twin")
+    config = TwinConfig(folder=folder, accounts={USER: PASSWORD}, powershell=mode, networks=NETWORKS, accel="tcg")
+    with Twin(config) as twin:
+        talk = Talk(twin)
+        log, system = twin.store / "console.log", twin.store / "system.vhdx"
+        pipe = f"interop-test-{folder.name}-{generation}"
+        talk.one("New-VHD", Path=system, ParentPath=disk, Differencing=True)
+        talk.one("New-VM", Name="guest", Generation=generation, VHDPath=system, MemoryStartupBytes=512 * MB)
+        talk.one("Set-VM", Name="guest", CheckpointType="Standard", StaticMemory=True)
+        talk.one("Connect-VMNetworkAdapter", VMName="guest", SwitchName="lan")
+        if generation == 2:
+            talk.one("Set-VMFirmware", VMName="guest", EnableSecureBoot="Off")
+        talk.one("Set-VMComPort", VMName="guest", Number=1, Path=f"\\\\.\\pipe\\{pipe}")
+        talk.one("Start-InteropConsole", Pipe=pipe, Path=log, Fresh=True)
+        talk.one("Start-VM", Name="guest")
+        console = Console(talk, log)
+        console.until_prompt()
+        yield generation, talk, console
+        talk.close()
+
+
+def state(talk):
+    return talk.one("Get-VM", "State", Name="guest")[0]["State"]
+
+
+def test_a_guest_finds_what_its_host_shows(guest):
+    generation, talk, console = guest
+    assert console.ask("cat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_name").split("\n") == [
+        "Microsoft Corporation",
+        "Virtual Machine",
+    ]
+    assert ("efi" in console.ask("ls /sys/firmware")) == (generation == 2)
+    mac = talk.one("Get-VMNetworkAdapter", "MacAddress", VMName="guest")[0]["MacAddress"]
+    assert console.ask("cat /sys/class/net/e*/address").replace(":", "").upper() == mac
+
+
+def test_a_checkpoint_brings_memory_back(guest):
+    _, talk, console = guest
+    console.ask("echo before > /tmp-note")
+    talk.one("Checkpoint-VM", Name="guest", SnapshotName="warm")
+    console.ask("echo after > /tmp-note")
+    talk.one("Restore-VMSnapshot", VMName="guest", Name="warm", Confirm=False)
+    assert state(talk) == "Running"
+    assert console.ask("cat /tmp-note") == "before"
+    talk.one("Remove-VMSnapshot", VMName="guest", Name="warm")
+
+
+def test_a_saved_guest_goes_on(guest):
+    _, talk, console = guest
+    console.ask("echo kept > /tmp-kept")
+    talk.one("Save-VM", Name="guest")
+    assert state(talk) == "Saved"
+    talk.one("Start-VM", Name="guest")
+    assert console.ask("cat /tmp-kept") == "kept"
+
+
+def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
+    _, talk, console = guest
+    path = talk.twin.store / "data.vhdx"
+    made = talk.one("New-VHD", "DiskIdentifier", Path=path, SizeBytes=64 * MB, Dynamic=True)
+    talk.one("Add-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, Path=path)
+    identifier = made[0]["DiskIdentifier"].replace("-", "").lower()
+    found = wait_for(
+        "the disk in the guest",
+        lambda: said if identifier in (said := console.ask("cat /sys/block/sd*/device/vpd_pg80")) else Pending(said),
+        Deadline.after(60),
+    )
+    assert identifier in found
+    talk.one("Remove-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, ControllerLocation=1)
+
+
+def test_a_guest_that_ends_itself_is_off_and_the_host_tells(guest):
+    _, talk, console = guest
+    talk.one("Write-InteropConsole", Path=console.path, Data=base64.b64encode(b"poweroff -f\n").decode())
+    wait_for("it to be off", lambda: True if state(talk) == "Off" else Pending(state(talk)), Deadline.after(60))
+    log = "Microsoft-Windows-Hyper-V-Worker-Admin"
+    assert talk.one("Get-WinEvent", "Id", FilterHashtable={"LogName": log}, MaxEvents=1) == [{"Id": 18504}]
