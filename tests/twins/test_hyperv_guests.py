@@ -97,6 +97,7 @@ def test_a_guest_finds_what_its_host_shows(guest):
         "Virtual Machine",
     ]
     assert ("efi" in console.ask("ls /sys/firmware")) == (generation == 2)
+    assert console.ask("cat /sys/block/sda/size") == str(256 * MB // 512)
     mac = talk.one("Get-VMNetworkAdapter", "MacAddress", VMName="guest")[0]["MacAddress"]
     assert console.ask("cat /sys/class/net/e*/address").replace(":", "").upper() == mac
 

@@ -51,7 +51,9 @@ FIRST: Final = Personality(
     firmware="pc-i440fx-7.2",
     cpu="-hypervisor",
     smbios=_first,
-    buses={"ide": Bus(None, "ide-hd", 2, hot=False), "scsi": _SCSI},
+    # Linux ignores ATA disks where DMI says Hyper-V (``piix_ignore_devices_quirk``), for hv_storvsc shows them there;
+    # what shows them here is virtio. CDs stay ATAPI in both.
+    buses={"ide": Bus("virtio-scsi-pci", "scsi-hd", 2, slot=8, controllers=2, hot=False), "scsi": _SCSI},
     nics={"synthetic": "virtio-net-pci", "legacy": "tulip"},
     nic_slot=16,
     nic_slots=8,
