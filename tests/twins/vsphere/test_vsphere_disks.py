@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pyVmomi import vim
@@ -163,17 +164,35 @@ def test_a_disk_is_added_grown_and_taken_away_while_the_machine_runs(client: Cli
     assert len(of(machine, vim.vm.device.VirtualDisk)) == 1
 
 
-def test_disks_grow_only_and_not_below_a_snapshot(client: Client) -> None:
+def grown(disk: Any, size: int) -> vim.vm.device.VirtualDeviceSpec:
+    disk.capacityInBytes, disk.capacityInKB = size * MIB, size * 1024
+    return edited(disk)
+
+
+def test_disks_grow_only_and_not_above_a_parent(client: Client) -> None:
+    """Each disk for itself: one that came after a snapshot stands on nothing."""
     machine = client.create("size", disks=(16,))
     (system,) = of(machine, vim.vm.device.VirtualDisk)
-    system.capacityInBytes, system.capacityInKB = 8 * MIB, 8 * 1024
     with pytest.raises(Failed, match="disks grow only"):
-        client.reconfigure(machine, edited(system))
-    client.done(machine.CreateSnapshot_Task("held", "", False, False))
-    system.capacityInBytes, system.capacityInKB = 32 * MIB, 32 * 1024
-    with pytest.raises(Failed, match="keeps its size"):
-        client.reconfigure(machine, edited(system))
-    assert of(machine, vim.vm.device.VirtualDisk)[0].capacityInBytes == 16 * MIB
+        client.reconfigure(machine, grown(system, 8))
+    held = client.done(machine.CreateSnapshot_Task("held", "", False, False))
+    with pytest.raises(Failed, match="with a parent"):
+        client.reconfigure(machine, grown(system, 32))
+    late = disk(1, 16, system.controllerKey)
+    client.reconfigure(machine, vim.vm.device.VirtualDeviceSpec(operation="add", fileOperation="create", device=late))
+    client.reconfigure(machine, grown(of(machine, vim.vm.device.VirtualDisk)[1], 32))
+    assert [found.capacityInBytes for found in of(machine, vim.vm.device.VirtualDisk)] == [16 * MIB, 32 * MIB]
+    client.done(held.RemoveSnapshot_Task(False))
+    client.reconfigure(machine, grown(system, 32))
+    assert of(machine, vim.vm.device.VirtualDisk)[0].capacityInBytes == 32 * MIB
+
+
+def test_the_disk_of_a_linked_clone_does_not_grow(client: Client, image: Path) -> None:
+    base = client.imported("grower", image, 8)
+    snapshot = client.done(base.CreateSnapshot_Task("base", "", False, False))
+    copy = client.clone(base, snapshot, "grown")
+    with pytest.raises(Failed, match="with a parent"):
+        client.reconfigure(copy, grown(of(copy, vim.vm.device.VirtualDisk)[0], 16))
 
 
 def test_a_disk_that_came_by_the_wrong_door_does_not_run(client: Client, image: Path) -> None:

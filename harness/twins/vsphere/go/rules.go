@@ -97,7 +97,7 @@ func (t *twin) mayChange(vm *simulator.VirtualMachine, spec *types.VirtualMachin
 			return fault
 		}
 	}
-	return mayChangeDisks(vm, spec)
+	return t.mayChangeDisks(vm, spec)
 }
 
 // mayChangeLive are the rules of a machine that is on or suspended.
@@ -143,8 +143,9 @@ func mayChangeLive(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfi
 	return nil
 }
 
-// mayChangeDisks keeps disks from shrinking, and from growing where a snapshot or a parent holds their size.
-func mayChangeDisks(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
+// mayChangeDisks keeps disks from shrinking, and those that stand on another from growing: a clone's on its source's, and
+// any on what a snapshot has of it. A disk that came after the machine's snapshots stands on nothing.
+func (t *twin) mayChangeDisks(vm *simulator.VirtualMachine, spec *types.VirtualMachineConfigSpec) types.BaseMethodFault {
 	devices := object.VirtualDeviceList(vm.Config.Hardware.Device)
 	for i, change := range spec.DeviceChange {
 		c := change.GetVirtualDeviceConfigSpec()
@@ -169,14 +170,33 @@ func mayChangeDisks(vm *simulator.VirtualMachine, spec *types.VirtualMachineConf
 		switch {
 		case size < known.CapacityInBytes:
 			fault.MethodFault = cause("disks grow only")
-		case vm.Snapshot != nil && len(vm.Snapshot.RootSnapshotList) > 0:
-			fault.MethodFault = cause("a disk of a machine with snapshots keeps its size")
-		case b != nil && b.Parent != nil:
-			fault.MethodFault = cause("a disk that stands on another keeps its size")
+		case (b != nil && b.Parent != nil) || t.inSnapshot(vm, fileOf(known)):
+			fault.MethodFault = cause("a disk with a parent keeps its size")
 		default:
 			continue
 		}
 		return fault
 	}
 	return nil
+}
+
+// inSnapshot says whether one of the machine's snapshots has this disk; the caller holds the machine's lock.
+func (t *twin) inSnapshot(vm *simulator.VirtualMachine, file string) bool {
+	if vm.Snapshot == nil {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, ref := range flat(vm.Snapshot.RootSnapshotList) {
+		kept := t.snapshots[ref]
+		if kept == nil {
+			continue
+		}
+		for _, device := range kept.config.Hardware.Device {
+			if _, ok := device.(*types.VirtualDisk); ok && fileOf(device) == file {
+				return true
+			}
+		}
+	}
+	return false
 }
