@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from harness import agent
 from harness.backends.hyperv.errors import Gone, Lost
-from harness.backends.hyperv.session import Agent
+from harness.backends.hyperv.session import Agent, Agents
 from harness.backends.hyperv.steps import Ref, Step, Typed, exactly
 from harness.backends.protocol import Refused, WrongState
 from harness.core import LabError, Pending, UsageError, wait_for
@@ -293,14 +293,16 @@ class TestConsole:
         """Offsets count from power-on."""
         name, server = pipe
         log = tmp_path / "console.log"
+        lines = []
         for text in (b"first boot", b"second"):
             start = Step("Start-InteropConsole", {"Pipe": name, "Path": str(log), "Fresh": True})
             host.run("start", [start], soon())
-            machine, _ = server.accept()
-            machine.sendall(text)
+            lines.append(server.accept()[0])
+            lines[-1].sendall(text)
             assert self._read(host, log, wanted=len(text)) == text
-            machine.close()
         host.run("stop", [Step("Stop-InteropConsole", {"Path": str(log)})], soon())
+        for line in lines:
+            line.close()
 
     def test_another_agent_takes_over_from_one_that_died(self, host, pipe, tmp_path):
         """And finds what the first had kept."""
@@ -319,6 +321,54 @@ class TestConsole:
         assert self._read(host, log, wanted=7) == b"one two"
         host.run("stop", [Step("Stop-InteropConsole", {"Path": str(log)})], soon())
         machine.close()
+
+    def test_an_agent_that_was_ended_pumps_on_when_it_is_started_again(self, pipe, tmp_path):
+        """So what a deadline costs one machine does not cost the consoles of the others."""
+        name, server = pipe
+        log = tmp_path / "console.log"
+        pipes = []
+
+        def start(deadline):
+            pipes.append(LocalPipe(modules()["all"]))
+            return pipes[-1]
+
+        with closing(Agent(start, "win1")) as mine:
+            mine.run("start", [Step("Start-InteropConsole", {"Pipe": name, "Path": str(log)})], soon())
+            machine, _ = server.accept()
+            machine.close()
+            pipes[-1].process.kill()
+            pipes[-1].process.wait()
+            mine.run("ping", [Step("Write-Output", {"InputObject": 1})], soon(), repeatable=True)
+            machine, _ = server.accept()
+            machine.sendall(b"on")
+            assert self._read(mine, log, wanted=2) == b"on"
+            machine.close()
+
+
+def test_there_are_as_many_agents_as_requests_at_once():
+    """And no more, whatever threads come and go."""
+    pipes = []
+
+    def start(deadline):
+        pipes.append(LocalPipe(modules()["all"]))
+        return pipes[-1]
+
+    nap = Step("Start-Sleep", {"Seconds": 1})
+    with closing(Agents(start, "win1", most=2)) as agents:
+        for _ in range(3):
+            thread = threading.Thread(target=agents.run, args=("ping", [Step("Get-VM")], soon()))
+            thread.start()
+            thread.join()
+        assert len(pipes) == 1
+        threads = [threading.Thread(target=agents.run, args=("nap", [nap], soon())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(pipes) == 2
+        assert agents.trips == 7
+        assert agents.engine
+    assert all(one.process.poll() is not None for one in pipes)
 
 
 class TestFiles:

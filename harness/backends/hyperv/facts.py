@@ -31,6 +31,6 @@ def read(host: HostAccess, deadline: Deadline) -> HostFacts:
         details={
             "host name": str(found["Name"]),
             "system": str(system["Caption"]),
-            "powershell": host.agents.mine().engine,
+            "powershell": host.agents.engine,
         },
     )

@@ -1,7 +1,7 @@
 """One agent on the host: requests go in as lines, answers come back as lines, and what got lost is noticed.
 
-An agent belongs to one thread: sealed NTLM belongs to one connection, and several threads on one Protocol of pywinrm
-spoil each other's (measured). :class:`Agents` has one for each thread that asks.
+An agent answers one thread at a time: sealed NTLM belongs to one connection, and threads that use one Protocol of
+pywinrm at the same time spoil each other's messages (measured). :class:`Agents` has as many as are needed at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _MARK = agent.MARK.encode("ascii") + b" "
 _LONGEST = 64 << 20
 """More than that on one line is no answer: the agent stops at 8 MiB of text, at worst six bytes a character."""
 _WORDS = 2000
+_PUMP = "Start-InteropConsole"
+_PUMPS = (_PUMP, "Stop-InteropConsole")
 
 
 class Pipe(Protocol):
@@ -68,6 +70,7 @@ class Agent:
         self._rest = bytearray()
         self._noise = b""
         self._number = 0
+        self._pumps: dict[str, Step] = {}
         self.engine = ""
         self.trips = 0
         """Requests that were answered: what a verb costs."""
@@ -92,6 +95,7 @@ class Agent:
             answer = self._ask(operation, steps, deadline, repeatable=repeatable)
             self.trips += 1
         if answer.get("ok") is True:
+            self._remember(steps)
             return [list(rows) for rows in answer["results"]]
         failure = _failure(answer)
         step = steps[failure.step] if 0 <= failure.step < len(steps) else None
@@ -139,7 +143,28 @@ class Agent:
                 self._drop()
                 raise translated(_failure(said), None, self._host, operation)
             self.engine = str(said.get("engine", ""))
+            self._resume(self._pipe, deadline)
         return self._pipe
+
+    def _remember(self, steps: Sequence[Step]) -> None:
+        """Which consoles are pumped inside of the agent."""
+        for step in steps:
+            if step.call in _PUMPS:
+                path = str(step.args["Path"])
+                self._pumps.pop(path, None)
+                if step.call == _PUMP:
+                    self._pumps[path] = Step(_PUMP, {"Pipe": step.args["Pipe"], "Path": path})
+
+    def _resume(self, pipe: Pipe, deadline: Deadline) -> None:
+        """Pump on where an agent before this one was ended, unless another took over or the machine is gone."""
+        for number, step in enumerate(self._pumps.values(), 2):  # -1 answers what is no request
+            line = request(-number, [step])
+            try:
+                pipe.write(line, deadline)
+                self._await(pipe, -number, line, "console", deadline)
+            except (Broken, Ended):
+                self._drop()
+                raise
 
     def _send(self, pipe: Pipe, line: bytes, deadline: Deadline) -> None:
         try:
@@ -200,50 +225,61 @@ class Agent:
 
 
 class Agents:
-    """One agent for each thread.
+    """As many agents as there are requests at the same time; each is one thread's while it answers.
+
+    They stay until the end, for consoles are pumped inside of them.
 
     Args:
         start: as for :class:`Agent`.
         host: the lab's name of the host.
+        most: requests at the same time; more wait. An account has 30 shells, and a run has several workers.
     """
 
-    def __init__(self, start: Callable[[Deadline], Pipe], host: str) -> None:
+    def __init__(self, start: Callable[[Deadline], Pipe], host: str, most: int = 6) -> None:
         self._start = start
         self._host = host
-        self._mine = threading.local()
         self._lock = threading.Lock()
-        self._all: list[tuple[threading.Thread, Agent]] = []
+        self._room = threading.BoundedSemaphore(most)
+        self._idle: list[Agent] = []
+        self._all: list[Agent] = []
 
     def run(
         self, operation: str, steps: Sequence[Step], deadline: Deadline, *, repeatable: bool = False
     ) -> list[list[Row]]:
-        """As :meth:`Agent.run`, by the calling thread's agent."""
-        return self.mine().run(operation, steps, deadline, repeatable=repeatable)
-
-    def mine(self) -> Agent:
-        """The calling thread's agent."""
-        found: Agent | None = getattr(self._mine, "agent", None)
-        if found is None:
-            found = self._mine.agent = Agent(self._start, self._host)
+        """As :meth:`Agent.run`, by an agent that is free."""
+        if not self._room.acquire(timeout=deadline.seconds):
+            raise LabError("all agents were busy all the time", host=self._host, operation=operation)
+        try:
             with self._lock:
-                left = [(thread, one) for thread, one in self._all if not thread.is_alive()]
-                self._all = [pair for pair in self._all if pair not in left]
-                self._all.append((threading.current_thread(), found))
-            for _, one in left:
-                one.close()  # its thread will not ask again, and an account has 30 shells
-        return found
+                if self._idle:
+                    one = self._idle.pop()
+                else:
+                    one = Agent(self._start, self._host)
+                    self._all.append(one)
+            try:
+                return one.run(operation, steps, deadline, repeatable=repeatable)
+            finally:
+                with self._lock:
+                    self._idle.append(one)
+        finally:
+            self._room.release()
+
+    @property
+    def engine(self) -> str:
+        """The version of PowerShell that answers; empty before the first answer."""
+        with self._lock:
+            return next((one.engine for one in self._all if one.engine), "")
 
     @property
     def trips(self) -> int:
-        """Requests that were answered, by all agents that are left."""
+        """Requests that were answered, by all agents."""
         with self._lock:
-            return sum(one.trips for _, one in self._all)
+            return sum(one.trips for one in self._all)
 
     def close(self) -> None:
         """End them all."""
         with self._lock:
-            agents, self._all = [one for _, one in self._all], []
-        self._mine = threading.local()
+            agents, self._all, self._idle = self._all, [], []
         for one in agents:
             one.close()
 
