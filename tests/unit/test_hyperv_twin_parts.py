@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from harness.twins.hyperv import commandline, durations, messages
 from harness.twins.hyperv.emulated.calls import is_pattern, like
-from harness.twins.hyperv.emulated.cim import rgb565
+from harness.twins.hyperv.emulated.pictures import rgb565
 from harness.twins.hyperv.faults import WsmanError
 from harness.twins.hyperv.plan import FaultPlan, Planned
 

@@ -10,7 +10,8 @@ import uuid
 from harness.twins.engine import MachineState
 from harness.twins.hyperv.emulated import power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, guid, is_pattern, like
-from harness.twins.hyperv.emulated.machines import Checkpoint, Config, Vm
+from harness.twins.hyperv.emulated.configuration import Checkpoint, Config
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.world import World
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from harness.twins.hyperv.emulated import power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
-from harness.twins.hyperv.emulated.machines import Drive, Vm
+from harness.twins.hyperv.emulated.configuration import Drive
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Thing
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, wrong_state
 from harness.twins.hyperv.emulated.world import World

@@ -8,8 +8,8 @@ import shutil
 from typing import Any
 
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, like
+from harness.twins.hyperv.emulated.configuration import colons
 from harness.twins.hyperv.emulated.events import WORKER
-from harness.twins.hyperv.emulated.machines import colons
 from harness.twins.hyperv.emulated.objects import Choice, Thing
 from harness.twins.hyperv.emulated.refusals import Refusal
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
-from harness.twins.hyperv.emulated.machines import STATES
+from harness.twins.hyperv.emulated.configuration import STATES
 from harness.twins.hyperv.emulated.signatures import Parameter, Signature, signatures
 
 SOCKET: Final = "INTEROP_TWIN_SOCKET"

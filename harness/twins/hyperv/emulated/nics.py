@@ -8,7 +8,8 @@ from typing import Any
 
 from harness.twins.hyperv.emulated import power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, like
-from harness.twins.hyperv.emulated.machines import Nic, Vm
+from harness.twins.hyperv.emulated.configuration import Nic
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.world import Switch, World
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, like
-from harness.twins.hyperv.emulated.machines import SERVICES, Vm
+from harness.twins.hyperv.emulated.configuration import SERVICES
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Choice, Thing
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.vms import processors, resize

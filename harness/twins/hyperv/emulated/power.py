@@ -10,7 +10,8 @@ from pathlib import Path
 from harness.core import Deadline, Pending, wait_for
 from harness.twins.engine import Disk, EngineError, GuestSilent, Hardware, MachineState
 from harness.twins.engine import Nic as EngineNic
-from harness.twins.hyperv.emulated.machines import Config, Vm, colons
+from harness.twins.hyperv.emulated.configuration import Config, colons
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file, wrong_state
 from harness.twins.hyperv.emulated.world import World, refused
 

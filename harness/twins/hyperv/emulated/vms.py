@@ -9,7 +9,8 @@ from typing import Any
 
 from harness.twins.hyperv.emulated import checkpoints, drives, power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
-from harness.twins.hyperv.emulated.machines import MIB, Config, Nic, Vm
+from harness.twins.hyperv.emulated.configuration import MIB, Config, Nic
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, wrong_state
 from harness.twins.hyperv.emulated.vhds import create
 

@@ -15,8 +15,9 @@ from typing import Any, Final
 
 from harness.twins.engine import Engine, EngineError, EngineMachine, ExitReason
 from harness.twins.hyperv.emulated.calls import guid, like
+from harness.twins.hyperv.emulated.configuration import Checkpoint, Drive, Nic
 from harness.twins.hyperv.emulated.events import Events
-from harness.twins.hyperv.emulated.machines import Checkpoint, Drive, Nic, Vm
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Choice, Thing
 from harness.twins.hyperv.emulated.pipes import Pipes
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, no_machine
