@@ -68,7 +68,11 @@ class Acceptance:
     @property
     def build(self) -> str:
         """The host's kind in one line: what a column of the page is called."""
-        words = [self.host.get("build") or self.host.get("version") or "?", self.host.get("accelerated", "")]
+        build = self.host.get("build") or self.host.get("version") or "?"
+        if not any(letter.isalpha() for letter in build):  # a bare number tells nobody what it is a build of
+            product = " ".join(filter(None, (self.host.get("product"), self.host.get("version"))))
+            build = f"{product} build {build}" if build != self.host.get("version") else product
+        words = [build, self.host.get("accelerated", "")]
         return ", ".join(word for word in words if word) + (" (twin)" if self.host.get("twin") else "")
 
     @property

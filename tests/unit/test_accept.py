@@ -63,6 +63,12 @@ def test_what_was_left_behind_is_a_surprise():
     assert told.surprises[-1] == "left behind and reaped: machine contract-1"
 
 
+def test_a_build_that_is_a_bare_number_is_told_with_its_product(seen):
+    """Else nobody knew what it is a build of."""
+    esxi = replace(seen, host=seen.host | {"product": "VMware ESXi", "version": "8.0.3", "build": "24022510"})
+    assert esxi.build == "VMware ESXi 8.0.3 build 24022510, kvm"
+
+
 def test_a_file_is_read_back_as_it_was_written(seen, tmp_path):
     """Nothing is lost on the way."""
     path = tmp_path / seen.file_name

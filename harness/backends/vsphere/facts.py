@@ -30,6 +30,7 @@ def read(session: Session, found: Found, deadline: Deadline) -> HostFacts:
     build = str(values.get("config.product.build") or about.build)
     details = {
         "ESXi": found.esxi,
+        "product": f"VMware ESXi {version} build {build}",
         "managed by": f"{about.fullName}, API {about.apiVersion}",
         "hardware": " ".join(str(values.get(f"summary.hardware.{key}") or "") for key in ("vendor", "model")).strip(),
         "CPU": str(values.get("summary.hardware.cpuModel") or ""),
@@ -40,7 +41,7 @@ def read(session: Session, found: Found, deadline: Deadline) -> HostFacts:
     return HostFacts(
         product="VMware ESXi",
         version=version,
-        build=f"ESXi {version} build {build}",
+        build=build,
         accelerated=session.settings.accelerated if twin else "vmware",
         cpus=int(values.get("summary.hardware.numCpuThreads") or 1),
         memory=Size(values.get("summary.hardware.memorySize") or 0),
