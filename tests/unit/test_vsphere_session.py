@@ -10,6 +10,7 @@ from harness.backends.vsphere import collector
 from harness.backends.vsphere.errors import LoggedOut, Unavailable, Unreachable
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import INSTANCE, Session, newest_common
+from harness.backends.vsphere.transfer import Request, Transfer
 from harness.core import LabError, Pending, wait_for
 from tests.unit import vsphere_host
 from tests.unit.vsphere_host import certificate, fault, settings, within
@@ -108,6 +109,25 @@ def test_a_ca_file_that_is_none_is_said(front, tmp_path):
     (tmp_path / "rubbish").write_text("no certificate")
     assert "is of no use" in refusal(front, tmp_path, ca=tmp_path / "rubbish").message
     assert "is of no use" in refusal(front, tmp_path, ca=tmp_path / "absent").message
+
+
+def test_the_environments_proxies_and_cas_do_not_matter(upstream, front, tmp_path, monkeypatch):
+    """What goes to the host goes straight, to whom the lab file trusts, whatever this machine uses elsewhere."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    other = certificate(tmp_path / "other", "127.0.0.1")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE"):
+        monkeypatch.setenv(name, str(other.ca))
+    session = Session(settings(front, tmp_path), "vc", within())
+    transfer = Transfer("vc", session.settings.address, session.context, 5)
+    assert transfer.ask(Request("HEAD", "/folder/nothing", {}), 100, within()).status == 404
+    transfer.close()
+    session.close()
+    assert front.calls["Logout"] == front.calls["HEAD"] == 1
+    with vsphere_host.front(upstream, other) as stranger:
+        assert "is not trusted" in refusal(stranger, tmp_path, ca=front.certificate.ca).message
 
 
 def test_something_that_speaks_no_tls_is_told(upstream, front, tmp_path):
