@@ -18,6 +18,9 @@ GROUP = "interop.backends"
 KNOWN = ("kvm", "hyperv", "vsphere")
 """The hypervisors this project is about, whether or not their backend is installed."""
 
+LONGEST_NAME = 40
+"""Letters of a lab's names, those of hosts included: they are part of machines' names, markers and reports."""
+
 
 class HostSettings(StrictModel):
     """Base of the settings a backend reads from its host's section of a lab file.
@@ -49,7 +52,7 @@ class HostSettings(StrictModel):
             name: the section's name in the lab file.
 
         Returns:
-            Settings by the host's name in the lab.
+            Settings by the host's name in the lab, of at most :data:`LONGEST_NAME` letters where that can be done.
         """
         return {name: self}
 

@@ -12,12 +12,16 @@ from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, core_schema
 
-_NAME = r"^[a-z][a-z0-9_.-]{0,39}$"
+from harness.backends.registry import LONGEST_NAME
+
+_NAME = rf"^[a-z][a-z0-9_.-]{{0,{LONGEST_NAME - 1}}}$"
+NAME_RULE = f"lower-case letters, digits, _ . -, beginning with a letter, at most {LONGEST_NAME} in all"
+"""What makes a :data:`Name`, in words."""
 
 
 def _name(value: Any) -> Any:
     if isinstance(value, str) and not re.fullmatch(_NAME, value):
-        raise ValueError(f"{value!r} is not a name: lower-case letters, digits, _ . -, beginning with a letter")
+        raise ValueError(f"{value!r} is not a name: {NAME_RULE}")
     return value
 
 

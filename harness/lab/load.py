@@ -11,7 +11,7 @@ from harness.backends import registry
 from harness.backends.registry import HostSettings
 from harness.core import UsageError, paths
 from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
-from harness.lab.fields import Name, is_name
+from harness.lab.fields import NAME_RULE, Name, is_name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
 DEFAULT = "local"
@@ -174,7 +174,8 @@ def _hosts(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[di
     hosts = {}
     for called, each in settings.expand(name).items():
         if not is_name(called):
-            problems.append(problem(tree, at, f"stands for a host that cannot be called {called!r} in a lab"))
+            text = f"stands for a host that cannot be called {called!r} in a lab: {NAME_RULE}"
+            problems.append(problem(tree, at, text))
         hosts[called] = Host(
             name=called,
             backend=backend,

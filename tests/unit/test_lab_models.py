@@ -290,7 +290,11 @@ def test_an_endpoint_that_manages_several_hosts_is_a_pool_of_them(lab_file, mana
     ("node", "line"),
     [
         ("far", "6:3 hosts.x-far: two hosts are called 'x-far'"),
-        ("B", "2:3 hosts.x: stands for a host that cannot be called 'x-B' in a lab"),
+        (
+            "B",
+            "2:3 hosts.x: stands for a host that cannot be called 'x-B' in a lab: lower-case letters, digits, _ . -, "
+            "beginning with a letter, at most 40 in all",
+        ),
     ],
 )
 def test_the_hosts_that_an_endpoint_manages_need_names_of_their_own(lab_file, managing, node, line):

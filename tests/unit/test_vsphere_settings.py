@@ -71,6 +71,15 @@ def test_several_esxi_are_several_hosts():
     }
 
 
+def test_an_esxi_whose_name_is_too_long_for_a_lab_is_called_by_its_first_label():
+    """The lab refuses what stays too long, and says why."""
+    tail = ".rack7.site-two.datacenter.example.net"
+    names = list(Settings(**REAL, esxi=(f"esx1{tail}", "esx2.example")).expand("vcenter"))
+    assert names == ["vcenter-esx1", "vcenter-esx2.example"]
+    alike = (f"esx1{tail}", "esx1.example")
+    assert list(Settings(**REAL, esxi=alike).expand("vcenter")) == [f"vcenter-esx1{tail}", "vcenter-esx1.example"]
+
+
 def test_a_twin_brings_its_own_address_and_account():
     assert "a twin has its own endpoint" in refusal(twin=True, endpoint="vcenter.example")
     asked = Settings(twin=True)

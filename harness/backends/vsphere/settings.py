@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from harness.backends.registry import HostSettings
+from harness.backends.registry import LONGEST_NAME, HostSettings
 from harness.core import LabError
 from harness.core.secrets import Secret
 
@@ -139,10 +140,20 @@ class Settings(HostSettings):
         return self._accelerated
 
     def expand(self, name: str) -> dict[str, Self]:
-        """A vCenter's ESXi hosts are hosts of the lab each: quiet, clock and capacity are an ESXi's."""
+        """A vCenter's ESXi hosts are hosts of the lab each: quiet, clock and capacity are an ESXi's.
+
+        One whose name would become too long for a lab is called by the first label of it, unless others begin so too.
+        """
         if not isinstance(self.esxi, tuple):
             return {name: self}
-        return {f"{name}-{_word(one)}": self._with(esxi=one) for one in self.esxi}
+        labels = Counter(_word(one).partition(".")[0] for one in self.esxi)
+        found = {}
+        for one in self.esxi:
+            word = _word(one)
+            label = word.partition(".")[0]
+            short = len(f"{name}-{word}") > LONGEST_NAME and labels[label] == 1
+            found[f"{name}-{label if short else word}"] = self._with(esxi=one)
+        return found
 
     def at_twin(self, record: Mapping[str, Any]) -> Self:
         """These settings, with the endpoint, account and inventory of a running twin.
