@@ -32,17 +32,29 @@ class Run:
 
     @staticmethod
     def number(result: dict) -> str | None:
-        return next((label["value"] for label in result["labels"] if label["name"] == "check"), None)
+        return next(iter(Run.labels(result, "check")), None)
+
+    @staticmethod
+    def labels(result: dict, name: str) -> list[str]:
+        """The values of a result's labels of this name."""
+        return [label["value"] for label in result["labels"] if label["name"] == name]
 
     def checks(self, *statuses: str) -> set[str]:
         """The numbers of checks with a result of one of these statuses."""
         return {self.number(found) or found["name"] for found in self.results if found["status"] in statuses}
 
 
+@pytest.fixture(scope="session")
+def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Journal and leases of all inner runs: none of the user's, and later runs find the warm slots of earlier ones."""
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture(autouse=True)
-def images(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Inner runs find the images of the outer one; their journal and leases stay in a home of their own."""
+def places(monkeypatch: pytest.MonkeyPatch, state: Path) -> None:
+    """Inner runs find the images of the outer one."""
     monkeypatch.setenv("INTEROP_CACHE", str(CACHE))
+    monkeypatch.setenv("INTEROP_STATE", str(state))
 
 
 @pytest.fixture(scope="session")
@@ -53,15 +65,19 @@ def image() -> Image:
 
 @pytest.fixture
 def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Run]:
-    """Runs pytest in a process of its own: on a source, or on suites of this checkout."""
+    """Runs pytest in a process of its own: on a source, or on suites of this checkout.
 
-    def run(*arguments: str, source: str | None = None, timeout: float = 900) -> Run:
+    One host of the lab is enough for most of what is tested here; ``host=None`` takes them all.
+    """
+
+    def run(*arguments: str, source: str | None = None, host: str | None = "kvm", timeout: float = 900) -> Run:
         monkeypatch.chdir(pytester.path)
         if source is not None:
             pytester.makepyfile(source)
         reports = pytester.path / "out"
+        where = ["--host", host] if host is not None else []
         done = pytester.runpytest_subprocess(
-            "-p", "no:cacheprovider", "--report-dir", str(reports), *arguments, timeout=timeout
+            "-p", "no:cacheprovider", "--report-dir", str(reports), *where, *arguments, timeout=timeout
         )
         folder = max(reports.glob("*/results"), default=reports / "none" / "results")
         results = [json.loads(path.read_text()) for path in folder.glob("*-result.json")]

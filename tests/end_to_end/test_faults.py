@@ -101,7 +101,7 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, times):
     """Ctrl-C once finishes cleanly, with the results so far; twice leaves at once, and the reaper knows the rest."""
     pytester.makepyfile(PATIENT)
     before = qemus()
-    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--report-dir", "out"]
+    command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--host", "kvm", "--report-dir", "out"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         lines = []
         for line in process.stdout:
