@@ -22,7 +22,7 @@ from pyVmomi import vim
 
 from harness.backends.vsphere import collector, ovf, tasks, tls
 from harness.backends.vsphere.access import Place
-from harness.backends.vsphere.errors import Cancelled, translated
+from harness.backends.vsphere.errors import Cancelled, translated, words_of
 from harness.backends.vsphere.refs import Ref, ref_of
 from harness.backends.vsphere.session import Session
 from harness.backends.vsphere.transfer import Request, Stream, Transfer, refused, streamed
@@ -124,10 +124,10 @@ def _upload(session: Session, lease: Ref, url: Any, vmdk: Path, deadline: Deadli
     with streamed(vmdk, deadline, session.host) as stream, _kept(session, lease, stream) as keeper:
         try:
             answer = transfer.send(request, stream, deadline, keeper.watch)
-        except InteropError:
+        except InteropError as error:
             if keeper.fault:  # the connection broke because we broke it
                 raise keeper.fault from None
-            raise
+            raise _why_ended(session, lease, stream) or error from error
         if answer.status not in (http.HTTPStatus.OK, http.HTTPStatus.CREATED, http.HTTPStatus.NO_CONTENT):
             raise refused(answer, session.host, "upload")
         return stream.sha1
@@ -164,12 +164,7 @@ class _Keeper:
                 percent = min(99, self._stream.percent)
                 self._session.call("upload", self._lease, "HttpNfcLeaseProgress", late, percent)
             except InteropError as error:
-                self.fault = Cancelled(
-                    f"the lease ended with {self._stream.percent} % sent: {error.message}",
-                    host=self._session.host,
-                    operation="upload",
-                    hint="somebody cancelled the import, or the host was out of reach for minutes",
-                )
+                self.fault = _ended(self._session, self._stream, error.message)
                 self._break()
                 return
 
@@ -182,6 +177,26 @@ class _Keeper:
         if sock is not None:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+
+
+def _why_ended(session: Session, lease: Ref, stream: Stream) -> LabError | None:
+    """What the lease says of its end, if it has ended: of that a connection only says that it broke."""
+    late = Deadline.after(_ABORT_SECONDS)
+    with contextlib.suppress(InteropError):
+        values = collector.read_one(session, lease, "state", "error", deadline=late, operation="upload")
+        if values.get("state") == "error":
+            fault = values.get("error")
+            return _ended(session, stream, words_of(fault) if isinstance(fault, BaseException) else "no reason given")
+    return None
+
+
+def _ended(session: Session, stream: Stream, words: str) -> LabError:
+    return Cancelled(
+        f"the lease ended with {stream.percent} % sent: {words}",
+        host=session.host,
+        operation="upload",
+        hint="somebody cancelled the import, or the host heard nothing of the upload for too long",
+    )
 
 
 @contextlib.contextmanager

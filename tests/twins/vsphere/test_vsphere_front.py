@@ -203,7 +203,8 @@ def test_a_task_can_be_cancelled(client: Client, control: Control) -> None:
     with pytest.raises(Failed) as failed:
         client.done(task)
     assert isinstance(failed.value.fault, vmodl.fault.RequestCanceled)
-    machine.AnswerVM("1", "1")
+    wait_for("no question", lambda: True if not machine.runtime.question else Pending("one"), Deadline.after(30))
+    client.done(machine.PowerOnVM_Task())
 
 
 def test_a_machine_can_be_read_while_a_task_works_on_it(client: Client, control: Control) -> None:

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"reflect"
 	"sync"
+	"time"
 
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
@@ -153,7 +154,7 @@ const (
 	cancel = "1"
 )
 
-// raise asks the planned question and waits for its answer, as a host does: for ever.
+// raise asks the planned question and waits for its answer, as a host does: for ever, unless the task is cancelled.
 func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
 	if !m.t.plan.asks(m.Name) {
 		return nil
@@ -163,14 +164,14 @@ func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
 	m.t.questions[m.Self] = asked
 	m.t.mu.Unlock()
 	choices := []types.BaseElementDescription{
-		&types.ElementDescription{Key: goOn, Description: types.Description{Label: "button.retry", Summary: "Retry"}},
+		&types.ElementDescription{Key: goOn, Description: types.Description{Label: "button.uuid.copiedTheVM", Summary: "I Copied It"}},
 		&types.ElementDescription{Key: cancel, Description: types.Description{Label: "button.cancel", Summary: "Cancel"}},
 	}
 	m.show(ctx, &types.VirtualMachineQuestionInfo{
 		Id: "1", Text: "msg.uuid.altered: this virtual machine might have been moved or copied (asked by a test)",
 		Choice: types.ChoiceOption{ChoiceInfo: choices, DefaultIndex: 0},
 	})
-	answer := <-asked.answer
+	answer := m.awaited(ctx, asked)
 	m.show(ctx, nil)
 	if answer == cancel {
 		fault := &types.GenericVmConfigFault{Reason: "the question was answered with: Cancel"}
@@ -178,6 +179,32 @@ func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
 		return fault
 	}
 	return nil
+}
+
+func (m *machine) awaited(ctx *simulator.Context, asked *question) string {
+	look := time.NewTicker(100 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case answer := <-asked.answer:
+			return answer
+		case <-look.C:
+			m.t.mu.Lock()
+			ref := m.t.busy[m.Self]
+			m.t.mu.Unlock()
+			if task, ok := ctx.Map.Get(ref).(*simulator.Task); ok && cancelled(ctx, task) {
+				m.t.mu.Lock()
+				delete(m.t.questions, m.Self)
+				m.t.mu.Unlock()
+				return cancel
+			}
+		}
+	}
+}
+
+func cancelled(ctx *simulator.Context, task *simulator.Task) (so bool) {
+	ctx.WithLock(task, func() { so = task.Info.State == types.TaskInfoStateError })
+	return so
 }
 
 func (m *machine) show(ctx *simulator.Context, asked *types.VirtualMachineQuestionInfo) {
