@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 from rich.console import Console
@@ -10,6 +11,9 @@ from rich.console import Console
 from harness.plugin.outcomes import Record
 from harness.plugin.state import State
 from harness.report.summary import Outcome, Verdict, show
+
+if TYPE_CHECKING:  # strangers' tests don't pay for it
+    from harness.lab import Lab
 
 
 def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
@@ -24,11 +28,17 @@ def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
     where = None
     if state.folder is not None:
         where = f"{state.folder.path}  (`interop report` renders the page)"
-    show([outcome(record) for record in state.records.values()], console, report=where)
+    records = list(state.records.values())
+    show([outcome(record, twin=_is_twin(record, state.lab)) for record in records], console, report=where)
     sys.stdout.flush()
 
 
-def outcome(record: Record) -> Outcome:
+def _is_twin(record: Record, lab: Lab) -> bool:
+    # Known even where the host could not be opened. With --each-host, a column is called as its host.
+    return any(host.twin is not None for host in lab.hosts.values() if record.pool in (host.pool, host.name))
+
+
+def outcome(record: Record, *, twin: bool = False) -> Outcome:
     """A record as the summary's table takes it."""
     return Outcome(
         suite=record.suite,
@@ -40,4 +50,5 @@ def outcome(record: Record) -> Outcome:
         duration=record.duration,
         reason=record.reason,
         repeat=record.repeat,
+        twin=twin,
     )

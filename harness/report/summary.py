@@ -65,6 +65,7 @@ class Outcome:
         duration: seconds, set-up and tear-down included.
         reason: why it failed or was skipped; one line.
         repeat: the command line that repeats it.
+        twin: the pool's hosts are stand-ins.
     """
 
     suite: str
@@ -76,6 +77,7 @@ class Outcome:
     duration: float = 0.0
     reason: str = ""
     repeat: str = ""
+    twin: bool = False
 
     @property
     def label(self) -> str:
@@ -111,12 +113,13 @@ def _table(outcomes: Sequence[Outcome], width: int) -> Table:
     suites = list(dict.fromkeys(outcome.suite for outcome in outcomes))
     pools = list(dict.fromkeys(outcome.pool for outcome in outcomes))
     counts = Counter((outcome.suite, outcome.pool, outcome.status) for outcome in outcomes)
+    names = {outcome.pool: f"{outcome.pool} (twin)" if outcome.twin else outcome.pool for outcome in outcomes}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=len(suites) > 1)
     table.add_column("suite", footer="all", no_wrap=True)
     # Suites x pools while it fits; otherwise one row a suite and pool.
     if 14 + 30 * len(pools) <= width:
         for pool in pools:
-            table.add_column(pool, footer=_cell(counts, suites, pool), no_wrap=True)
+            table.add_column(names[pool], footer=_cell(counts, suites, pool), no_wrap=True)
         for suite in suites:
             table.add_row(suite, *(_cell(counts, [suite], pool) for pool in pools))
     else:
@@ -124,7 +127,7 @@ def _table(outcomes: Sequence[Outcome], width: int) -> Table:
         table.add_column("", footer=_cell(counts, suites, None), no_wrap=True)
         for suite in suites:
             for number, pool in enumerate(pools):
-                table.add_row(suite if number == 0 else "", pool, _cell(counts, [suite], pool))
+                table.add_row(suite if number == 0 else "", names[pool], _cell(counts, [suite], pool))
     return table
 
 

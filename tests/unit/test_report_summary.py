@@ -41,6 +41,13 @@ def test_each_cell_counts_its_suite_and_pool():
     assert "all" in shown
 
 
+@pytest.mark.parametrize("width", [60, 100])
+def test_a_column_says_that_it_is_a_twins(width):
+    shown = text([Outcome("vcpu", "C01", "One", "kvm"), Outcome("vcpu", "C01", "One", "esx", twin=True)], width=width)
+    assert "esx (twin)" in shown
+    assert "kvm (twin)" not in shown
+
+
 @pytest.mark.parametrize("width", [60, 80, 120, 200])
 def test_no_line_but_a_command_is_wider_than_the_terminal(width):
     assert all(len(line) <= width for line in text(outcomes(), width=width).splitlines())
