@@ -18,6 +18,9 @@ from harness.report.results import write_whole
 # Read by the renderer beside the results; Allure itself takes no notice of it.
 POOLS_FILE = "pools.json"
 
+# The line of a pool's facts that says so.
+TWIN = "Twin"
+
 # Allure 3 refuses longer ones, and control characters and path-like parts in any.
 _NAME_LIMIT = 64
 
@@ -143,7 +146,7 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
             "Product": host.product,
             "Version": host.version,
             "Acceleration": host.accel,
-            "Twin": "a stand-in, not the product" if host.twin else "",
+            TWIN: "a stand-in, not the product" if host.twin else "",
             "Kernel": host.kernel,
             "Backend": host.backend,
             **{f"Host {name}": value for name, value in host.details.items()},
@@ -190,9 +193,16 @@ def environment_id(pool: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "-", pool).strip("-")[:_NAME_LIMIT] or "pool"
 
 
-def environment_name(pool: str) -> str:
-    """A pool's name as Allure 3 accepts it for an environment's name: no ``/``, no control characters, not too long."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f/\\]+", "-", pool).strip(" .-")[:_NAME_LIMIT] or "pool"
+def environment_name(pool: str, *, twin: bool = False) -> str:
+    """A pool's name as Allure 3 accepts it for an environment's name: no ``/``, no control characters, not too long.
+
+    Args:
+        pool: the pool.
+        twin: its hosts are stand-ins, and the name says so.
+    """
+    suffix = " (twin)" if twin else ""
+    words = re.sub(r"[\x00-\x1f\x7f-\x9f/\\]+", "-", pool).strip(" .-")[: _NAME_LIMIT - len(suffix)] or "pool"
+    return words + suffix
 
 
 def _filled(**values: str) -> dict[str, str]:

@@ -171,9 +171,8 @@ def _settings(
         while identifier in ids:
             identifier = f"{identifier[:60]}-{len(ids)}"
         ids.add(identifier)
-        rows.append(
-            {"id": identifier, "name": environment.environment_name(pool), "label": pool, "variables": variables}
-        )
+        name = environment.environment_name(pool, twin=environment.TWIN in variables)
+        rows.append({"id": identifier, "name": name, "label": pool, "variables": variables})
     return {
         "name": title,
         "output": "page",

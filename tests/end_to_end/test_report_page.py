@@ -128,7 +128,7 @@ def test_no_secret_is_anywhere_in_the_run(runs):
 
 def test_the_page_shows_tests_by_pool_with_their_statuses(page):
     text = page.text()
-    for words in ('Environment: "el9"', 'Environment: "ws2019-left"', "ACME-001 The lab's own agent answers"):
+    for words in ('Environment: "el9"', 'Environment: "ws2019-left (twin)"', "ACME-001 The lab's own agent answers"):
         assert words in text
     assert "QEMU/libvirt 8.2.2, tcg" in page.text()
 

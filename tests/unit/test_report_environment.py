@@ -82,7 +82,8 @@ def test_another_runs_hosts_do_not_linger(tmp_path):
 
 def test_pools_are_named_as_allure_accepts_them():
     assert (environment_id("ws2019/left ä"), environment_name("ws2019/left ä")) == ("ws2019-left", "ws2019-left ä")
-    assert len(environment_name("x" * 99)) == 64
+    assert len(environment_name("x" * 99)) == len(environment_name("x" * 99, twin=True)) == 64
+    assert environment_name("ws2019/left", twin=True) == "ws2019-left (twin)"
     assert environment_id("///") == environment_name("..") == "pool"
 
 
