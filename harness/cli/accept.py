@@ -78,7 +78,7 @@ def _write(lab: Lab, host: Host, seen: contract.Acceptance, folder: Path) -> Pat
     details = {key: value for key, value in seen.host.get("details", {}).items() if key not in hidden}
     values = {name: getattr(seen, name) for name in seen.__dataclass_fields__}
     values["host"] = contract.masked(seen.host | {"details": details}, redactor.text)
-    for prose in ("skipped", "surprises"):
+    for prose in ("skipped", "surprises", "notes"):
         values[prose] = contract.masked(values[prose], lambda text: _ADDRESS.sub("(address)", redactor.text(text)))
     masked = contract.Acceptance(**values)
     folder.mkdir(parents=True, exist_ok=True)

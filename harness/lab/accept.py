@@ -51,6 +51,7 @@ class Acceptance:
         tests: how many passed, failed, were skipped.
         skipped: by test, why it was.
         surprises: in words, what was not as the contract wants it.
+        notes: by subject, what was found out that documents leave open: times, faults, events.
         date: the day, as ISO 8601.
         harness: the version of this harness.
     """
@@ -61,6 +62,7 @@ class Acceptance:
     tests: dict[str, int]
     skipped: dict[str, str] = field(default_factory=dict)
     surprises: list[str] = field(default_factory=list)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
     date: str = ""
     harness: str = __version__
     format: int = FORMAT
@@ -151,6 +153,7 @@ def told(raw: dict[str, Any], left: Iterable[str], date: str) -> Acceptance:
         tests={outcome: outcomes.count(outcome) for outcome in ("passed", "failed", "skipped")},
         skipped={_title(name): test["why"] for name, test in tests.items() if test["outcome"] == "skipped"},
         surprises=surprises,
+        notes=raw.get("notes", {}),
         date=date,
     )
 
@@ -241,7 +244,25 @@ def page(accepted: Iterable[Acceptance]) -> str:
     parts += ["", "## Surprises\n"]
     surprises = [f"- {one.build}: {text}" for one in real for text in one.surprises]
     parts += surprises or ["None."]
+    if any(one.notes for one in real):
+        parts += ["", "## Found out", *_found_out(real)]
     return "\n".join(parts) + "\n"
+
+
+def _found_out(accepted: Iterable[Acceptance]) -> Iterator[str]:
+    """What documents leave open, as each build showed it."""
+    for one in accepted:
+        for subject, notes in one.notes.items():
+            yield from ("", f"{one.build}, {subject}:", "")
+            yield from (f"- {name.replace('_', ' ')}: {_told(value)}" for name, value in notes.items())
+
+
+def _told(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_told(item)}" for name, item in value.items()) or "none"
+    return (", ".join(map(str, value)) or "none") if isinstance(value, list) else str(value)
 
 
 def _row(*cells: str) -> str:

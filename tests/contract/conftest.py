@@ -43,15 +43,32 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test of the contract runs once a backend."""
+    """Every test of the contract runs once a backend; those of one backend's own file on that alone."""
     if "site" in metafunc.fixturenames:
-        metafunc.parametrize("site", _columns(metafunc.config), indirect=True, scope="session")
+        own = _own(metafunc.definition.path)
+        metafunc.parametrize("site", _columns(metafunc.config, own), indirect=True, scope="session")
 
 
-def _columns(config: pytest.Config) -> list[Any]:
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """One backend's own tests are nothing to a host of another."""
+    own, name = _own(collection_path), config.getoption("interop_host")
+    if own is None or name is None:
+        return None
+    host = load_lab(config.getoption("--lab")).hosts.get(name)
+    return True if host is not None and host.backend != own else None
+
+
+def _own(path: Path) -> str | None:
+    """The backend that ``test_contract_BACKEND.py`` is about; None for what all must keep."""
+    about = path.stem.removeprefix("test_contract_")
+    return about if about in BACKENDS else None
+
+
+def _columns(config: pytest.Config, own: str | None) -> list[Any]:
     name = config.getoption("interop_host")
     if name is None:
-        return [pytest.param((column.lab, column.host, column), id=backend) for backend, column in BACKENDS.items()]
+        chosen = {backend: column for backend, column in BACKENDS.items() if own in (None, backend)}
+        return [pytest.param((column.lab, column.host, column), id=backend) for backend, column in chosen.items()]
     lab = load_lab(config.getoption("--lab"))
     if name not in lab.hosts:
         raise pytest.UsageError(f"the lab {lab.name!r} has no host {name!r}; it has {', '.join(lab.hosts)}")

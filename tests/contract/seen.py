@@ -1,4 +1,4 @@
-"""What a session of the contract saw, as plain values: outcomes by test, verbs by name, the host's own words."""
+"""What a session of the contract saw, as plain values: outcomes by test, verbs by name, notes, the host's own words."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ class Seen:
     log: Log | None = None
     capabilities: list[str] = field(default_factory=list)
     tests: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def note(self, report: pytest.TestReport) -> None:
         """Keep the worst of a test's phases."""
@@ -33,6 +34,15 @@ class Seen:
             entry |= {"outcome": "skipped", "why": _reason(report)}
         elif report.failed:
             entry |= {"outcome": "failed", "why": _message(report)}
+
+    def tell(self, subject: str, **notes: Any) -> None:
+        """Keep what a test found out about the host and nobody could say before.
+
+        Args:
+            subject: what it is about, in a few words.
+            notes: plain values by name; times in seconds.
+        """
+        self.notes.setdefault(subject, {}).update(notes)
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
@@ -48,6 +58,7 @@ class Seen:
             "capabilities": self.capabilities,
             "verbs": self.log.summary() if self.log else {},
             "tests": self.tests,
+            "notes": self.notes,
         }
 
 

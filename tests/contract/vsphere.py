@@ -21,9 +21,9 @@ def foreign(site: Site) -> Iterator[str]:
     from pyVmomi import vim
 
     settings: Any = settings_of(site.host, site.lab.path, site.run.id)
-    with _content(site) as content:
-        (datacenter,) = _all(content, vim.Datacenter, settings.datacenter)
-        (host,) = _all(content, vim.HostSystem, settings.esxi)
+    with content(site) as service:
+        (datacenter,) = every(service, vim.Datacenter, settings.datacenter)
+        (host,) = every(service, vim.HostSystem, settings.esxi)
         store = next(one for one in datacenter.datastore if settings.datastore in (None, one.name))
         spec = vim.vm.ConfigSpec(
             name=site.name("foreign"),
@@ -32,12 +32,12 @@ def foreign(site: Site) -> Iterator[str]:
             guestId="otherGuest",
             files=vim.vm.FileInfo(vmPathName=f"[{store.name}]"),
         )
-        made = _done(datacenter.vmFolder.CreateVM_Task(spec, host.parent.resourcePool, host))
+        made = done(datacenter.vmFolder.CreateVM_Task(spec, host.parent.resourcePool, host))
         try:
             yield made._moId
         finally:
             with contextlib.suppress(vim.fault.VimFault):
-                _done(made.Destroy_Task())
+                done(made.Destroy_Task())
 
 
 def present(site: Site, machine: str) -> bool:
@@ -69,19 +69,20 @@ def _uuids(site: Site) -> dict[str, str]:
     """Every machine of the inventory: its identity there, and its UUID."""
     from pyVmomi import vim
 
-    with _content(site) as content:
-        return {machine._moId: machine.config.uuid for machine in _all(content, vim.VirtualMachine)}
+    with content(site) as service:
+        return {machine._moId: machine.config.uuid for machine in every(service, vim.VirtualMachine)}
 
 
-def _all(content: Any, kind: Any, name: str | None = None) -> list[Any]:
-    view = content.viewManager.CreateContainerView(content.rootFolder, [kind], True)
+def every(service: Any, kind: Any, name: str | None = None) -> list[Any]:
+    """Everything of a kind in the inventory, or what of it has this name."""
+    view = service.viewManager.CreateContainerView(service.rootFolder, [kind], True)
     try:
         return [found for found in view.view if name in (None, found.name)]
     finally:
         view.Destroy()
 
 
-def _done(task: Any) -> Any:
+def done(task: Any) -> Any:
     """The task's result.
 
     Raises:
@@ -98,7 +99,8 @@ def _done(task: Any) -> Any:
 
 
 @contextlib.contextmanager
-def _content(site: Site) -> Iterator[Any]:
+def content(site: Site) -> Iterator[Any]:
+    """A login of our own, by pyVmomi as its users write it: ``ServiceContent``, attributes and all."""
     from pyVim.connect import Disconnect, SmartConnect
 
     settings: Any = settings_of(site.host, site.lab.path, site.run.id)
@@ -108,4 +110,22 @@ def _content(site: Site) -> Iterator[Any]:
     try:
         yield session.RetrieveContent()
     finally:
-        Disconnect(session)
+        with contextlib.suppress(vim_fault()):  # a test may have ended it
+            Disconnect(session)
+
+
+def vim_fault() -> type[BaseException]:
+    """What pyVmomi raises for a fault of the host."""
+    from pyVmomi import vmodl
+
+    return vmodl.MethodFault
+
+
+def ended(task: Any, seconds: float = 120) -> Any:
+    """The task's fault when it ended; None when it worked."""
+
+    def over() -> Any | Pending:
+        state = task.info.state
+        return (task.info.error,) if state in ("success", "error") else Pending(state)
+
+    return wait_for("a task to end", over, Deadline.after(seconds))[0]

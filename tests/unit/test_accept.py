@@ -164,3 +164,19 @@ def test_a_contract_that_was_not_run_to_its_end_is_no_acceptance(status, error, 
 
     with pytest.raises(error, match=str(status)):
         accept._run([sys.executable, "-c", f"raise SystemExit({status})"], tmp_path)
+
+
+def test_what_was_found_out_is_kept_masked_and_shown(tmp_path, monkeypatch):
+    """Numbers stay numbers; an address in a note is no more told than one in a surprise."""
+    notes = {"an uploader that stalls": {"after_seconds": 300.5, "ended": True, "fault": "Timedout at 192.0.2.7"}}
+    seen = accept.told(RAW | {"notes": notes}, [], "2026-01-02")
+    assert accept.told(RAW, [], "2026-01-02").notes == {}
+    monkeypatch.setattr(accept, "accept", lambda *_, **__: seen)
+    CliRunner().invoke(cli.command, ["local", "kvm", "--output", str(tmp_path)])
+    (path,) = tmp_path.glob("*.json")
+    kept = accept.read(path)
+    assert kept.notes["an uploader that stalls"]["after_seconds"] == 300.5
+    assert "192.0.2.7" not in path.read_text()
+    page = accept.page([kept])
+    assert "- after seconds: 300.5\n- ended: yes\n- fault: Timedout at (address)" in page
+    assert "## Found out" not in accept.page([accept.told(RAW, [], "2026-01-02")])

@@ -233,12 +233,10 @@ def test_a_lease_that_times_out_in_mid_upload_is_told_and_leaves_nothing(
 
     control.plan(Plan(lease_seconds=1))
     before = set(client.folders())
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        pytest.raises(Cancelled, match=r"upload: the lease ended with \d+ % sent: Timedout") as caught,
-    ):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(transfer.Stream, "read", halting)
-        driver.publish(small(image, "late"), within())
+        with pytest.raises(Cancelled, match=r"upload: the lease ended with \d+ % sent: Timedout") as caught:
+            driver.publish(small(image, "late"), within())
     assert any(name.startswith("interop-base-") for name in names), "it was being made"
     assert "heard nothing" in (caught.value.hint or "")
     assert set(client.folders()) - before == set()
