@@ -135,7 +135,7 @@ def main(argv: list[str] | None = None) -> int:
     sampler = Sampler(options.runs, say)
     try:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
-            host = ["--host", options.host] if options.host else []
+            host = ["--host", options.host or next(iter(load_lab(options.lab).hosts))]
             found += whole_runs(sampler, options.tests, "--lab", options.lab, "--image", options.image, *host)
         if set(what) & {"fresh", "facts", "vsphere"}:
             found += _with_guests(what, options, sampler)
