@@ -68,7 +68,7 @@ def raw(service, machine):
     """A machine of ours, as pyVmomi has it."""
     from pyVmomi import vim
 
-    return vim.VirtualMachine(machine.id, service._stub)
+    return vim.VirtualMachine(machine.id, service.rootFolder._stub)
 
 
 @pytest.fixture
@@ -140,6 +140,7 @@ def test_a_lease_of_which_nothing_is_heard_ends_and_takes_its_machine_along(site
             after_seconds=seconds,
             fault=name_of(fault) if fault else "none",
             machine_stays=machine in every(service, vim.VirtualMachine),
+            **({"a_twin_that_waits_seconds": TWIN_LEASE} if site.host.twin else {}),
         )
     finally:
         with contextlib.suppress(vim_fault()):
@@ -172,7 +173,7 @@ def stalled(site, service):
     backing = device.VirtualDisk.FlatVer2BackingInfo(fileName="", diskMode="persistent", thinProvisioned=True)
     disk = device.VirtualDisk(key=-2, controllerKey=-1, unitNumber=0, capacityInKB=8 << 10, backing=backing)
     controller = device.ParaVirtualSCSIController(key=-1, busNumber=0, sharedBus="noSharing")
-    mine = vim.VirtualMachine(site.published.handle, service._stub)
+    mine = vim.VirtualMachine(site.published.handle, service.rootFolder._stub)
     host, store = mine.runtime.host, mine.datastore[0]
     config = vim.vm.ConfigSpec(
         name=f"contract-{site.run.id}-stalled",
@@ -474,7 +475,7 @@ def test_the_hosts_clock_tells_time_in_steps(site, seen, service):
     settings = site.hypervisor.session.settings
     (host,) = [one for one in every(service, vim.HostSystem) if settings.esxi in (None, one.name)][:1]
     clock = host.configManager.dateTimeSystem
-    instance = vim.ServiceInstance("ServiceInstance", service._stub)
+    instance = vim.ServiceInstance("ServiceInstance", service.rootFolder._stub)
     notes = {}
     for word, ask in (("esxi", clock.QueryDateTime), ("service", instance.CurrentTime)):
         told, trips = [], []
