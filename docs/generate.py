@@ -14,6 +14,7 @@ import pytest
 
 from harness.backends import protocol
 from harness.backends.capabilities import NOT_YET, Capability
+from harness.backends.hyperv import abilities as hyperv
 from harness.backends.kvm import abilities as kvm
 from harness.backends.kvm.domain import HostKind
 from harness.backends.model import Firmware, HostFacts, Shape
@@ -52,6 +53,8 @@ COLUMNS = {
     "kvm: system or remote, KVM": kvm.abilities(ROOMY, _kvm(kvm=True, embedded=False)),
     "vsphere": vsphere.abilities(ROOMY, networks=PORT_GROUPS, twin=False),
     "vsphere: twin": vsphere.abilities(ROOMY, networks=PORT_GROUPS, twin=True),
+    "hyperv": hyperv.abilities(ROOMY, twin=False),
+    "hyperv: twin": hyperv.abilities(ROOMY, twin=True),
 }
 
 
@@ -153,6 +156,10 @@ SIDES = {
     "vsphere": {
         "real": HostFacts("VMware ESXi", "8.0.3", "24022510", "vmware", *_SIZE),
         "twin, emulated": HostFacts("VMware ESXi", "8.0.3", "24022510", "tcg", *_SIZE, twin=True),
+    },
+    "hyperv": {
+        "real": HostFacts("Microsoft Hyper-V", "10.0.20348", "20348", "hyperv", *_SIZE),
+        "twin, emulated": HostFacts("Microsoft Hyper-V", "10.0.20348", "20348", "tcg", *_SIZE, twin=True),
     },
 }
 """Of each backend, a host of the best kind and one that can show less."""

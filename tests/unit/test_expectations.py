@@ -164,11 +164,14 @@ def test_versions_compare_as_numbers(version: str, wanted: str, inside: bool) ->
 
 
 ESXI = HostFacts("VMware ESXi", "8.0.3", "24022510", "vmware", 2, GiB, 8)
+WINDOWS = HostFacts("Microsoft Hyper-V", "10.0.20348", "20348", "hyperv", 2, GiB, 8)
 SHIPPED = {
     "kvm": ("kvm", facts()),
     "kvm, emulated": ("kvm", facts("tcg")),
     "vsphere": ("vsphere", ESXI),
     "vsphere, twin": ("vsphere", replace(ESXI, twin=True, accelerated="tcg")),
+    "hyperv": ("hyperv", WINDOWS),
+    "hyperv, twin": ("hyperv", replace(WINDOWS, twin=True, accelerated="tcg")),
 }
 
 
@@ -188,6 +191,22 @@ def test_what_a_twin_cannot_show_is_expected_of_twins_alone() -> None:
     real, twin = (Expectations.for_host(*SHIPPED[name], Firmware.BIOS) for name in ("vsphere", "vsphere, twin"))
     assert twin.words("may_fail") == ("open-vm-tools.service",)
     assert real.words("may_fail") == ()
+
+
+def test_the_twin_of_hyperv_says_what_needs_vmbus_instead_of_passing_for_it() -> None:
+    real, twin = (Expectations.for_host(*SHIPPED[name], Firmware.BIOS) for name in ("hyperv", "hyperv, twin"))
+    assert set(real.words("paravirtual_drivers")) == {"hv_netvsc", "hv_storvsc"}
+    assert not {*twin.words("paravirtual_drivers"), *twin.words("nic_drivers")} & {"hv_netvsc", "hv_storvsc"}
+    for check in ("I02", "N01"):
+        assert real.unsupported(check) is None
+        assert "no VMBus" in (twin.unsupported(check) or "")
+
+
+@pytest.mark.parametrize(("build", "tsc"), [("14393", False), ("17763", False), ("20348", True), ("26100", True)])
+def test_hyperv_hosts_that_scale_the_counter_may_show_it(build: str, tsc: bool) -> None:
+    host = replace(WINDOWS, version=f"10.0.{build}", build=build)
+    words = Expectations.for_host("hyperv", host, Firmware.UEFI).words("clocksources")
+    assert ("hyperv_clocksource_tsc_page" in words, "tsc" in words) == (True, tsc)
 
 
 USED = re.compile(r"""expect\.(words?|limit|deadline|count|duration|size)\(\s*"([^"]+)"\s*\)""")

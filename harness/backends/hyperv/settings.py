@@ -20,7 +20,6 @@ class Settings(HostSettings):
     """How a Windows host's WinRM is reached, as whom, and where on the host guests are kept."""
 
     twin_module: ClassVar[str | None] = "harness.twins.hyperv"
-    macs: ClassVar[str | None] = "00:15:5d:00:00:00-00:15:5d:ff:ff:ff"
 
     endpoint: str | None = None
     """Name or address of the host, with `:port` if it is not 5986 (5985 without TLS)."""
