@@ -348,9 +348,10 @@ class TestConsole:
 def test_there_are_as_many_agents_as_requests_at_once():
     """And no more, whatever threads come and go."""
     pipes = []
+    documented = modules()["all"]
 
     def start(deadline):
-        pipes.append(LocalPipe(modules()["all"]))
+        pipes.append(LocalPipe(documented))
         return pipes[-1]
 
     nap = Step("Start-Sleep", {"Seconds": 1})

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SIBLINGS = {"allure-python-commons", "attrs", "pydantic_core"}
+SIBLINGS = {"allure-python-commons", "attrs", "pydantic-core"}
 """Halves of what is required: allure-pytest and pydantic pin theirs exactly; Allure's model is made of attrs."""
 
 
@@ -117,16 +117,21 @@ def imported(folder):
                 yield node.module.split(".")[0], path
 
 
+def canonical(name):
+    """A distribution's name as packaging tools compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
 def test_what_is_imported_is_required():
     """No module lives on what another package happens to bring along."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     wanted = [*project["dependencies"], *chain.from_iterable(project["optional-dependencies"].values())]
-    required = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in wanted}
+    required = {canonical(re.split(r"[^\w.-]", requirement)[0]) for requirement in wanted}
     providers = packages_distributions()
     ours = {"harness", "interop_fixtures", "_pytest"}
     for name, path in chain(imported(ROOT / "harness"), imported(ROOT / "fixtures")):
         if name not in sys.stdlib_module_names | ours:
-            distributions = {found.lower() for found in providers.get(name, [name])}
+            distributions = {canonical(found) for found in providers.get(name, [name])}
             assert distributions & (required | SIBLINGS), f"{path.relative_to(ROOT)} imports {name}"
 
 
