@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from harness.backends import protocol
 from tests.contract import kvm, vsphere
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class Column:
         host: that host.
         service: the systemd unit of the integration service that answers the host.
         twin_service: the unit that answers a twin in its place.
+        lacks: verbs that no machine of this backend has, by their protocol: cells of tables about them, and about the
+            states that they lead to, are left out; a test holds machines to it.
         question: what EXCHANGE is asked.
         answered: whether an answer to it names this guest.
         foreign: makes a machine without our mark on the host, by other means than ours; yields its id, removes it.
@@ -42,6 +45,7 @@ class Column:
     present: Callable[[Site, str], bool] | None = None
     processes: Callable[[Site, str], list[int]] | None = None
     twin_service: str | None = None
+    lacks: tuple[type, ...] = ()
 
 
 BACKENDS = {
@@ -65,5 +69,6 @@ BACKENDS = {
         foreign=vsphere.foreign,
         present=vsphere.present,
         processes=vsphere.processes,
+        lacks=(protocol.Pausable,),
     ),
 }

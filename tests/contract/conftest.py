@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from harness.backends import protocol
 from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware, PowerState, Shape
 from harness.core import GiB, MiB, Size
@@ -81,12 +82,30 @@ def _columns(config: pytest.Config, own: str | None) -> list[Any]:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What changes nothing comes first, then what needs no guest that is up."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What changes nothing comes first, then what needs no guest that is up; what nobody could do is left out."""
+    empty = {item for item in items if item.path.parent == Path(__file__).parent and _of_nothing(item)}
+    if empty:
+        config.hook.pytest_deselected(items=list(empty))
+        items[:] = [item for item in items if item not in empty]
     ours = [item for item in items if item.path.parent == Path(__file__).parent]
     places = [index for index, item in enumerate(items) if item in set(ours)]
     for index, item in zip(places, sorted(ours, key=_effort), strict=True):
         items[index] = item
+
+
+_LEADS_TO = {PowerState.PAUSED: protocol.Pausable, PowerState.SAVED: protocol.Savable}
+
+
+def _of_nothing(item: pytest.Item) -> bool:
+    """Whether this is a table's cell about a verb, or a state, that no machine of the backend has."""
+    params = getattr(getattr(item, "callspec", None), "params", {})
+    if "site" not in params:
+        return False
+    lacks = params["site"][2].lacks
+    cells = [value for name, value in params.items() if name != "site"]
+    kinds = [_LEADS_TO.get(cell) if isinstance(cell, PowerState) else getattr(cell, "kind", cell) for cell in cells]
+    return any(kind is lack for kind in kinds for lack in lacks)
 
 
 def _effort(item: pytest.Item) -> tuple[str, int]:

@@ -50,6 +50,11 @@ def test_a_machine_has_the_verbs_of_what_is_declared(site, machine, capability):
         assert not isinstance(machine, kind)
 
 
+def test_what_the_contract_leaves_out_is_not_there(site, machine):
+    """Cells of tables that are not even collected are about verbs that the machine lacks."""
+    assert not [kind for kind in site.column.lacks if isinstance(machine, kind)]
+
+
 def test_a_host_has_the_verb_of_its_clock_if_it_declares_one(site):
     """HOST_CLOCK is the host's own."""
     assert isinstance(site.hypervisor, protocol.HostClock) == site.can(Capability.HOST_CLOCK)

@@ -111,19 +111,19 @@ def test_the_hosts_description_is_complete(site, guest):
     assert view.state is PowerState.RUNNING
 
 
-@pytest.mark.proves(Capability.HOST_EVENTS, Capability.PAUSE)
+@pytest.mark.proves(Capability.HOST_EVENTS)
 def test_the_host_remembers_what_happened_to_a_machine(site, machine):
     """Oldest first, with the host's time; what is done now comes at the end."""
     began = datetime.now(UTC)
     machine.start(site.deadline())
     before = len(machine.events(site.deadline()))
-    machine.pause(site.deadline())
+    machine.stop(site.deadline())
 
     def more():
         events = machine.events(site.deadline())
         return events if len(events) > before else Pending(f"{len(events)} events")
 
-    events = wait_for("an event of the pause", more, site.deadline(30), fault=AssertionError)
+    events = wait_for("an event of the stop", more, site.deadline(30), fault=AssertionError)
     assert [event.at for event in events] == sorted(event.at for event in events)
     assert all(event.kind and event.message and event.at.tzinfo for event in events)
     if site.host.embedded:

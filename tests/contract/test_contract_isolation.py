@@ -6,14 +6,17 @@ import re
 import socket
 import threading
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
 
 from harness.backends.model import NetworkKind
+from harness.guest import Guest
 
 # slirp's own addresses: the host as guests see it, and its name server (QEMU, "-netdev user").
-HOST, NAMES, HOST6 = "10.0.2.2", "10.0.2.3", "fec0::2"
+HOST, NAMES, HOST6 = IPv4Address("10.0.2.2"), IPv4Address("10.0.2.3"), "fec0::2"
 
 CONNECT = """
 import socket, sys
@@ -82,17 +85,38 @@ def listening(family, address):
         listener.close()
 
 
+@dataclass(frozen=True)
+class Routed:
+    """A guest with routes to where slirp would let it out.
+
+    Args:
+        guest: the guest.
+        host: slirp's own address: the controller, as the guest sees it.
+        names: slirp's name server.
+    """
+
+    guest: Guest
+    host: str
+    names: str
+
+
 @pytest.fixture
 def routed(site, guest):
     """The guest with every route out that root can add on its first NIC; they go again afterwards."""
-    if guest.machine.spec.nics[0].network.kind is not NetworkKind.USER:
+    if guest.machine.spec.nics[0].network.kind is NetworkKind.USER:
+        host, names = HOST, NAMES
+    elif site.host.twin:
+        # Twins give slirp the end of the subnet: guests have the rest.
+        host = site.lab.networks[site.host.management].subnet.broadcast_address - 1
+        names = host - 1
+    else:
         pytest.skip("this network is the lab's own, with the way out that the lab gives it")
     name = guest.nics.by_mac(guest.machine.spec.nics[0].mac).name
-    guest.run(["ip", "route", "replace", "default", "via", HOST, "dev", name])
+    guest.run(["ip", "route", "replace", "default", "via", str(host), "dev", name])
     guest.run(["ip", "-6", "address", "replace", "fec0::77/64", "dev", name, "nodad"])
     guest.run(["ip", "-6", "route", "replace", "default", "via", HOST6, "dev", name])
-    yield guest
-    guest.run(["ip", "route", "del", "default", "via", HOST], check=False)
+    yield Routed(guest, str(host), str(names))
+    guest.run(["ip", "route", "del", "default", "via", str(host)], check=False)
     guest.run(["ip", "-6", "route", "del", "default", "via", HOST6], check=False)
     guest.run(["ip", "-6", "address", "del", "fec0::77/64", "dev", name], check=False)
 
@@ -114,24 +138,26 @@ def test_the_controllers_loopback_cannot_be_reached(routed):
     with ExitStack() as stack:
         four = stack.enter_context(listening(socket.AF_INET, "0.0.0.0"))
         six = stack.enter_context(listening(socket.AF_INET6, "::"))
-        for address in (HOST, NAMES, "127.0.0.1", *own):
-            assert tried(routed, CONNECT, address, four.port).startswith("no:"), address
+        for address in (routed.host, routed.names, "127.0.0.1", *own):
+            assert tried(routed.guest, CONNECT, address, four.port).startswith("no:"), address
         for address in (HOST6, "fec0::3"):
-            assert tried(routed, CONNECT, address, six.port).startswith("no:"), address
+            assert tried(routed.guest, CONNECT, address, six.port).startswith("no:"), address
         assert (four.came, six.came) == ([], [])
+        # It is slirp that said no: somebody is there at its address.
+        assert "lladdr" in routed.guest.run(["ip", "neigh", "show", routed.host]).text
         with socket.create_connection(("127.0.0.1", four.port), timeout=5):
             pass  # the listener would have noticed
 
 
 def test_no_name_is_resolved(routed):
     """Slirp's name server would ask the controller's."""
-    assert tried(routed, ASK, NAMES, 53).startswith("no:")
+    assert tried(routed.guest, ASK, routed.names, 53).startswith("no:")
 
 
 def test_the_controllers_ssh_is_not_in_reach(site, routed):
     """Where the controller reaches the guest, the guest does not reach the controller."""
-    for port in {22, routed.machine.endpoint(site.deadline()).port}:
-        assert tried(routed, CONNECT, HOST, port).startswith("no:"), port
+    for port in {22, routed.guest.machine.endpoint(site.deadline()).port}:
+        assert tried(routed.guest, CONNECT, routed.host, port).startswith("no:"), port
 
 
 def test_the_emulator_speaks_to_loopback_alone(site, guest):
