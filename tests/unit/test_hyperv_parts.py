@@ -73,6 +73,8 @@ class TestSettings:
         assert (found.url, found.reveal(), found.local) == ("https://127.0.0.1:1/wsman", "geheim", True)
         assert Settings(twin=True, tls=False).at_twin(record).url == "http://127.0.0.1:2/wsman"
         assert str(found.path("images", "x.vhdx")) == "/tmp/store/images/x.vhdx"
+        assert found.pull == "127.0.0.1", "images are fetched from beside it, not sent"
+        assert Settings(twin=True, pull="127.0.0.1:8470").at_twin(record).pull == "127.0.0.1:8470"
         assert "geheim" not in repr(found)
         assert str(settings().path("images", "x.vhdx")) == "C:\\interop\\images\\x.vhdx"
 

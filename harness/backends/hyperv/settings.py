@@ -177,6 +177,7 @@ class Settings(HostSettings):
                 "user": record["user"],
                 "ca": Path(record["ca"]) if self.tls else None,
                 "store": record.get("store") or self.store,
+                "pull": self.pull or "127.0.0.1",  # it runs beside us; sending an image takes many minutes
             }
         )
         found._password = record["password"]  # noqa: SLF001 - ours; kept out of dumps and of the lab file's schema
