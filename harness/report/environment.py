@@ -167,8 +167,9 @@ def in_one_line(record: RunRecord, pool: str) -> str:
     shown = variables(record, pool)
     differs = any(value.startswith("DIFFERS") for value in shown.values())
     members = [host for host in record.hosts if host.pool == pool]
-    words = [f"{members[0].product} {members[0].version}, {members[0].accel}"]
-    words += ["twin"] * members[0].twin + ["members differ"] * differs
+    # First what must be seen: the page cuts long lines.
+    words = [f"{'twin of ' if members[0].twin else ''}{members[0].product} {members[0].version}", members[0].accel]
+    words += ["members differ"] * differs
     return ", ".join(words)
 
 

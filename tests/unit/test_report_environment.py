@@ -39,7 +39,7 @@ def test_a_single_pools_facts_stand_among_the_runs():
 def test_several_pools_have_one_line_each():
     facts = environment(run(EL9, WS))
     assert facts["el9"] == "QEMU/libvirt 8.2.2, tcg"
-    assert facts["ws2019"] == "Microsoft Hyper-V 10.0.17763, hyperv, twin"
+    assert facts["ws2019"] == "twin of Microsoft Hyper-V 10.0.17763, hyperv"
 
 
 def test_members_of_a_pool_that_differ_are_flagged():
