@@ -354,7 +354,7 @@ def test_what_a_running_machine_refuses_is_a_fault_of_its_own(site, seen, servic
         "add 10000 vCPUs": (machine, lambda now: spec(numCPUs=10000)),
         "add memory beyond the host's": (machine, lambda now: spec(memoryMB=64 << 20)),
         "add memory by one MiB": (machine, lambda now: spec(memoryMB=385)),
-        "rename its firmware": (machine, lambda now: spec(firmware="efi")),
+        "change its firmware": (machine, lambda now: spec(firmware="efi")),
         "turn hot add off": (machine, lambda now: spec(cpuHotAddEnabled=False)),
         "add a vCPU without hot add": (plain, lambda now: spec(numCPUs=2)),
         "add memory without hot add": (plain, lambda now: spec(memoryMB=512)),
