@@ -16,7 +16,8 @@ import libvirt
 import pytest
 
 from harness.backends.kvm import Settings, connect
-from harness.backends.model import MachineSpec, Ownership, Shape
+from harness.backends.model import MachineSpec, NetworkKind, NetworkSpec, NicSpec, Ownership, Shape
+from harness.backends.protocol import Refused
 from harness.backends.registry import Context
 from harness.core import Deadline, LabError, MiB, Pending, Size, wait_for
 from harness.core.process import need, run
@@ -164,3 +165,12 @@ def test_what_a_daemon_keeps_is_owned_and_removed(host, machine):
 
 def test_a_machine_behind_a_daemon_is_opened_as_it_was_asked_for(host, machine):
     assert host.open(machine.id, soon()).spec == machine.spec
+
+
+def test_a_network_that_a_host_has_not_got_is_refused_before_anything_is_made(host, machine, daemon):
+    """A restricted user network exists on embedded hosts only; no disk is left behind by the refusal."""
+    files = sorted((daemon.folder / "pool").iterdir())
+    nic = NicSpec("52:54:00:00:00:01", NetworkSpec("management", NetworkKind.USER))
+    with pytest.raises(Refused, match="embedded hosts only"):
+        host.create(MachineSpec("two", machine.spec.image, Shape(nics=1), (nic,), None, OWNER), soon())
+    assert sorted((daemon.folder / "pool").iterdir()) == files

@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import daemon, embedded, serial
+from harness.backends.kvm import daemon, devices, embedded, serial
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.distant_clock import DistantClock
@@ -88,6 +88,8 @@ class KvmHypervisor:
         if spec.shape.firmware is Firmware.UEFI and not self._host.kind.uefi:
             raise Refused("the host has no UEFI firmware for guests", host=self.name, operation="create")
         identity = str(uuid.uuid4())
+        for nic in spec.nics:  # a network this host has not got is refused before anything is made
+            devices.nic(nic, identity, self._host.kind.switch)
         with self._host.ledger.creating(ResourceKind.MACHINE, identity) as creation:
             parts = self._host.places.furnish(identity, spec, deadline)
             domain = text(build(spec, identity, parts, self._host.kind))
