@@ -18,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from harness.backends.protocol import Console as SerialPort
+from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.core.fields import duration, show_duration
 from harness.core.process import need
@@ -119,7 +120,7 @@ def release(guest_id: str) -> None:
         with Run.begin(load_lab(guest.lab)) as run:
             hypervisor = connect(host, run)
             try:
-                hypervisor.open(guest.machine, Deadline.after(_HOST)).destroy(Deadline.after(_HOST))
+                _remove(hypervisor, guest.machine)
             finally:
                 hypervisor.close()
     except InteropError as error:
@@ -132,6 +133,14 @@ def release(guest_id: str) -> None:
     kept.release(guest)
     Shelf(scratch(host) / "slots").drop(guest.id)
     click.echo(f"{guest.id} is gone")
+
+
+def _remove(hypervisor: Hypervisor, machine: str) -> None:
+    """Wherever on the host it is, also in a part of the host that an earlier process had open."""
+    found = [thing for thing in hypervisor.owned(Deadline.after(_HOST)) if thing.handle == machine]
+    if not found:
+        raise LabError("the host does not have it any more")
+    hypervisor.remove(found[0], Deadline.after(_HOST))
 
 
 def ssh_command(guest: KeptGuest, jump: list[str], words: tuple[str, ...] = ()) -> list[str]:

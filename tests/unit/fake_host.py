@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import HostFacts, PowerState, PublishedImage
+from harness.backends.model import HostFacts, Owned, PowerState, PublishedImage, ResourceKind
 from harness.backends.protocol import LeaseLost
 from harness.core import GiB, LabError
 
@@ -99,6 +99,12 @@ class MemoryHost:
         machine = MemoryMachine(next(self._numbers), spec)
         self.machines[machine.id] = machine
         return machine
+
+    def owned(self, deadline, run=None):
+        return [Owned(ResourceKind.MACHINE, name, None) for name, machine in self.machines.items() if not machine.gone]
+
+    def remove(self, thing, deadline):
+        self.machines[thing.handle].destroy(deadline)
 
     def open(self, machine_id, deadline):
         machine = self.machines.get(machine_id)
