@@ -10,6 +10,7 @@ import contextlib
 import os
 import platform
 import sqlite3
+import stat
 import threading
 import uuid
 from collections.abc import Iterator
@@ -97,8 +98,7 @@ class SqliteStore:
         self._lock = threading.RLock()
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Tokens live in here; whoever could write it could make the reaper remove things.
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+            _create_private(path)
             self._db = sqlite3.connect(path, timeout=_BUSY, isolation_level=None, check_same_thread=False)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA journal_mode=WAL")
@@ -151,9 +151,24 @@ class SqliteStore:
             tables.run(f"PRAGMA user_version = {len(_STEPS)}")
 
     def _fault(self, error: Exception) -> LabError:
-        return LabError(
-            f"{self.path}: {error}", operation="journal", hint="INTEROP_STATE names a folder on a local disk with space"
-        )
+        hint = "INTEROP_STATE names a folder on a local disk with space"
+        if "malformed" in str(error):
+            hint = (
+                f"move {self.path.name}* of {self.path.parent} away; machines that only the lost journal knew carry our "
+                "tags on their hosts, where `interop reap` finds them once their time is up"
+            )
+        return LabError(f"{self.path}: {error}", operation="journal", hint=hint)
+
+
+def _create_private(path: Path) -> None:
+    """An empty file for its owner alone: whoever could write tokens could make the reaper remove things.
+
+    Never opens ``path``: POSIX drops all locks that a process has on a file when *any* of its descriptors is closed, and
+    SQLite without its locks lets other processes delete the log this one writes to
+    (https://sqlite.org/howtocorrupt.html, 2.2).
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mknod(path, 0o600 | stat.S_IFREG)
 
 
 class _SqliteWriter:

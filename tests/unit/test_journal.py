@@ -248,6 +248,35 @@ def test_a_store_that_is_no_database_is_a_lab_error_with_its_path(tmp_path):
         open_store(tmp_path)
 
 
+def test_a_damaged_store_says_what_to_move_away(tmp_path):
+    store = open_store(tmp_path)
+    store.close()
+    path = tmp_path / "interop.sqlite3"
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 8000)
+    with pytest.raises(LabError, match="malformed") as caught:
+        open_store(tmp_path)
+    assert f"move interop.sqlite3* of {tmp_path} away" in (caught.value.hint or "")
+
+
+def test_opening_a_store_again_costs_no_other_opening_its_locks(tmp_path):
+    """A lock lost here let the next process that closed the store delete the log, and with it what was written since."""
+    first, second = open_store(tmp_path), open_store(tmp_path)
+    come_and_go = (
+        "import pathlib, sys; from harness.lab.store import open_store; "
+        "store = open_store(pathlib.Path(sys.argv[1])); print(len(store.rows('SELECT * FROM warm'))); store.close()"
+    )
+
+    def seen_elsewhere() -> int:
+        done = subprocess.run([sys.executable, "-c", come_and_go, tmp_path], capture_output=True, check=True, text=True)
+        return int(done.stdout)
+
+    for number, store in enumerate([first, second, first]):
+        with store.write() as rows:
+            rows.insert("INSERT INTO warm VALUES ('lab', 'host', ?, 0)", str(number))
+        assert seen_elsewhere() == number + 1
+    assert first.rows("PRAGMA integrity_check")[0][0] == "ok"
+
+
 def test_a_store_of_a_newer_version_is_refused(tmp_path):
     store = open_store(tmp_path)
     store._db.execute("PRAGMA user_version = 99")
