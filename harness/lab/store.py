@@ -154,7 +154,7 @@ class SqliteStore:
         hint = "INTEROP_STATE names a folder on a local disk with space"
         if "malformed" in str(error):
             hint = (
-                f"move {self.path.name}* of {self.path.parent} away; machines that only the lost journal knew carry our "
+                f"move {self.path.name}* of {self.path.parent} away; machines that only the lost one knew carry our "
                 "tags on their hosts, where `interop reap` finds them once their time is up"
             )
         return LabError(f"{self.path}: {error}", operation="journal", hint=hint)
@@ -163,7 +163,7 @@ class SqliteStore:
 def _create_private(path: Path) -> None:
     """An empty file for its owner alone: whoever could write tokens could make the reaper remove things.
 
-    Never opens ``path``: POSIX drops all locks that a process has on a file when *any* of its descriptors is closed, and
+    Never opens ``path``: POSIX drops all locks that a process has on a file when any of its descriptors is closed, and
     SQLite without its locks lets other processes delete the log this one writes to
     (https://sqlite.org/howtocorrupt.html, 2.2).
     """

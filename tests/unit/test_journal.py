@@ -259,7 +259,7 @@ def test_a_damaged_store_says_what_to_move_away(tmp_path):
 
 
 def test_opening_a_store_again_costs_no_other_opening_its_locks(tmp_path):
-    """A lock lost here let the next process that closed the store delete the log, and with it what was written since."""
+    """A lock lost here let whoever closed the store next delete its log, and with it what was written since."""
     first, second = open_store(tmp_path), open_store(tmp_path)
     come_and_go = (
         "import pathlib, sys; from harness.lab.store import open_store; "

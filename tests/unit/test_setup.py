@@ -44,7 +44,7 @@ def test_continuous_integration_runs_what_people_run():
     """`.ci/run` is `make test`, and can be executed."""
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    assert "exec make test" in script.read_text(encoding="utf-8")
+    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
 
 
 def test_every_target_says_what_it_does():
