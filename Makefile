@@ -24,6 +24,8 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
+# Guests of several columns beside each other, where there are processors for them; what measures holds the machine alone.
+SPREAD := $(if $(filter-out 1,$(shell nproc)),-n auto --maxprocesses 3)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -40,7 +42,7 @@ setup: packages account venv go node ## Install everything that is missing: Debi
 run: setup ## Boot a Linux guest on this machine and on its twin of a vSphere, check both, and render the report
 	@echo "run: the smoke checks on the local lab (LAB=$(or $(LAB),local)); the first run builds the guest image"
 	@last="$$(readlink reports/out/latest || true)"; status=0; \
-	$(PYTEST) -m smoke $(if $(LAB),--lab "$(LAB)") $(PYTEST_ARGS) || status=$$?; \
+	$(PYTEST) -m smoke $(SPREAD) $(if $(LAB),--lab "$(LAB)") $(PYTEST_ARGS) || status=$$?; \
 	if [ "$$(readlink reports/out/latest || true)" = "$$last" ]; then \
 		echo "run: there are no results to make a report of" >&2; \
 	elif [ ! -d node_modules/allure ]; then \
@@ -51,12 +53,17 @@ run: setup ## Boot a Linux guest on this machine and on its twin of a vSphere, c
 	exit $$status
 
 .PHONY: test
-test: setup test-packages lint twins unit twin-tests contract end-to-end ## Everything: style, types, walls, and all tests
+test: setup test-packages lint twins unit image twin-tests contract end-to-end ## Everything: style, types, walls, and all tests
 
 .PHONY: twins
 twins: setup ## Build what stands in for hosts that are not here (a run would do it when it needs it)
 	@echo "twins: building the front of the vSphere twin with Go, once by content"
 	@$(BIN)/python -m harness.twins.vsphere.build
+
+.PHONY: image
+image: setup ## Build the guest image (a run would do it when it needs it)
+	@echo "image: the guest image, built once by content"
+	@$(BIN)/interop image build debian12
 
 .PHONY: bench
 bench: setup ## Measure what the harness promises, as ratios (about 20 minutes without KVM)
@@ -83,12 +90,12 @@ twin-tests: setup ## Twins against clients that are not ours
 	@$(PYTEST) tests/twins $(PYTEST_ARGS)
 
 .PHONY: contract
-contract: setup ## Every backend against its protocol, with real guests
+contract: image ## Every backend against its protocol, with real guests
 	@echo "contract: every backend against the protocol, with real guests"
-	@$(PYTEST) tests/contract $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/contract $(PYTEST_ARGS)
 
 .PHONY: end-to-end
-end-to-end: setup test-packages ## Whole runs of the plugin, planted defects, the report in a browser
+end-to-end: image test-packages ## Whole runs of the plugin, planted defects, the report in a browser
 	@echo "end-to-end: whole runs of the plugin, planted defects, the report in a browser"
 	@$(PYTEST) tests/end_to_end $(PYTEST_ARGS)
 

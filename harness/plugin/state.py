@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.lab import Host, Lab, Run
     from harness.lab.attend import Attendant
     from harness.plugin.lender import Lender
+    from harness.plugin.news import News
     from harness.plugin.results import Results
     from harness.plugin.session import Column, Session
     from harness.report.identity import Identity
@@ -27,6 +28,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 GROUPS = "groups.json"
+NEWS = "news"
 
 
 @dataclass(slots=True)
@@ -47,6 +49,7 @@ class State:
     _lab: Lab | None = None
     _run: Run | None = None
     _attendant: Attendant | None = None
+    _news: News | None = None
 
     @property
     def options(self) -> options.Options:
@@ -161,21 +164,31 @@ class State:
         self._attendant.attend(host, probe)
 
     def attend_workers(self) -> None:
-        """Start the twins that the tests of xdist's workers need; a failure shows again where a host is opened."""
-        if self.folder is None or self._attendant is not None:  # strangers' tests alone, or not the first worker
+        """Have what tests of xdist's workers need, image and twins; a failure shows again where a host is opened."""
+        if self.folder is None or self._news is not None:  # strangers' tests alone, or not the first worker
             return
         columns = order.columns(self.folder.path / GROUPS)
+        if not columns:
+            return
+        from harness.image import resolve  # noqa: PLC0415
+        from harness.image.terminal import Bars  # noqa: PLC0415
+        from harness.plugin.news import News  # noqa: PLC0415
+
+        self._news = News(self.folder.path / NEWS, self.say)
+        try:
+            image = resolve(self.options.image, progress=Bars())
+        except InteropError as error:
+            self.say(f"image {self.options.image}: {error}")
+            return
         needed = {
             host.twin: host
-            for pool, members in (self.lab.pools().items() if columns else ())
+            for pool, members in self.lab.pools().items()
             for host in members
             if host.twin and {pool, host.name} & columns
         }
         for host in needed.values():
-            from harness.image import resolve  # noqa: PLC0415
-
             try:
-                self.attend(host, resolve(self.options.image))
+                self.attend(host, image)
             except InteropError as error:
                 self.say(str(error))
 
@@ -197,9 +210,15 @@ class State:
 
     def say(self, text: str) -> None:
         """One line to the user past pytest's capture; long work says what it is doing."""
+        if self.is_worker:
+            if self.folder is not None:
+                from harness.plugin.news import send  # noqa: PLC0415
+
+                send(self.folder.path / NEWS, text)
+            return
         reporter = self.config.pluginmanager.get_plugin("terminalreporter")
         capture = self.config.pluginmanager.get_plugin("capturemanager")
-        if reporter is None or self.is_worker:
+        if reporter is None:
             return
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             reporter.ensure_newline()
@@ -208,6 +227,9 @@ class State:
     def close(self) -> InteropError | None:
         """End session and run; the first thing that went wrong, if any."""
         problem: InteropError | None = None
+        if self._news is not None:
+            self._news.close()
+            self._news = None
         for part in (self.session, self._attendant, self._run):
             try:
                 if part is not None:

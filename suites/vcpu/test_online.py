@@ -55,8 +55,12 @@ def test_topology_is_as_asked(guest: Guest, expect: Expectations, topology: Topo
 
 @pytest.mark.check("C06")
 @pytest.mark.smoke
+@pytest.mark.quiet
 def test_every_vcpu_does_work(guest: Guest, expect: Expectations) -> None:
-    """A vCPU that is online also computes: a program pinned to it gets nearly all of its time."""
+    """A vCPU that is online also computes: a program pinned to it gets nearly all of its time.
+
+    Alone on the processors: whoever else works there takes of the time that is measured.
+    """
     limit = expect.limit("C06.busy")
     done = guest.cpus.work(expect.duration("C06.span"))
     assert len(done) == guest.shape.vcpus, f"asked for {guest.shape.vcpus} vCPUs, {len(done)} could be pinned to"

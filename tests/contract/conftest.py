@@ -23,6 +23,7 @@ from harness.lab.attend import Attendant
 from tests.contract.backends import BACKENDS
 from tests.contract.seen import Seen
 from tests.contract.site import CLEAN, Site
+from tests.contract.spreading import scheduler
 
 SEEN: pytest.StashKey[Seen] = pytest.StashKey()
 
@@ -117,6 +118,12 @@ def _effort(item: pytest.Item) -> tuple[str, int]:
     if "last" in item.keywords:
         return host, 9
     return host, 1 + bool(names & {"guest", "spoilt"}) + 2 * bool(names & {"other", "each"})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n`` columns run beside each other; within one, the order stays."""
+    return scheduler(config, log, BACKENDS if config.getoption("interop_host") is None else ())
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
