@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
 from datetime import UTC, datetime
 
+from harness.backends import belongings
 from harness.backends.capabilities import Capability
 from harness.backends.hyperv import create, facts, marks
 from harness.backends.hyperv.abilities import abilities
@@ -19,8 +20,8 @@ from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
-from harness.backends.model import ClockReading, HostFacts, MachineSpec, Owned, PublishedImage, ResourceKind, Shape
-from harness.backends.protocol import Machine, Refused
+from harness.backends.model import ClockReading, HostFacts, MachineSpec, Owned, PublishedImage, Shape
+from harness.backends.protocol import Machine
 from harness.backends.registry import Context
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Image
@@ -93,25 +94,16 @@ class HypervHypervisor:
 
     def owned(self, deadline: Deadline, run: str | None = None) -> Iterable[Owned]:
         """Machines with our mark, folders of machines that are not there, half uploads."""
-        things = self._belongings.all(deadline)
-        return [thing for thing in things if run is None or (thing.owner and thing.owner.run == run)]
+        return belongings.of_run(self._belongings.all(deadline), run)
 
     def remove(self, thing: Owned, deadline: Deadline) -> None:
         """Only what carries our mark, looked up afresh."""
         self._host.ledger.check()
-        match thing.kind:
-            case ResourceKind.MACHINE:
-                self._belongings.remove_machine(thing, deadline)
-            case ResourceKind.FOLDER:
-                self._belongings.remove_folder(thing, deadline)
-            case ResourceKind.IMAGE:
-                self._belongings.remove_image(thing, deadline)
-            case ResourceKind.CHECKPOINT:
-                machine, _, name = thing.handle.partition("/")
-                if any(one.handle == machine for one in self.owned(deadline)):
-                    HypervMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
-            case _:
-                raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
+
+        def drop_checkpoint(machine: str, name: str) -> None:
+            HypervMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
+
+        belongings.remove(self._belongings, thing, deadline, host=self.name, drop_checkpoint=drop_checkpoint)
 
     def clock(self, deadline: Deadline) -> ClockReading:
         """The host's own, to 100 ns; the round trip around it bounds how old the answer is."""

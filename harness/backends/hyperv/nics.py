@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
-
+from harness.backends.endpoints import reserved
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase, state_of
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
 from harness.backends.model import AddressView, DeviceKind, Endpoint, Firmware, NicSpec, NicView
-from harness.core import Deadline, LabError
+from harness.core import Deadline
 
 CARDS = ("Name", "MacAddress", "SwitchName", "IsLegacy", "Connected", "IPAddresses")
 _VLANS = ("VlanSetting.OperationMode?", "VlanSetting.AccessVlanId?")
@@ -21,17 +20,7 @@ class Nics(MachineBase):
 
     def endpoint(self, deadline: Deadline) -> Endpoint:
         """What the lab reserved for the first NIC that can be reached; integration services are not asked."""
-        for nic in self.spec.nics:
-            if nic.forward:
-                return nic.forward
-            if nic.address:
-                return Endpoint(str(ip_interface(nic.address).ip))
-        raise LabError(
-            f"{self.spec.name} has no NIC with an address known beforehand",
-            host=self._host.name,
-            operation="endpoint",
-            hint="use its console",
-        )
+        return reserved(self.spec, self._host.name)
 
     def addresses(self, deadline: Deadline) -> tuple[AddressView, ...]:
         """What the guest's KVP daemon told, and what the host's own neighbour table knows."""

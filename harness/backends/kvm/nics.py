@@ -6,10 +6,10 @@ import copy
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from ipaddress import ip_interface
 
 import libvirt
 
+from harness.backends.endpoints import reserved
 from harness.backends.kvm import devices
 from harness.backends.kvm.base import MachineBase
 from harness.backends.kvm.monitor import MonitorError
@@ -42,17 +42,7 @@ class Nics(MachineBase):
 
     def endpoint(self, deadline: Deadline) -> Endpoint:
         """The port forward of the first NIC that has one, else port 22 at the first static address."""
-        for nic in self._spec.nics:
-            if nic.forward:
-                return nic.forward
-            if nic.address:
-                return Endpoint(str(ip_interface(nic.address).ip))
-        raise LabError(
-            f"{self._spec.name} has no NIC with an address known beforehand",
-            host=self._host.name,
-            operation="endpoint",
-            hint="use its console",
-        )
+        return reserved(self._spec, self._host.name)
 
     def addresses(self, deadline: Deadline) -> tuple[AddressView, ...]:
         """DHCP leases, the host's ARP table, the guest agent, slirp, and what the harness's own switch heard said."""

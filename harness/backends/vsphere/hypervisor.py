@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
+from harness.backends import belongings
 from harness.backends.capabilities import Capability
 from harness.backends.check import Remark
 from harness.backends.model import (
@@ -17,10 +18,9 @@ from harness.backends.model import (
     NetworkSpec,
     Owned,
     PublishedImage,
-    ResourceKind,
     Shape,
 )
-from harness.backends.protocol import Machine, Refused
+from harness.backends.protocol import Machine
 from harness.backends.registry import Context
 from harness.backends.vsphere import check, clock, collector, create, facts, inventory, marks
 from harness.backends.vsphere.abilities import abilities
@@ -120,25 +120,16 @@ class VsphereHypervisor:
 
     def owned(self, deadline: Deadline, run: str | None = None) -> Iterable[Owned]:
         """Machines with our mark, half imported images, files of machines that are not there, empty folders."""
-        things = self._belongings.all(deadline)
-        return [thing for thing in things if run is None or (thing.owner and thing.owner.run == run)]
+        return belongings.of_run(self._belongings.all(deadline), run)
 
     def remove(self, thing: Owned, deadline: Deadline) -> None:
         """Only what carries our mark, looked up afresh."""
         self._host.ledger.check()
-        match thing.kind:
-            case ResourceKind.MACHINE:
-                self._belongings.remove_machine(thing, deadline)
-            case ResourceKind.IMAGE:
-                self._belongings.remove_image(thing, deadline)
-            case ResourceKind.FOLDER:
-                self._belongings.remove_folder(thing, deadline)
-            case ResourceKind.CHECKPOINT:
-                machine, _, name = thing.handle.partition("/")
-                if any(one.handle == machine for one in self.owned(deadline)):
-                    VsphereMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
-            case _:
-                raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
+
+        def drop_checkpoint(machine: str, name: str) -> None:
+            VsphereMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
+
+        belongings.remove(self._belongings, thing, deadline, host=self.name, drop_checkpoint=drop_checkpoint)
 
     def clock(self, deadline: Deadline) -> ClockReading:
         """The ESXi's own, read around the edge of its tick."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
-
+from harness.backends.endpoints import reserved
 from harness.backends.model import AddressView, Endpoint, NicSpec, PowerState
 from harness.backends.vsphere import devices, networks, notes
 from harness.backends.vsphere.base import MachineBase
 from harness.backends.vsphere.disks import DEVICES
-from harness.core import Deadline, LabError
+from harness.core import Deadline
 
 RUNNING, OFF = PowerState.RUNNING, PowerState.OFF
 _NET = "guest.net"
@@ -19,17 +18,7 @@ class Nics(MachineBase):
 
     def endpoint(self, deadline: Deadline) -> Endpoint:
         """What the lab reserved for the first NIC that can be reached; tools are not asked."""
-        for nic in self._spec.nics:
-            if nic.forward:
-                return nic.forward
-            if nic.address:
-                return Endpoint(str(ip_interface(nic.address).ip))
-        raise LabError(
-            f"{self._spec.name} has no NIC with an address known beforehand",
-            host=self._host.name,
-            operation="endpoint",
-            hint="use its console",
-        )
+        return reserved(self._spec, self._host.name)
 
     def addresses(self, deadline: Deadline) -> tuple[AddressView, ...]:
         """What the guest's tools told of the machine's own NICs; bridges and containers inside have other MACs."""
