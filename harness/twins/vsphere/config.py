@@ -1,83 +1,25 @@
-"""What a twin is asked to be: one JSON object, from the line on its standard input."""
+"""What a twin of vSphere is asked to be."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Literal, Self
+from pydantic import Field
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
-from harness.core import UsageError
-from harness.twins.engine.api import NatNetwork, Network, SwitchNetwork
+from harness.twins.config import Config
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Nat(_Part):
-    """A port group whose guests the controller reaches one to one."""
-
-    kind: Literal["nat"]
-    subnet: str
-    outside: str
-    port: int = 2222
-
-    def network(self) -> Network:
-        """For the engine."""
-        return NatNetwork(self.subnet, self.outside, self.port)
-
-
-class Switch(_Part):
-    """A port group on the harness's own switch."""
-
-    kind: Literal["switch"]
-    vlan: int | None = None
-    mtu: int = 1500
-
-    def network(self) -> Network:
-        """For the engine."""
-        return SwitchNetwork(vlan=self.vlan, mtu=self.mtu)
-
-
-class TwinConfig(_Part):
+class TwinConfig(Config):
     """The whole of it.
 
     Args:
-        folder: the twin's own folder: datastore, certificates, sockets, the engine's files.
-        networks: port groups by name.
         esxi: names of the hosts; all are this machine.
-        accel: what runs vCPUs; ``auto`` decides by a probe boot.
-        probe: kernel and initramfs for that.
-        cpus: of each host, as clients see it.
         memory: of each host in bytes, as clients see it; memory may be hot added up to it.
         max_vcpus: most vCPUs of a machine.
         latency: milliseconds added to every request.
         lease_seconds: an import of which nothing is heard ends after this time.
-        certificate: ``expired`` and ``other-host`` are for tests of clients.
     """
 
-    folder: Path
-    networks: dict[str, Annotated[Nat | Switch, Field(discriminator="kind")]] = {}
     esxi: tuple[str, ...] = ("esx1",)
-    accel: Literal["auto", "kvm", "tcg"] = "auto"
-    probe: tuple[Path, Path] | None = None
-    cpus: int = Field(default=2, ge=1)
     memory: int = Field(default=4 << 30, ge=1 << 20)
     max_vcpus: int = Field(default=8, ge=1)
     latency: int = Field(default=0, ge=0)
     lease_seconds: int = Field(default=300, ge=1)
-    certificate: Literal["valid", "expired", "other-host"] = "valid"
-
-    @classmethod
-    def read(cls, line: bytes | str) -> Self:
-        """From JSON.
-
-        Raises:
-            UsageError: it is not what it should be; names each wrong part.
-        """
-        try:
-            return cls.model_validate_json(line)
-        except ValidationError as error:
-            wrong = "; ".join(f"{'.'.join(map(str, each['loc'])) or 'line'}: {each['msg']}" for each in error.errors())
-            raise UsageError(f"the twin's configuration is wrong: {wrong}") from error
