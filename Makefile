@@ -39,7 +39,7 @@ help: ## Say what can be made
 setup: packages account venv go node ## Install everything that is missing: Debian packages, .venv, Go, the report's renderer
 
 .PHONY: run
-run: setup ## Boot a Linux guest on this machine and on its twin of a vSphere, check both, and render the report
+run: setup ## Boot a Linux guest on this machine and on its twins of vSphere and Hyper-V, check all, render the report
 	@echo "run: the smoke checks on the local lab (LAB=$(or $(LAB),local)); the first run builds the guest image"
 	@last="$$(readlink reports/out/latest || true)"; status=0; \
 	$(PYTEST) -m smoke $(SPREAD) $(if $(LAB),--lab "$(LAB)") $(PYTEST_ARGS) || status=$$?; \

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.backends import protocol
-from tests.contract import kvm, vsphere
+from tests.contract import hyperv, kvm, vsphere
 
 if TYPE_CHECKING:
     from harness.guest import Guest
@@ -70,5 +70,16 @@ BACKENDS = {
         present=vsphere.present,
         processes=vsphere.processes,
         lacks=(protocol.Pausable,),
+    ),
+    "hyperv": Column(
+        lab="hyperv-twin",
+        host="hyperv",
+        service="hv-kvp-daemon.service",
+        twin_service="qemu-guest-agent-serial.service",
+        question="FullyQualifiedDomainName",
+        answered=lambda answer, guest: guest.name in answer,
+        foreign=hyperv.foreign,
+        present=hyperv.present,
+        processes=hyperv.processes,
     ),
 }

@@ -23,7 +23,7 @@ from harness.lab.attend import Attendant
 from tests.contract.backends import BACKENDS
 from tests.contract.seen import Seen
 from tests.contract.site import CLEAN, Site
-from tests.contract.spreading import scheduler
+from tests.spreading import column_of, scheduler
 
 SEEN: pytest.StashKey[Seen] = pytest.StashKey()
 
@@ -123,7 +123,8 @@ def _effort(item: pytest.Item) -> tuple[str, int]:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """With ``-n`` columns run beside each other; within one, the order stays."""
-    return scheduler(config, log, BACKENDS if config.getoption("interop_host") is None else ())
+    columns = BACKENDS if config.getoption("interop_host") is None else ()
+    return scheduler(config, log, lambda nodeid: column_of(nodeid, columns))
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

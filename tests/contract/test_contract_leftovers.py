@@ -39,7 +39,7 @@ def test_many_rounds_of_making_and_destroying_leave_nothing(site):
         made = site.create()
         words += [made.id, made.spec.name]
         if number % 4 == 1 and isinstance(made, protocol.DiskPlug):
-            made.attach_disk(DiskSpec("extra", Size(MiB)), site.deadline())
+            made.attach_disk(DiskSpec("extra", Size(8 * MiB)), site.deadline())
         if number % 4 == 2 and isinstance(made, protocol.Checkpointed):
             made.checkpoint("extra", site.deadline(), memory=False)
         site.destroy(made)

@@ -117,7 +117,7 @@ MUTATING = [
     ("resize", protocol.Machine, lambda m, d: m.resize(d, memory=Size(300 * MiB))),
     ("destroy", protocol.Machine, lambda m, d: m.destroy(d)),
     ("checkpoint", protocol.Checkpointed, lambda m, d: m.checkpoint("x", d, memory=False)),
-    ("attach_disk", protocol.DiskPlug, lambda m, d: m.attach_disk(DiskSpec("x", Size(MiB)), d)),
+    ("attach_disk", protocol.DiskPlug, lambda m, d: m.attach_disk(DiskSpec("x", Size(8 * MiB)), d)),
 ]
 
 

@@ -85,7 +85,7 @@ def test_disks_come_at_once(site, machine):
     """All of them, each under its serial."""
     serials = [f"disk-{number}" for number in range(3)]
     calls = [
-        lambda serial=serial: machine.attach_disk(DiskSpec(serial, Size(MiB)), site.deadline()) for serial in serials
+        lambda serial=serial: machine.attach_disk(DiskSpec(serial, Size(8 * MiB)), site.deadline()) for serial in serials
     ]
     outcomes = together(*calls)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from harness.core import paths
 from harness.image import Image, resolve
+from tests.spreading import scheduler
 
 pytest_plugins = ["pytester"]
 CHECKOUT = Path(__file__).resolve().parents[2]
@@ -44,10 +47,24 @@ class Run:
         return {self.number(found) or found["name"] for found in self.results if found["status"] in statuses}
 
 
+ELSEWHERE = ("test_planted_defects_on_twins", "test_vsphere_moved", "test_report_page")
+"""What starts no guest under libvirt: it runs beside all that does."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With ``-n``: runs that have a guest of libvirt's follow each other, for some look at what the others left."""
+    return scheduler(config, log, lambda nodeid: str(any(name in nodeid for name in ELSEWHERE)))
+
+
 @pytest.fixture(scope="session")
 def state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Journal and leases of all inner runs: none of the user's, and later runs find the warm slots of earlier ones."""
-    return tmp_path_factory.mktemp("state")
+    base = tmp_path_factory.getbasetemp()
+    # Workers of one session share it, as processes of one user would: who measures is alone on the machine then.
+    state = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "state"
+    state.mkdir(exist_ok=True)
+    return state
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from harness.backends.protocol import Ledger
 
 NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
 """What ``Get-VM`` and its like say of something that is not there, by id and by name."""
-NO_FILE = ("PathNotFound", "ItemNotFoundException")
+NO_FILE = ("PathNotFound", "ItemNotFoundException", "DirectoryNotFoundException")
 QUIET = {"Confirm": False}
 """For cmdlets that would ask: nobody is there to answer."""
 

@@ -10,7 +10,7 @@ from harness.backends.hyperv import marks, nics, upload
 from harness.backends.hyperv.access import QUIET, HostAccess
 from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.disks import attached, disk_file
-from harness.backends.hyperv.machine import HypervMachine, erase
+from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
 from harness.backends.hyperv.steps import Ref, Step, Value
 from harness.backends.model import DeviceKind, Firmware, MachineSpec, ResourceKind
@@ -42,7 +42,7 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
                 erase(host, None, folder, Deadline.after(30))
             raise
         creation.made(identity)
-    return HypervMachine(host, identity, mark)
+    return machine(host, identity, mark)
 
 
 def _make(host: HostAccess, mark: Mark, deadline: Deadline) -> str:

@@ -13,7 +13,7 @@ from harness.backends.hyperv import create, facts, marks
 from harness.backends.hyperv.abilities import abilities
 from harness.backends.hyperv.access import NOT_FOUND, HostAccess
 from harness.backends.hyperv.door import Door
-from harness.backends.hyperv.machine import HypervMachine
+from harness.backends.hyperv.machine import HypervMachine, machine
 from harness.backends.hyperv.owned import Belongings
 from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.session import Agents
@@ -90,7 +90,7 @@ class HypervHypervisor:
         mark = marks.read(str(rows[0]["Notes"] or ""))
         if mark is None:
             raise LabError(f"the machine {machine_id} is not ours", host=self.name, operation="open")
-        return HypervMachine(self._host, machine_id, mark)
+        return machine(self._host, machine_id, mark)
 
     def owned(self, deadline: Deadline, run: str | None = None) -> Iterable[Owned]:
         """Machines with our mark, folders of machines that are not there, half uploads."""
@@ -100,8 +100,8 @@ class HypervHypervisor:
         """Only what carries our mark, looked up afresh."""
         self._host.ledger.check()
 
-        def drop_checkpoint(machine: str, name: str) -> None:
-            HypervMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
+        def drop_checkpoint(identity: str, name: str) -> None:
+            HypervMachine.drop_checkpoint(self.open(identity, deadline), name, deadline)  # type: ignore[arg-type]
 
         belongings.remove(self._belongings, thing, deadline, host=self.name, drop_checkpoint=drop_checkpoint)
 

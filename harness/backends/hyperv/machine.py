@@ -7,11 +7,13 @@ from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.checkpoints import Checkpoints
 from harness.backends.hyperv.errors import Busy
 from harness.backends.hyperv.evidence import Evidence
+from harness.backends.hyperv.marks import Mark
+from harness.backends.hyperv.nics import NicPlugs
 from harness.backends.hyperv.power import LOG, switched_off
 from harness.backends.hyperv.services import Services
 from harness.backends.hyperv.sizes import Sizes
 from harness.backends.hyperv.steps import Step, exactly
-from harness.backends.model import ResourceKind
+from harness.backends.model import Firmware, ResourceKind
 from harness.backends.protocol import WrongState
 from harness.core import Deadline, LabError, Pending, wait_for
 
@@ -30,6 +32,16 @@ class HypervMachine(Checkpoints, Evidence, Services, Sizes):
             for row in rows:
                 self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{row['Name']}")
             self._host.ledger.gone(ResourceKind.MACHINE, self._id)
+
+
+class SecondGeneration(HypervMachine, NicPlugs):
+    """One that boots by UEFI and takes NICs while it runs."""
+
+
+def machine(host: HostAccess, identity: str, mark: Mark) -> HypervMachine:
+    """The machine of this id, with the verbs of its generation."""
+    kind = SecondGeneration if mark.spec.shape.firmware is Firmware.UEFI else HypervMachine
+    return kind(host, identity, mark)
 
 
 def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: Deadline) -> None:

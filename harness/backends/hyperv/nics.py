@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from harness.backends.endpoints import reserved
 from harness.backends.hyperv.access import QUIET
-from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase, state_of
+from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import AddressView, DeviceKind, Endpoint, Firmware, NicSpec, NicView
+from harness.backends.model import AddressView, DeviceKind, Endpoint, NicSpec, NicView
 from harness.core import Deadline
 
 CARDS = ("Name", "MacAddress", "SwitchName", "IsLegacy", "Connected", "IPAddresses")
@@ -16,7 +16,7 @@ _NO_NEIGHBOUR = ("CmdletizationQuery_NotFound", "CmdletizationQuery_NotFound_Lin
 
 
 class Nics(MachineBase):
-    """The verbs of :class:`NicPlug` and :class:`LinkSwitch`, and the two views of addresses."""
+    """The verbs of :class:`LinkSwitch`, and the two views of addresses."""
 
     def endpoint(self, deadline: Deadline) -> Endpoint:
         """What the lab reserved for the first NIC that can be reached; integration services are not asked."""
@@ -44,22 +44,6 @@ class Nics(MachineBase):
         for nic, rows in zip(self.spec.nics, neighbours, strict=True):
             found += [AddressView("neighbours", nic.mac.lower(), str(row["IPAddress"])) for row in rows]
         return tuple(found)
-
-    def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:
-        """Running, the host takes it in generation 2 alone."""
-        with self._lock:
-            seen = self._ask("attach_nic", deadline, self._card(nic.mac, "Name"))
-            if self.spec.shape.firmware is Firmware.BIOS and state_of(seen[0]) is RUNNING:
-                raise self._refused("a running machine of generation 1 takes no NIC", "attach_nic")
-            if seen[1]:
-                raise self._refused(f"a NIC {nic.mac} is there already", "attach_nic")
-            self._act("attach_nic", deadline, (RUNNING, OFF), *added(nic, "new"))
-
-    def detach_nic(self, mac: str, deadline: Deadline) -> None:
-        """The host pulls it from the guest."""
-        with self._lock:
-            remove = Step("Remove-VMNetworkAdapter", {"VMNetworkAdapter": Ref(_CARD), **QUIET}, when=_CARD)
-            self._act("detach_nic", deadline, (RUNNING, OFF), self._card(mac), remove, repeatable=True)
 
     def link(self, mac: str, up: bool, deadline: Deadline) -> None:
         """The virtual cable ends at a switch: pulling it is disconnecting from that."""
@@ -90,6 +74,24 @@ class Nics(MachineBase):
     def _card(self, mac: str, *get: str) -> Step:
         where = (("MacAddress", f"^{_plain(mac)}$"),)
         return Step("Get-VMNetworkAdapter", {"VM": VM}, name=_CARD, get=get, where=where)
+
+
+class NicPlugs(Nics):
+    """The verbs of :class:`NicPlug`, which machines of generation 2 have: the others take no NIC while they run."""
+
+    def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:
+        """Into the switch of its network."""
+        with self._lock:
+            seen = self._ask("attach_nic", deadline, self._card(nic.mac, "Name"))
+            if seen[1]:
+                raise self._refused(f"a NIC {nic.mac} is there already", "attach_nic")
+            self._act("attach_nic", deadline, (RUNNING, OFF), *added(nic, "new"))
+
+    def detach_nic(self, mac: str, deadline: Deadline) -> None:
+        """The host pulls it from the guest."""
+        with self._lock:
+            remove = Step("Remove-VMNetworkAdapter", {"VMNetworkAdapter": Ref(_CARD), **QUIET}, when=_CARD)
+            self._act("detach_nic", deadline, (RUNNING, OFF), self._card(mac), remove, repeatable=True)
 
 
 def cards_of() -> Step:

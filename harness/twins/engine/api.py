@@ -337,6 +337,16 @@ class EngineMachine(Protocol):
     def guest_reboot(self) -> None:
         """Ask the tools to reboot the guest; returns when they took it. :class:`GuestSilent` without tools."""
 
+    def guest_copy(self, source: Path, target: str, *, folders: bool, overwrite: bool) -> None:
+        """Have the guest's file copy service take a file; returns when it has all of it.
+
+        Args:
+            source: the file on this machine.
+            target: the path in the guest.
+            folders: make the folders of ``target`` that are missing.
+            overwrite: take the place of a file of that name, which is refused else.
+        """
+
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where on the controller the ssh of NICs (by MAC) on a :class:`NatNetwork` appears: address and port."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 from harness.core import Deadline
 from harness.twins.engine.api import MachineState, ToolsView
@@ -14,6 +15,7 @@ from harness.twins.engine.running import Running
 from harness.twins.engine.snapshots import Snapshots
 
 _TOOLS_SECONDS = 20.0  # an agent that does not greet is given up much sooner
+_COPY_SECONDS = 600.0  # a serial port is slow
 
 
 class Machine(Snapshots, Reconfigure):
@@ -93,6 +95,11 @@ class Machine(Snapshots, Reconfigure):
     def guest_reboot(self) -> None:
         """Ask the tools to reboot the guest; returns when they took it."""
         self._of_running("reboot").tools.power("reboot", Deadline.after(_TOOLS_SECONDS))
+
+    def guest_copy(self, source: Path, target: str, *, folders: bool, overwrite: bool) -> None:
+        """Have the guest's file copy service take a file."""
+        tools = self._of_running("file copy").tools
+        tools.copy(source, target, Deadline.after(_COPY_SECONDS), folders=folders, overwrite=overwrite)
 
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where on the controller the ssh of NICs (by MAC) on a :class:`NatNetwork` appears: address and port."""

@@ -58,6 +58,7 @@ class Personality:
             once a boot. Their own (``vmtoolsd -v``) says nothing where it finds no channel.
         tools_wanted: the folder in the guest that has the unit when something starts it: a target's, or, where a udev
             rule starts it for a device that QEMU has not got, that of all units.
+        file_copy: the unit in the guest that takes files from the host; empty: there is no such service.
         memory_step: hot-added memory comes in multiples of this.
     """
 
@@ -76,6 +77,7 @@ class Personality:
     tools: str
     tools_version: tuple[tuple[str, ...], ...]
     tools_wanted: str = "/etc/systemd/system/multi-user.target.wants"
+    file_copy: str = ""
     memory_step: int = 128 << 20
 
 

@@ -11,6 +11,7 @@ import contextlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from harness.core import Deadline
@@ -21,6 +22,7 @@ from harness.twins.engine.personality import Personality
 
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
+_PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, encoded more
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ class Tools:
             return ToolsView(False, error.message)
 
     def _view(self, deadline: Deadline) -> ToolsView:
-        silence = self._silence(deadline)
+        silence = self._silence(self._personality.tools, deadline)
         if silence:
             return ToolsView(False, silence)
         constant = self._constant = self._constant or self._facts(deadline)
@@ -83,17 +85,41 @@ class Tools:
             GuestSilent: there are no tools to ask.
         """
         with _sense():
-            silence = self._silence(deadline)
+            silence = self._silence(self._personality.tools, deadline)
         if silence:
             raise GuestSilent(silence, operation=mode)
         self._agent.tell("guest-shutdown", deadline, mode=mode)
 
-    def _silence(self, deadline: Deadline) -> str:
-        """Why tools in the state of this guest's would say nothing; empty when they would.
+    def copy(self, source: Path, target: str, deadline: Deadline, *, folders: bool, overwrite: bool) -> None:
+        """Write a file of this machine's into the guest.
+
+        Raises:
+            GuestSilent: no service takes files there.
+            AgentRefused: the guest does not take this one: it is there already, or there is no room for it.
+        """
+        unit = self._personality.file_copy
+        with _sense():
+            silence = self._silence(unit, deadline) if unit else "no service of this guest takes files"
+            if silence:
+                raise GuestSilent(silence, operation="file copy")
+            if not overwrite and self._agent.read(target, deadline) is not None:
+                raise AgentRefused(f"{target} is there already", operation="file copy")
+            if folders:
+                self._output("/usr/bin/mkdir", ["-p", str(PurePosixPath(target).parent)], deadline)
+            handle = self._agent.ask("guest-file-open", deadline, path=target, mode="w")
+            try:
+                with source.open("rb") as file:
+                    while piece := file.read(_PIECE):
+                        text = base64.b64encode(piece).decode("ascii")
+                        self._agent.ask("guest-file-write", deadline, handle=handle, buf_b64=text)
+            finally:
+                self._agent.ask("guest-file-close", deadline, handle=handle)
+
+    def _silence(self, unit: str, deadline: Deadline) -> str:
+        """Why a service in the state of this guest's would say nothing; empty when it would.
 
         Read from systemd's folders (systemd.unit(5)): a program for it would be work for the guest at every look.
         """
-        unit = self._personality.tools
         for folder in (_UNITS, _RUNTIME):
             # Masked: a link to /dev/null. An empty file means the same.
             if self._agent.read(f"{folder}/{unit}", deadline) == b"":

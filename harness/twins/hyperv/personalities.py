@@ -61,6 +61,7 @@ FIRST: Final = Personality(
     uefi_bus="",
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
+    file_copy="hv-fcopy-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )
@@ -80,6 +81,7 @@ SECOND: Final = Personality(
     uefi_bus="",
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
+    file_copy="hv-fcopy-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )

@@ -31,7 +31,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
             Disk(
                 path=place,
                 size=size,
-                backing=place,
+                backing=_content(world, drive.path or ""),
                 serial=identifier(place).hex,
                 bus=drive.controller_type.lower(),
                 controller=drive.controller,
@@ -58,6 +58,18 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
             for nic in config.nics
         ),
     )
+
+
+def _content(world: World, path: str) -> Path:
+    """The file that holds what is on a disk before a guest writes to it.
+
+    What guests write goes to the engine's own layers: of a chain of differencing disks, none but the first holds
+    anything. QEMU saves no memory over a VHDX, and the engine takes a copy of one that is given to it as such.
+    """
+    place, said = world.file(path), world.image(path)
+    while parent := said.get("full-backing-filename"):
+        place, said = Path(parent), world.image(parent)
+    return place
 
 
 def _room(vm: Vm, config: Config) -> int:

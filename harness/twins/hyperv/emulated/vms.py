@@ -7,9 +7,10 @@ import uuid
 from pathlib import PurePosixPath
 from typing import Any
 
+from harness.twins.engine import EngineError, GuestSilent
 from harness.twins.hyperv.emulated import checkpoints, drives, power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
-from harness.twins.hyperv.emulated.configuration import MIB, Config, Nic
+from harness.twins.hyperv.emulated.configuration import GUEST_SERVICE, MIB, Config, Nic
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, wrong_state
 from harness.twins.hyperv.emulated.vhds import create
@@ -235,9 +236,28 @@ def debug_vm(call: Call) -> Answer:
 
 @cmdlet("Copy-VMFile")
 def copy_vm_file(call: Call) -> Answer:
-    """Through the guest service interface, which is off by default and has no guest side here."""
+    """Through the guest service interface, which is off by default; the guest's side is a model over its agent."""
+    source = call.world.file(str(call.get("SourcePath")))
+    if not source.is_file():
+        raise no_file(str(call.get("SourcePath")))
     for vm in call.machines():
-        raise Refusal("OperationFailed", f"'{vm.name}' failed to initiate copying files to the guest. (0x80004005)")
+        if vm.state != "Running":
+            raise wrong_state("Copying a file to", vm.name, vm.id)
+        try:
+            if not vm.config.services[GUEST_SERVICE] or vm.machine is None:
+                raise GuestSilent("the guest service interface is off")
+            vm.machine.guest_copy(
+                source,
+                str(call.get("DestinationPath")),
+                folders=call.on("CreateFullPath"),
+                overwrite=call.on("Force"),
+            )
+        except EngineError as error:
+            code = "0x80070050" if "already" in error.message else "0x80004005"  # ERROR_FILE_EXISTS, E_FAIL
+            raise Refusal(
+                "OperationFailed",
+                f"'{vm.name}' failed to initiate copying files to the guest: {error.message} ({code})",
+            ) from error
     return []
 
 

@@ -1,9 +1,9 @@
-"""One worker a column: the tests of a backend share two guests, which no other worker could take."""
+"""How our own tests are spread over xdist's workers: whole groups, because tests of one share guests."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from typing import Any
 
 EVERYBODY = "no column"
@@ -18,12 +18,18 @@ def column_of(nodeid: str, columns: Collection[str]) -> str:
     return EVERYBODY
 
 
-def scheduler(config: Any, log: Any, columns: Collection[str]) -> Any:
-    """A scheduler of xdist that hands out whole columns."""
+def scheduler(config: Any, log: Any, group: Callable[[str], str]) -> Any:
+    """A scheduler of xdist that hands out whole groups.
+
+    Args:
+        config: pytest's.
+        log: xdist's.
+        group: the group of a test, by its identifier.
+    """
     from xdist.scheduler import LoadScopeScheduling
 
-    class ColumnScheduling(LoadScopeScheduling):
+    class GroupScheduling(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return column_of(nodeid, columns)
+            return group(nodeid)
 
-    return ColumnScheduling(config, log)
+    return GroupScheduling(config, log)

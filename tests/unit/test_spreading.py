@@ -1,8 +1,8 @@
-"""How the contract is spread over workers."""
+"""How our own tests are spread over workers."""
 
 import pytest
 
-from tests.contract.spreading import EVERYBODY, column_of
+from tests.spreading import EVERYBODY, column_of
 
 COLUMNS = ("kvm", "vsphere")
 
