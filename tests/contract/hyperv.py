@@ -19,14 +19,14 @@ if TYPE_CHECKING:
 def foreign(site: Site) -> Iterator[str]:
     """A machine that somebody made by hand: off, without our notes, in the host's own folder."""
     with talk(site) as ask:
-        made = {"Name": site.name("foreign"), "MemoryStartupBytes": 64 << 20, "Generation": 1, "NoVHD": True}
+        made = {"Name": text(site.name("foreign")), "MemoryStartupBytes": 64 << 20, "Generation": 1, "NoVHD": True}
         (vm,) = ask({"call": "New-VM", "args": made, "as": "vm", "get": ["Id"]})[0]
         identity = str(vm["Id"])
     try:
         yield identity
     finally:
         with talk(site) as ask:
-            find = {"call": "Get-VM", "args": {"Id": identity}, "as": "vm", "get": []}
+            find = {"call": "Get-VM", "args": {"Id": text(identity)}, "as": "vm", "get": []}
             ask(find, {"call": "Remove-VM", "args": {"VM": {"$ref": "vm"}, "Force": True}, "get": []})
 
 
@@ -52,6 +52,11 @@ def known(site: Site) -> set[str]:
     """The ids of all machines of the host."""
     with talk(site) as ask:
         return {str(row["Id"]).lower() for row in ask({"call": "Get-VM", "args": {}, "get": ["Id"]})[0]}
+
+
+def text(value: str) -> str:
+    """A text among the arguments of a step: what begins otherwise is a reference or a type."""
+    return f"={value}"
 
 
 @contextlib.contextmanager

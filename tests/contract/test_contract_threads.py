@@ -69,6 +69,7 @@ def test_looking_is_possible_while_something_is_done(site, machine):
 
     *views, done = together(look, look, act)
     assert done is None, done
+    assert not [some for some in views if isinstance(some, BaseException)], views
     for view in [view for some in views for view in some]:
         assert view.state in {PowerState.OFF, PowerState.RUNNING, PowerState.PAUSED}  # some hosts start by a pause
         assert {nic.mac for nic in view.nics} == {nic.mac for nic in machine.spec.nics}
@@ -83,10 +84,8 @@ def test_two_guests_are_published_to_at_once(site):
 @pytest.mark.proves(Capability.DISK_HOT_ADD)
 def test_disks_come_at_once(site, machine):
     """All of them, each under its serial."""
-    serials = [f"disk-{number}" for number in range(3)]
-    calls = [
-        lambda serial=serial: machine.attach_disk(DiskSpec(serial, Size(8 * MiB)), site.deadline()) for serial in serials
-    ]
+    serials, size = [f"disk-{number}" for number in range(3)], Size(8 * MiB)
+    calls = [lambda serial=serial: machine.attach_disk(DiskSpec(serial, size), site.deadline()) for serial in serials]
     outcomes = together(*calls)
     assert not [outcome for outcome in outcomes if isinstance(outcome, Exception)], outcomes
     assert sorted(disk.serial for disk in site.view(machine).disks) == serials

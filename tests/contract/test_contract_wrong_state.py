@@ -68,7 +68,10 @@ VERBS = [
     Verb("detach no disk", protocol.DiskPlug, lambda m, d: m.detach_disk("never-there", d), idle=(OFF, RUNNING)),
     Verb("detach no NIC", protocol.NicPlug, lambda m, d: m.detach_nic("52:54:00:00:00:99", d), idle=(OFF, RUNNING)),
     Verb(
-        "attach to saved", protocol.DiskPlug, lambda m, d: m.attach_disk(DiskSpec("late", Size(8 * MiB)), d), wrong=(SAVED,)
+        "attach to saved",
+        protocol.DiskPlug,
+        lambda m, d: m.attach_disk(DiskSpec("late", Size(8 * MiB)), d),
+        wrong=(SAVED,),
     ),
     Verb("resize", protocol.Machine, lambda m, d: m.resize(d, vcpus=2), wrong=(SAVED,)),
 ]

@@ -45,8 +45,8 @@ class Checkpoints(Power):
                 self._points(name, "Id"),
                 self._pump(fresh=True).only(_POINT),
                 Step("Restore-VMSnapshot", {"VMSnapshot": Ref(_POINT), **QUIET}, when=_POINT),
-                Step("Get-VM", {"Id": self._id}, name="after"),
-                state_is("kept", SAVED, PAUSED, of="after"),
+                Step("Get-VM", {"Id": self._id}, name="after", when=_POINT),  # without it nothing is started either
+                state_is("kept", SAVED, PAUSED, of="after").only("after"),
                 Step("Start-VM", {"VM": Ref("kept"), **QUIET}, when="kept"),
             )
             if not answer[0]:

@@ -12,7 +12,7 @@ from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.disks import attached, disk_file
 from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
-from harness.backends.hyperv.steps import Ref, Step, Value
+from harness.backends.hyperv.steps import Ref, Step, Value, beginning
 from harness.backends.model import DeviceKind, Firmware, MachineSpec, ResourceKind
 from harness.backends.protocol import Refused
 from harness.core import Deadline, InteropError
@@ -35,6 +35,7 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
         raise Refused("generation 2 has no legacy NICs", host=host.name, operation="create")
     mark = Mark(spec.owner, spec, folder, f"interop-{uuid.uuid4()}")
     with host.ledger.creating(ResourceKind.MACHINE, folder) as creation:
+        _take(host, spec, folder, deadline)
         try:
             identity = _make(host, mark, deadline)
         except InteropError:
@@ -45,10 +46,20 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
     return machine(host, identity, mark)
 
 
+def _take(host: HostAccess, spec: MachineSpec, folder: str, deadline: Deadline) -> None:
+    """Make the folder. Whose name is taken gets no further: what is there is another's, and stays.
+
+    To Hyper-V names are no more than words, and the expiry of a run that goes on moves: so it is looked whether there
+    is a machine of the same name and run.
+    """
+    taken = Step("Get-VM", where=(("Name", beginning(f"{spec.name}~{spec.owner.run}~")),), get=("Name",))
+    made = Step("New-Item", {"Path": host.folder(folder), "ItemType": "Directory"})
+    if host.agents.run("create", [taken, made], deadline)[0]:
+        host.agents.run("create", [Step("Remove-Item", {"LiteralPath": host.folder(folder)})], deadline)
+        raise Refused(f"there is a machine {spec.name} already", host=host.name, operation="create")
+
+
 def _make(host: HostAccess, mark: Mark, deadline: Deadline) -> str:
-    path = host.folder(mark.folder)
-    made = Step("New-Item", {"Path": path, "ItemType": "Directory"})
-    host.agents.run("create", [made], deadline)
     if mark.spec.seed is not None:
         upload.send(host, mark.spec.seed, host.file(mark.folder, SEED), deadline)
     answer = host.agents.run("create", list(steps(host, mark)), deadline)

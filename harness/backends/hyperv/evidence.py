@@ -15,10 +15,10 @@ from harness.backends.hyperv.disks import Disks, drives, files_of, views
 from harness.backends.hyperv.nics import Nics
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
-from harness.backends.hyperv.steps import Ref, Step, Typed, Value
-from harness.backends.model import Firmware, HostEvent, MachineView, Topology
+from harness.backends.hyperv.steps import Ref, Row, Step, Typed, Value
+from harness.backends.model import Firmware, HostEvent, MachineView, PowerState, Topology
 from harness.backends.protocol import Console
-from harness.core import Deadline, LabError, Size
+from harness.core import Deadline, Pending, Size, wait_for
 
 _SHOWN = ("Id", "Name", "Generation", "ProcessorCount", "MemoryStartup", "MemoryAssigned", "Uptime?", "Version?")
 _LOGS = ["Microsoft-Windows-Hyper-V-Worker-Admin", "Microsoft-Windows-Hyper-V-VMMS-Admin"]
@@ -34,10 +34,17 @@ class Evidence(Disks, Nics):
     def view(self, deadline: Deadline) -> MachineView:
         """One request; memory is what is assigned while it runs."""
         steps = [self._vm(*_SHOWN), nics.cards_of(), drives(), files_of(self._id)]
-        vm, cards, plugged, files = self._host.agents.run("view", steps, deadline, repeatable=True)
-        row, state = vm[0], state_of(vm)
-        if state is None:
-            raise LabError(f"{self.spec.name} is {row['State']}", host=self._host.name, operation="view")
+
+        def look() -> tuple[PowerState, list[list[Row]]] | Pending:
+            answer = self._host.agents.run("view", steps, deadline, repeatable=True)
+            state = state_of(answer[0])
+            return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer)
+
+        # Another thread, or somebody else, may be starting or stopping it just now.
+        state, (vm, cards, plugged, files) = wait_for(
+            f"{self.spec.name} to settle", look, deadline, every=0.2, fault=lambda text: self._stuck(text, "view")
+        )
+        row = vm[0]
         vcpus = int(row["ProcessorCount"])
         memory = int(row["MemoryAssigned"] or 0) if state is RUNNING else 0
         return MachineView(

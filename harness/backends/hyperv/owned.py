@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from harness.backends.hyperv import marks
 from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, HostAccess
 from harness.backends.hyperv.machine import erase
 from harness.backends.hyperv.publish import Publisher
-from harness.backends.hyperv.steps import Step
+from harness.backends.hyperv.steps import Step, exactly
 from harness.backends.model import Owned, Ownership, ResourceKind
 from harness.backends.protocol import Refused
 from harness.core import Deadline
 
 _VHDX = ".vhdx"
+_ID = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Belongings:
         Raises:
             Refused: it does not carry our mark, or another run's.
         """
-        find = Step("Get-VM", {"Id": thing.handle}, get=("Name", "Notes"), allow=NOT_FOUND)
+        find = _found(thing.handle)
         rows = self.host.agents.run("remove", [find], deadline, repeatable=True)[0]
         if rows:
             name, mark = str(rows[0]["Name"]), marks.read(str(rows[0]["Notes"] or ""))
@@ -65,7 +67,7 @@ class Belongings:
             if owner is None:
                 raise self._refused(f"the machine {thing.handle} is not ours")
             self._refuse_others(thing, owner)
-            erase(self.host, thing.handle, mark.folder if mark else name, deadline)
+            erase(self.host, str(rows[0]["Id"]), mark.folder if mark else name, deadline)
         self.host.ledger.gone(ResourceKind.MACHINE, thing.handle)
 
     def remove_folder(self, thing: Owned, deadline: Deadline) -> None:
@@ -102,3 +104,11 @@ class Belongings:
 
     def _refused(self, text: str) -> Refused:
         return Refused(text, host=self.host.name, operation="remove")
+
+
+def _found(handle: str) -> Step:
+    """The machine of a handle: its id, or, of one that was to be made and nobody knows whether it was, its name."""
+    get = ("Id", "Name", "Notes")
+    if _ID.fullmatch(handle):
+        return Step("Get-VM", {"Id": handle}, get=get, allow=NOT_FOUND)
+    return Step("Get-VM", where=(("Name", exactly(handle)),), get=get)

@@ -95,8 +95,13 @@ class Step:
 
 def exactly(text: str) -> str:
     """A regular expression, for :attr:`Step.where`, that only ``text`` itself fits (in whatever case)."""
+    return beginning(text) + "$"
+
+
+def beginning(text: str) -> str:
+    """A regular expression that only what begins with ``text`` fits."""
     # Not re.escape: it is .NET that reads this, and every character by its number is the same to both.
-    return "^" + "".join(f"\\u{ord(unit):04x}" for unit in _utf16(text)) + "$"
+    return "^" + "".join(f"\\u{ord(unit):04x}" for unit in _utf16(text))
 
 
 def request(number: int, steps: Sequence[Step]) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, Final
 from xml.sax.saxutils import escape
 
@@ -190,9 +191,9 @@ def _item(name: str, data: str, source: int) -> str:
     return f'<INSTANCE CLASSNAME="Msvm_KvpExchangeDataItem">{parts}</INSTANCE>'
 
 
-def _shutdown(call: Call, thing: Thing, _arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _shutdown(call: Call, thing: Thing, _arguments: Mapping[str, Any], *, reboot: bool = False) -> dict[str, Any]:
     try:
-        power.ask_to_shut_down(call.world.vm(thing.key))
+        power.ask_to_shut_down(call.world.vm(thing.key), reboot=reboot)
     except Refusal:
         return {"ReturnValue": _NOT_READY}
     return {"ReturnValue": 0}
@@ -258,8 +259,9 @@ def _nmi(call: Call, thing: Thing, _arguments: Mapping[str, Any]) -> dict[str, A
     return {"ReturnValue": 0}
 
 
-_METHODS: Final = {
+_METHODS: Final[Mapping[tuple[str, str], Callable[..., dict[str, Any]]]] = {
     ("msvm_shutdowncomponent", "initiateshutdown"): _shutdown,
+    ("msvm_shutdowncomponent", "initiatereboot"): partial(_shutdown, reboot=True),
     ("msvm_computersystem", "requeststatechange"): _change_state,
     ("msvm_computersystem", "injectnonmaskableinterrupt"): _nmi,
     ("msvm_virtualsystemmanagementservice", "getvirtualsystemthumbnailimage"): _thumbnail,

@@ -170,7 +170,7 @@ def shut_down(world: World, vm: Vm, *, force: bool) -> None:
         turn_off(world, vm)
 
 
-def ask_to_shut_down(vm: Vm) -> None:
+def ask_to_shut_down(vm: Vm, *, reboot: bool = False) -> None:
     """What ``Msvm_ShutdownComponent`` does: ask the guest, and return.
 
     Raises:
@@ -181,10 +181,10 @@ def ask_to_shut_down(vm: Vm) -> None:
     if not vm.config.services[shutdown] or vm.state != "Running":
         raise not_ready
     if vm.machine is None:
-        vm.state = "Off"
+        vm.state = "Running" if reboot else "Off"
         return
     try:
-        vm.machine.guest_shutdown()
+        vm.machine.guest_reboot() if reboot else vm.machine.guest_shutdown()
     except GuestSilent:
         raise not_ready from None
     except EngineError as error:
