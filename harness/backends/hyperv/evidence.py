@@ -47,6 +47,8 @@ class Evidence(Disks, Nics):
         row = vm[0]
         vcpus = int(row["ProcessorCount"])
         memory = int(row["MemoryAssigned"] or 0) if state is RUNNING else 0
+        named = [{**card, "Mac": nics.mac_of(card)} for card in cards]  # as the lab, the guest and people write it
+        whole = {"vm": row, "nics": named, "drives": plugged, "files": files}
         return MachineView(
             state=state,
             vcpus=vcpus,
@@ -56,7 +58,7 @@ class Evidence(Disks, Nics):
             topology=Topology(1, vcpus) if self.spec.shape.topology else None,
             nics=tuple(nics.view(card) for card in cards),
             disks=views(files),
-            raw=json.dumps({"vm": row, "nics": cards, "drives": plugged, "files": files}, indent=1, sort_keys=True),
+            raw=json.dumps(whole, indent=1, sort_keys=True),
         )
 
     def console(self) -> Console:

@@ -15,6 +15,8 @@ class Sizes(MachineBase):
         with self._lock:
             most = self.spec.shape.max_memory
             states = (OFF, RUNNING) if vcpus is None and most is not None else (OFF,)
+            if most is not None and memory is not None and memory > most:
+                raise self._refused(f"{memory}; the machine was made for at most {most}", "resize")
             steps = []
             if vcpus is not None:
                 steps.append(Step("Set-VMProcessor", {"VM": VM, "Count": vcpus}))

@@ -27,7 +27,8 @@ class DistantClock:
 
     def __init__(self, account: str, host: str) -> None:
         where, _, port = account.partition(":")
-        self._command = [need("ssh", "openssh-client"), "-T", "-o", "BatchMode=yes", "-p", port or "22", where]
+        port_of_its_own = ["-p", port] if port else []  # else the account's ssh configuration may name one
+        self._command = [need("ssh", "openssh-client"), "-T", "-o", "BatchMode=yes", *port_of_its_own, where]
         self._host = host
 
     def read(self, deadline: Deadline) -> ClockReading:

@@ -211,6 +211,7 @@ class EngineSettings:
         probe_cache: the file that keeps the probe's verdicts; None: one in ``folder``.
         emulator: path of QEMU.
         seconds: how long QEMU may take to start or to answer.
+        switch: the folder of the switch, where engines share one; None: a switch of its own in ``folder``.
     """
 
     folder: Path
@@ -220,6 +221,7 @@ class EngineSettings:
     probe_cache: Path | None = None
     emulator: Path | None = None
     seconds: float = 60.0
+    switch: Path | None = None
 
 
 class Watcher(Protocol):

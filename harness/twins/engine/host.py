@@ -76,7 +76,7 @@ class Host:
         with self._lock:
             if self._switch is None:
                 try:
-                    self._switch = SwitchClient(self.folder / "switch")
+                    self._switch = SwitchClient(self.settings.switch or self.folder / "switch")
                 except QemuError as error:
                     raise EngineError(str(error), operation="switch") from error
             return self._switch

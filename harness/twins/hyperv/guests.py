@@ -30,9 +30,9 @@ class Guests:
                 folder = self._settings.folder / f"generation{generation}"
                 folder.mkdir(parents=True, exist_ok=True)
                 personality = FIRST if generation == 1 else SECOND
-                self._engines[generation] = open_engine(
-                    replace(self._settings, folder=folder), personality, self._watcher
-                )
+                # Whatever its generation, a machine is on the same switches.
+                settings = replace(self._settings, folder=folder, switch=self._settings.folder / "switch")
+                self._engines[generation] = open_engine(settings, personality, self._watcher)
             return self._engines[generation]
 
     def close(self) -> None:

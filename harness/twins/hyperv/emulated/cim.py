@@ -18,7 +18,7 @@ from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
 from harness.twins.hyperv.emulated.configuration import STATES
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Thing
-from harness.twins.hyperv.emulated.pictures import rgb565
+from harness.twins.hyperv.emulated.pictures import dimensions, rgb565
 from harness.twins.hyperv.emulated.refusals import Refusal
 
 _BUSY: Final = 32775  # "invalid state", of RequestStateChange and InitiateShutdown
@@ -135,7 +135,7 @@ def _of(vm: Vm, wanted: str) -> list[Thing]:
         realised = {"VirtualSystemIdentifier": _id(vm), "VirtualSystemType": "Microsoft:Hyper-V:System:Realized"}
         found.append(_thing("Msvm_VirtualSystemSettingData", vm.key, realised))
     if lowered in {"", "msvm_videohead"} and vm.on:
-        width, height = _PICTURE
+        width, height = _screen(vm)
         size = {"CurrentHorizontalResolution": width, "CurrentVerticalResolution": height}
         found.append(_thing("Msvm_VideoHead", vm.key, size))
     for key, (name, suffix) in _COMPONENTS.items():
@@ -248,6 +248,14 @@ def _kvp_remove(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict
         if match is None or vm.config.kvp.pop(match[1], None) is None:
             return {"ReturnValue": _NOT_READY}
     return {"ReturnValue": 0}
+
+
+def _screen(vm: Vm) -> tuple[int, int]:
+    """Width and height of what a monitor would show; of a machine without a guest, what Windows begins with."""
+    if vm.machine is None:
+        return _PICTURE
+    with power.engine():
+        return dimensions(vm.machine.screenshot())
 
 
 def _nmi(call: Call, thing: Thing, _arguments: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,6 +5,11 @@ from __future__ import annotations
 import zlib
 
 
+def dimensions(png: bytes) -> tuple[int, int]:
+    """Width and height of a PNG: of its first chunk, which is IHDR (RFC 2083, 4.1.1)."""
+    return int.from_bytes(png[16:20], "big"), int.from_bytes(png[20:24], "big")
+
+
 def rgb565(png: bytes, width: int, height: int) -> bytes:
     """A PNG (8 bits, RGB, not interlaced: QEMU's) as raw RGB565, little endian, of another size."""
     at, data, shape = 8, b"", (0, 0)

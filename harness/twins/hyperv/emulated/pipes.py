@@ -66,7 +66,7 @@ class Pipe:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.bind(str(place))
         place.chmod(0o600)
-        self._socket.listen(1)
+        self._socket.listen(16)  # one is served at a time, and nobody who comes meanwhile hangs in connect
         self._socket.settimeout(1)
         self._from = 0
         self._thread = threading.Thread(target=self._serve, name="pipe", daemon=True)
@@ -94,8 +94,10 @@ class Pipe:
                 return
             with client, contextlib.suppress(OSError):
                 self._begin()
+                gone = threading.Event()  # a client that hangs up makes room for the next at once
                 threads = [
-                    threading.Thread(target=work, args=(client,), daemon=True) for work in (self._say, self._listen)
+                    threading.Thread(target=self._while_there, args=(work, client, gone), daemon=True)
+                    for work in (self._more, self._typed)
                 ]
                 for thread in threads:
                     thread.start()
@@ -108,9 +110,6 @@ class Pipe:
             raise ConnectionError
         self._from = 0 if self._vm.unheard else machine.serial_path.stat().st_size
         self._vm.unheard = False
-
-    def _say(self, client: socket.socket) -> None:
-        self._while_there(lambda: self._more(client))
 
     def _more(self, client: socket.socket) -> None:
         machine = self._vm.machine
@@ -127,17 +126,17 @@ class Pipe:
         else:
             self._over.wait(_STEP)
 
-    def _listen(self, client: socket.socket) -> None:
-        def more() -> None:
-            data = client.recv(4096)
-            machine = self._vm.machine
-            if not data or machine is None:
-                raise ConnectionError
-            machine.serial_write(data)
+    def _typed(self, client: socket.socket) -> None:
+        data = client.recv(4096)
+        machine = self._vm.machine
+        if not data or machine is None:
+            raise ConnectionError
+        machine.serial_write(data)
 
-        self._while_there(more)
-
-    def _while_there(self, step: Callable[[], None]) -> None:
-        with contextlib.suppress(OSError, EngineError):
-            while not self._over.is_set() and self._vm.on:
-                step()
+    def _while_there(self, step: Callable[[socket.socket], None], client: socket.socket, gone: threading.Event) -> None:
+        try:
+            with contextlib.suppress(OSError, EngineError):
+                while not self._over.is_set() and not gone.is_set() and self._vm.on:
+                    step(client)
+        finally:
+            gone.set()
