@@ -222,6 +222,9 @@ class State:
             return
         with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
             reporter.ensure_newline()
+            writer = self.config.get_terminal_writer()
+            if writer.width_of_current_line:  # dots of a run that is spread; the line above knows of none
+                writer.line()
             reporter.write_line(f"  {text}", cyan=True)
 
     def close(self) -> InteropError | None:

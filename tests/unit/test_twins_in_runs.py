@@ -65,7 +65,7 @@ def test_every_process_of_a_run_reaches_its_one_twin(run, workers):
     """Started once, by the main process, with a line that says so."""
     output = run(*workers)
     assert output.count("starting the twin of far") == 1
-    assert "  opening far" in output.splitlines()
+    assert "  opening far" in output
     assert "reached 127.0.0.1:4" in output
     assert "no twin" not in output
     assert "1 passed" in output

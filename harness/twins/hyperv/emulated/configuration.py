@@ -55,7 +55,11 @@ class Drive:
 
 @dataclass(slots=True)
 class Nic:
-    """A network adapter."""
+    """A network adapter.
+
+    Args:
+        outlet: the switch that it was last plugged into, for the engine: a pulled cable takes no device away.
+    """
 
     key: str
     name: str
@@ -65,6 +69,12 @@ class Nic:
     legacy: bool = False
     vlan: dict[str, Any] = field(default_factory=lambda: {"mode": "Untagged", "access": 0, "native": 0, "allowed": []})
     spoofing: bool = False
+    outlet: str = ""
+
+    def plug(self, switch: str | None) -> None:
+        """Into a switch, or out of the one it is in."""
+        self.outlet = switch or self.switch or self.outlet
+        self.switch = switch
 
 
 @dataclass(slots=True)

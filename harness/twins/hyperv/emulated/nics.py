@@ -174,7 +174,7 @@ def _plug(call: Call, switch: str | None) -> Answer:
     found = _chosen(call)
     for vm, nic in found:
         with vm.lock:
-            _change(call.world, vm, lambda nic=nic: setattr(nic, "switch", switch))
+            _change(call.world, vm, lambda nic=nic: nic.plug(switch))
     return call.passed(vm.nic_thing(nic) for vm, nic in found)
 
 

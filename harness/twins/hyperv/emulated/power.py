@@ -51,7 +51,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
         nics=tuple(
             EngineNic(
                 mac=colons(nic.mac),
-                network=nic.switch or "",
+                network=nic.switch or nic.outlet,
                 model="legacy" if nic.legacy else "synthetic",
                 connected=nic.switch is not None,
             )
