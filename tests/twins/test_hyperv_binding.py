@@ -27,6 +27,7 @@ from harness.backends.model import (
     ResourceKind,
     Shape,
 )
+from harness.backends.protocol import NicPlug
 from harness.backends.registry import Context
 from harness.core import Deadline, GiB, InteropError, MiB, Size
 from harness.image.model import Format, Image
@@ -116,8 +117,7 @@ def _live(host, machine, source):
         lambda: machine.resize_disk("extra", Size(64 * MiB), soon()),
         lambda: machine.disk_names(soon()),
         lambda: machine.detach_disk("extra", soon()),
-        lambda: machine.attach_nic(replace(machine.spec.nics[0], mac="00:15:5d:00:00:09"), soon()),
-        lambda: machine.detach_nic("00:15:5d:00:00:09", soon()),
+        *(_plugging(machine) if isinstance(machine, NicPlug) else ()),
         lambda: machine.link("00:15:5d:00:00:01", False, soon()),
         lambda: machine.link("00:15:5d:00:00:01", True, soon()),
         lambda: machine.services(soon()),
@@ -141,6 +141,13 @@ def _live(host, machine, source):
     for verb in verbs:
         with contextlib.suppress(InteropError):
             verb()
+
+
+def _plugging(machine):
+    return (
+        lambda: machine.attach_nic(replace(machine.spec.nics[0], mac="00:15:5d:00:00:09"), soon()),
+        lambda: machine.detach_nic("00:15:5d:00:00:09", soon()),
+    )
 
 
 @pytest.mark.parametrize("year", ["2016", "2019", "2022", "2025"])
