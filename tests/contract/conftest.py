@@ -31,6 +31,7 @@ SEEN: pytest.StashKey[Seen] = pytest.StashKey()
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Where to write what was seen; the plugin has --lab, --host and --image."""
     group = parser.getgroup("contract", "the contract of backends")
+    group.addoption("--columns", default=",".join(BACKENDS), help="backends to run it on (default: %(default)s)")
     group.addoption("--seen", default=None, metavar="FILE", help="write what was seen of the host, as JSON")
 
 
@@ -69,7 +70,12 @@ def _own(path: Path) -> str | None:
 def _columns(config: pytest.Config, own: str | None) -> list[Any]:
     name = config.getoption("interop_host")
     if name is None:
-        chosen = {backend: column for backend, column in BACKENDS.items() if own in (None, backend)}
+        wanted = config.getoption("--columns").split(",")
+        if not set(wanted) <= set(BACKENDS):
+            raise pytest.UsageError(
+                f"--columns: {', '.join(set(wanted) - set(BACKENDS))}; there are {', '.join(BACKENDS)}"
+            )
+        chosen = {backend: BACKENDS[backend] for backend in wanted if own in (None, backend)}
         return [pytest.param((column.lab, column.host, column), id=backend) for backend, column in chosen.items()]
     lab = load_lab(config.getoption("--lab"))
     if name not in lab.hosts:

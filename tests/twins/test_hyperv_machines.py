@@ -176,6 +176,19 @@ def test_disks_come_grow_and_go_while_it_runs(machine, twin):
     assert not list(twin.store.rglob("*extra*"))
 
 
+def test_a_disk_that_no_checkpoint_has_goes_with_its_file(machine, twin):
+    """Whatever checkpoints there are from before it came: it can come again."""
+    machine.checkpoint("before", soon(), memory=False)
+    for _ in range(2):
+        machine.attach_disk(DiskSpec("extra", Size(32 * MiB)), soon())
+        machine.detach_disk("extra", soon())
+        assert not list(twin.store.rglob("*extra*"))
+    machine.attach_disk(DiskSpec("kept", Size(32 * MiB)), soon())
+    machine.checkpoint("with", soon(), memory=False)
+    machine.detach_disk("kept", soon())
+    assert list(twin.store.rglob("*kept*"))
+
+
 def test_nics_and_cables(machine, spec):
     """Generation 1 takes no NIC while it runs, and has no verb for it; links are cables to switches."""
     machine.link(FIRST, False, soon())
