@@ -24,7 +24,7 @@ PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.1
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
 BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
-# Guests of several columns beside each other, where there are processors for them; what measures holds the machine alone.
+# A run has guests of several columns beside each other, where there are processors; what measures is alone meanwhile.
 SPREAD := $(if $(filter-out 1,$(shell nproc)),-n auto --maxprocesses 3)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -102,7 +102,7 @@ contract-hyperv: image ## The same for the hyperv backend on its twin (about 15 
 .PHONY: end-to-end
 end-to-end: image test-packages ## Whole runs of the plugin, planted defects, the report in a browser
 	@echo "end-to-end: whole runs of the plugin, planted defects, the report in a browser"
-	@$(PYTEST) $(SPREAD) tests/end_to_end $(PYTEST_ARGS)
+	@$(PYTEST) tests/end_to_end $(PYTEST_ARGS)
 
 # --- for maintainers -------------------------------------------------------------------------------------------------
 
