@@ -73,7 +73,7 @@ def test_a_question_nobody_understands_is_refused(site, served):
 def test_a_file_reaches_the_guest_whole(site, served, tmp_path):
     """Larger than any one message, and the same to the last byte."""
     source = tmp_path / "file"
-    source.write_bytes(secrets.token_bytes(300_001))
+    source.write_bytes(secrets.token_bytes(1_500_001))
     target = "/var/tmp/contract-copied"
     served.machine.copy_file(source, target, site.deadline(300))
     assert served.files.sha256(target) == hashlib.sha256(source.read_bytes()).hexdigest()
