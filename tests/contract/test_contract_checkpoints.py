@@ -82,13 +82,13 @@ def test_going_back_to_a_checkpoint_with_memory_undoes_disk_and_memory(site, eac
 def test_a_machine_that_is_off_goes_back_to_running(site, machine):
     """The state it is in does not matter: that of the checkpoint comes back."""
     machine.start(site.deadline())
-    await_console(machine, KERNEL_BANNER, site.deadline())
+    await_console(machine, KERNEL_BANNER)
     machine.checkpoint("running", site.deadline(), memory=True)
     machine.stop(site.deadline())
     machine.revert("running", site.deadline())
     assert site.view(machine).state is PowerState.RUNNING
     end = len(console_text(machine))
-    await_console(machine, r"\S", site.deadline(), since=end)
+    await_console(machine, r"\S", since=end)
     assert not re.search(KERNEL_BANNER, console_text(machine)[end:])
 
 

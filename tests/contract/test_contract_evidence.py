@@ -40,13 +40,13 @@ def test_the_console_shows_what_the_guest_prints(site, guest):
     word = secrets.token_hex(8)
     end = guest.console.end
     guest.run(["tee", "/dev/ttyS0"], stdin=f"{word}\n".encode())
-    await_console(guest.machine, word, site.deadline(60), since=end)
+    await_console(guest.machine, word, since=end)
 
 
 def test_the_console_is_kept_from_power_on(site, machine):
     """The kernel's first words are there, though nobody listened; another handle of the machine reads the same."""
     machine.start(site.deadline())
-    await_console(machine, KERNEL_BANNER, site.deadline())
+    await_console(machine, KERNEL_BANNER)
     again = site.hypervisor.open(machine.id, site.deadline())
     text = again.console().read(0, 1 << 20)
     assert re.search(KERNEL_BANNER.encode(), text)

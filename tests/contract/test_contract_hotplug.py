@@ -19,9 +19,9 @@ def test_a_machine_that_is_off_takes_any_size(site, machine):
     view = site.view(machine)
     assert (view.vcpus, view.memory) == (2, 384 * MiB)
     machine.start(site.deadline())
-    found = await_console(machine, r"Memory: \d+K/(\d+)K available", site.deadline())
+    found = await_console(machine, r"Memory: \d+K/(\d+)K available")
     assert 300 << 10 < int(found[1]) <= 384 << 10
-    await_console(machine, r"smp: Brought up 1 node, 2 CPUs", site.deadline())
+    await_console(machine, r"smp: Brought up 1 node, 2 CPUs")
 
 
 @pytest.mark.proves(Capability.CPU_HOT_ADD)
