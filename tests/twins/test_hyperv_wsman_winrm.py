@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import requests
+from requests_credssp.exceptions import NTStatusException
 from winrm.exceptions import (
     InvalidCredentialsError,
     WinRMOperationTimeoutError,
@@ -17,12 +18,12 @@ from winrm.exceptions import (
 
 from tests.twins.hyperv_host import everything, twin_host, winrm
 
-WAYS = ("basic", "ntlm", "basic+tls", "ntlm+tls", "sealed+tls")
+WAYS = ("basic", "ntlm", "credssp", "basic+tls", "ntlm+tls", "sealed+tls", "credssp+tls")
 
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
-    with twin_host(tmp_path_factory.mktemp("twin")) as host:
+    with twin_host(tmp_path_factory.mktemp("twin"), schemes=("negotiate", "credssp", "basic")) as host:
         yield host
 
 
@@ -84,14 +85,14 @@ def test_identify_says_what_windows_says(host):
 def test_nobody_gets_more_than_identify_without_an_account(host):
     answer = requests.post(host.http, data=b"", timeout=10)
     assert answer.status_code == 401
-    assert answer.headers["WWW-Authenticate"] == 'Negotiate, Basic realm="WSMAN"'
+    assert answer.headers["WWW-Authenticate"] == 'Negotiate, CredSSP, Basic realm="WSMAN"'
     answer = requests.post(host.http, data=b"<x/>", headers={"WSMANIDENTIFY": "unauthenticated"}, timeout=10)
     assert answer.status_code == 500
 
 
 @pytest.mark.parametrize("how", WAYS)
 def test_a_wrong_password_is_refused_at_once(host, how):
-    with pytest.raises(InvalidCredentialsError):
+    with pytest.raises((InvalidCredentialsError, NTStatusException)):
         winrm(host, how, password="wrong").open_shell()
 
 

@@ -58,6 +58,9 @@ class TestSettings:
             ({"store": "C:\\inter*"}, "whole path"),
             ({"twin": True}, "a twin has its own"),
             ({"spn": "HTTP"}, "spn"),
+            ({"keytab": "interop.keytab"}, "keytab is for auth: kerberos alone"),
+            ({"auth": "kerberos", "user": r"LAB\\interop"}, "name@REALM"),
+            ({"auth": "kerberos", "user": "interop@LAB", "keytab": "a"}, "leave out keytab or password"),
         ],
     )
     def test_what_cannot_work_is_refused_when_the_file_is_read(self, changes, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 
 import winrm.transport
@@ -26,32 +27,51 @@ class Door:
         self.settings = settings
         self.host = host
         self._lock = threading.Lock()
-        self._refused: str | None = None
-        available = {"kerberos": winrm.transport.HAVE_KERBEROS, "credssp": winrm.transport.HAVE_CREDSSP}
-        if not available.get(settings.auth, True):
+        self._refused = False
+        missing = {
+            "kerberos": (importlib.util.find_spec("gssapi") is not None, "interop-harness[kerberos]"),
+            "credssp": (winrm.transport.HAVE_CREDSSP, "interop-harness[credssp]"),
+        }
+        there, package = missing.get(settings.auth, (True, ""))
+        if not there:
             raise UsageError(
                 f"auth: {settings.auth} needs a library that is not installed",
                 host=host,
                 operation="connect",
-                hint=f"pip install 'pywinrm[{settings.auth}]'",
+                hint=f"pip install '{package}'",
             )
 
     def check(self) -> None:
         """Raises: LabError: the account was refused before; trying again would lock it out."""
-        if self._refused is not None:
-            raise self._no_login(self._refused)
+        if self._refused:
+            raise self._no_login()
 
-    def refuse(self, why: str) -> LabError:
+    def refuse(self) -> LabError:
         """Remember that the account was refused."""
         with self._lock:
-            self._refused = why
-        return self._no_login(why)
+            self._refused = True
+        return self._no_login()
 
-    def _no_login(self, why: str) -> LabError:
+    def _no_login(self) -> LabError:
+        why, check = _REFUSED.get(self.settings.auth, _REFUSED["ntlm"])
         return NoRight(
             f"the host refused {self.settings.user or 'the certificate'}: {why}",
             host=self.host,
             operation="connect",
-            hint="check `user` (DOMAIN\\name), what `password` refers to, and that the account is in the host's group "
-            "Remote Management Users; it was tried once, so that it is not locked out",
+            hint=f"check {check}, and that the account is in the host's group Remote Management Users; it was tried "
+            "once, so that it is not locked out",
         )
+
+
+_REFUSED = {
+    "ntlm": ("its password is wrong, or it may not log in", "`user` (DOMAIN\\name), what `password` refers to"),
+    "kerberos": (
+        "it takes no ticket for this service, or the account may not log in",
+        "that `spn` is the host's own (`setspn -L HOST` on a domain controller), its clock",
+    ),
+    "certificate": (
+        "it maps the certificate to no account",
+        "the host's mapping (`Get-ChildItem WSMan:\\localhost\\ClientCertificate`)",
+    ),
+}
+"""By the way of logging in: what a refusal means, and what to look at."""

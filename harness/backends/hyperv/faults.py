@@ -20,6 +20,13 @@ from harness.backends.hyperv.door import Door
 from harness.backends.hyperv.errors import Broken, Ended, NoRight
 from harness.core import LabError
 
+try:
+    from requests_credssp.exceptions import AuthenticationException, NTStatusException
+except ImportError:  # the extra is not installed, so nobody raises them
+    _CREDSSP: tuple[type[Exception], ...] = ()
+else:
+    _CREDSSP = (AuthenticationException, NTStatusException)
+
 _BUSY = 170  # ERROR_BUSY
 _STATUS = {
     404: "something listens there that is no WinRM",
@@ -40,11 +47,12 @@ _ODD = (ET.ParseError, StopIteration, KeyError, IndexError, ValueError, Assertio
 SAID = (WinRMOperationTimeoutError, WSManFaultError)
 """The host answered, and the connection is as it was."""
 
-FAULTS = (
+FAULTS: tuple[type[Exception], ...] = (
     WinRMError,
     WinRMTransportError,
     spnego.exceptions.SpnegoError,
     OSError,  # of them: all of requests' own
+    *_CREDSSP,
     *_ODD,
 )
 """All that an exchange may raise."""
@@ -66,11 +74,11 @@ def translated(error: BaseException, door: Door) -> Exception:  # noqa: PLR0911 
         door: the host it came from.
     """
     host, url = door.host, door.settings.url
+    if isinstance(error, (InvalidCredentialsError, *_CREDSSP)):
+        return door.refuse()
     match error:
         case WinRMOperationTimeoutError():
             return Timeout()
-        case InvalidCredentialsError():
-            return door.refuse("its password is wrong, or it may not log in")
         case WSManFaultError():
             return _fault(error, host)
         case WinRMTransportError():
@@ -79,7 +87,7 @@ def translated(error: BaseException, door: Door) -> Exception:  # noqa: PLR0911 
             return trust.explained(error, host, url)
         case requests.exceptions.TooManyRedirects():
             return LabError("the host sends us elsewhere: is that WinRM?", host=host, operation="connect")
-        case PermissionError():  # of requests_ntlm
+        case PermissionError():  # of requests_ntlm, and of our Kerberos
             hint = "`winrm get winrm/config/service/auth` on the host says what it offers"
             return LabError(
                 f"the host does not offer {door.settings.auth}: {error}", host=host, operation="connect", hint=hint

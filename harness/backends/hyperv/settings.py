@@ -35,8 +35,8 @@ class Settings(HostSettings):
     Kerberos where there is a ticket or a keytab."""
 
     auth: Authentication = "ntlm"
-    """How the account is proved. `kerberos` and `credssp` need what `pip install pywinrm[kerberos]` or `[credssp]`
-    brings; `certificate` and `basic` need TLS."""
+    """How the account is proved. `kerberos` and `credssp` need what `pip install interop-harness[kerberos]` or
+    `[credssp]` brings; `kerberos` never falls back to NTLM; `certificate` and `basic` need TLS."""
 
     certificate: Path | None = None
     """The client certificate (PEM) for `auth: certificate`."""
@@ -46,6 +46,13 @@ class Settings(HostSettings):
 
     spn: str | None = Field(default=None, pattern=r"^[A-Za-z]+/[^/\s]+$")
     """The service principal name for Kerberos where it is not `HTTP/` and the endpoint's name."""
+
+    keytab: Path | None = None
+    """The keytab of the account, for `auth: kerberos`: tickets are made of it, and made anew before they end."""
+
+    cache: str | None = None
+    """The credential cache with the account's ticket, for `auth: kerberos`: a file, or `TYPE:NAME`. A renewable ticket
+    is renewed by `kinit -R`. Left out, with neither keytab nor password: the cache of whoever runs the harness."""
 
     ca: Path | None = None
     """A file of CA certificates (PEM) that the host's certificate must come from. Left out: those of the system, unless
@@ -118,11 +125,24 @@ class Settings(HostSettings):
         missing = [key for key in needed if getattr(self, key) is None]
         if missing:
             raise ValueError(f"auth: {self.auth} needs {' and '.join(missing)}; or write twin: true")
+        self._one_source_of_tickets()
         if not self.tls and self.auth in ("basic", "certificate"):
             raise ValueError(f"auth: {self.auth} needs tls: true, for it seals nothing by itself")
         if not self.tls and (self.ca or self.thumbprint):
             raise ValueError("without TLS there is no certificate to trust: leave out ca and thumbprint, or tls: false")
         return self
+
+    def _one_source_of_tickets(self) -> None:
+        given = [key for key in ("keytab", "cache", "spn") if getattr(self, key) is not None]
+        if self.auth != "kerberos":
+            if given:
+                raise ValueError(f"{given[0]} is for auth: kerberos alone")
+            return
+        if "\\" in str(self.user):
+            raise ValueError("Kerberos knows accounts as name@REALM: write `user` so")
+        sources = [key for key in ("keytab", "cache", "password") if getattr(self, key) is not None]
+        if len(sources) > 1:
+            raise ValueError(f"tickets come from one source: leave out {' or '.join(sources)}")
 
     @property
     def local(self) -> bool:

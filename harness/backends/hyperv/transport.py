@@ -46,6 +46,11 @@ class Tamed(Transport):
         super().__init__(**options)
         self._thumbprint = thumbprint
 
+    @property
+    def stale(self) -> bool:
+        """Whether the login of this session ends soon."""
+        return False
+
     def build_session(self) -> requests.Session:
         """As the base's."""
         if self.session is None:
@@ -77,25 +82,9 @@ class Wire:
     def __init__(self, door: Door) -> None:
         self._door = door
         settings = door.settings
-        pinned = settings.thumbprint is not None and settings.ca is None
-        service, _, name = (settings.spn or "HTTP/").partition("/")
         try:
             self._protocol = Protocol(settings.url, username="-", password="", proxy=None, ca_trust_path=None)  # type: ignore[arg-type]
-            self._protocol.transport = Tamed(
-                settings.thumbprint,
-                endpoint=settings.url,
-                auth_method=settings.auth,
-                username=settings.user,
-                password=settings.reveal(),
-                service=service,
-                kerberos_hostname_override=name or None,
-                cert_pem=None if settings.certificate is None else str(settings.certificate.expanduser()),
-                cert_key_pem=None if settings.certificate_key is None else str(settings.certificate_key.expanduser()),
-                server_cert_validation="ignore" if pinned else "validate",
-                ca_trust_path=trust.authorities(settings.ca, door.host),
-                message_encryption="auto" if settings.tls else "always",
-                proxy=None,
-            )
+            self._transport = self._protocol.transport = _transport(door)
         except WinRMError as error:
             raise LabError(str(error), host=door.host, operation="connect") from error
         self._used: float | None = None
@@ -127,17 +116,17 @@ class Wire:
 
     def close(self) -> None:
         """Drop the connection; the next exchange makes another."""
-        self._protocol.transport.close_session()
+        self._transport.close_session()
         self._used = None
 
     def _once(self, work: Callable[[Protocol], T], deadline: Deadline, most: int) -> T:
         self._door.check()
-        if self._used is not None and time.monotonic() - self._used > _IDLE_SECONDS:
+        if self._transport.stale or (self._used is not None and time.monotonic() - self._used > _IDLE_SECONDS):
             self.close()
         seconds = max(1, min(most, int(deadline.seconds)))
         self._protocol.operation_timeout_sec = seconds
         # Requests takes a pair as well: else a host that is not there costs all the time that an answer may take.
-        self._protocol.transport.read_timeout_sec = (_CONNECT_SECONDS, seconds + _GRACE)  # type: ignore[assignment]
+        self._transport.read_timeout_sec = (_CONNECT_SECONDS, seconds + _GRACE)  # type: ignore[assignment]
         try:
             result = work(self._protocol)
         except SAID as error:
@@ -146,5 +135,33 @@ class Wire:
         except FAULTS as error:
             self.close()  # whatever it was, a sealed session that missed a message is spoiled
             raise translated(error, self._door) from error
+        except LabError:  # no ticket
+            self.close()
+            raise
         self._used = time.monotonic()
         return result
+
+
+def _transport(door: Door) -> Tamed:
+    settings = door.settings
+    pinned = settings.thumbprint is not None and settings.ca is None
+    common: dict[str, Any] = {
+        "endpoint": settings.url,
+        "server_cert_validation": "ignore" if pinned else "validate",
+        "ca_trust_path": trust.authorities(settings.ca, door.host),
+        "proxy": None,
+    }
+    if settings.auth == "kerberos":
+        from harness.backends.hyperv import kerberos  # noqa: PLC0415 - its library need not be there otherwise
+
+        return kerberos.Ticketed(door, seal=not settings.tls, **common)
+    return Tamed(
+        settings.thumbprint,
+        auth_method=settings.auth,
+        username=settings.user,
+        password=settings.reveal(),
+        cert_pem=None if settings.certificate is None else str(settings.certificate.expanduser()),
+        cert_key_pem=None if settings.certificate_key is None else str(settings.certificate_key.expanduser()),
+        message_encryption="auto" if settings.tls else "always",
+        **common,
+    )

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 
 from harness.twins import pki
 
@@ -30,3 +34,22 @@ def make(folder: Path, host: str, kind: str = "valid") -> Identity:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(papers.certificate, papers.key)
     return Identity(papers.authority, context, bytes.fromhex(papers.thumbprint.replace(":", "")))
+
+
+def take(context: ssl.SSLContext, clients: Mapping[Path, str]) -> dict[str, str]:
+    """Let a server's sockets ask for client certificates, where there are any.
+
+    Args:
+        context: of the sockets.
+        clients: accounts by the PEM file of each certificate.
+
+    Returns:
+        The accounts by SHA-256 of the certificates.
+    """
+    found = {}
+    for file, account in clients.items():
+        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+        context.load_verify_locations(file)
+        found[x509.load_pem_x509_certificate(file.read_bytes()).fingerprint(hashes.SHA256()).hex()] = account
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field
@@ -19,7 +20,9 @@ class TwinConfig(Config):
         name: what the host calls itself.
         year: which Windows Server it passes for.
         accounts: passwords by name; empty: one is made up.
-        schemes: which authentication it offers.
+        schemes: which authentication it offers; ``kerberos`` is Negotiate that takes no NTLM.
+        keytab: its keys in a Kerberos realm, as a host that joined a domain has them.
+        clients: accounts by the PEM file of a client certificate that is mapped to them.
         unencrypted: whether plain HTTP takes bodies in clear, and so Basic.
         quotas: limits, as :class:`~harness.twins.hyperv.quotas.Quotas` names them.
         plan: what goes wrong from the beginning.
@@ -34,7 +37,9 @@ class TwinConfig(Config):
     name: str = "TWIN"
     year: Literal[2016, 2019, 2022, 2025] = 2022
     accounts: dict[str, str] = Field(default={}, repr=False)
-    schemes: tuple[Literal["negotiate", "basic"], ...] = ("negotiate", "basic")
+    schemes: tuple[Literal["negotiate", "kerberos", "credssp", "basic"], ...] = ("negotiate", "basic")
+    keytab: Path | None = None
+    clients: dict[Path, str] = Field(default={})
     unencrypted: bool = False
     quotas: dict[str, float | None] = Field(default={})
     plan: tuple[dict[str, Any], ...] = ()

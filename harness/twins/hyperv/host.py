@@ -37,6 +37,8 @@ class HostSettings:
         plan: what goes wrong from the beginning.
         certificate: ``valid``; for tests of clients ``expired`` or ``other-host``.
         build: of Windows, as Identify says it.
+        keytab: its keys in a Kerberos realm, as a host that joined a domain has them.
+        clients: accounts by client certificate, its PEM file: it is trusted, whoever signed it, and mapped to them.
     """
 
     folder: Path
@@ -49,6 +51,8 @@ class HostSettings:
     plan: Sequence[Planned] = ()
     certificate: str = "valid"
     build: int = 20348
+    keytab: Path | None = None
+    clients: Mapping[Path, str] = field(default_factory=dict)
 
 
 class Host:
@@ -78,9 +82,14 @@ class Host:
         )
         self._service = service
         self._transports = {
-            "http": Transport(known, settings.schemes, settings.unencrypted),
+            "http": Transport(known, settings.schemes, settings.unencrypted, keytab=settings.keytab),
             "https": Transport(
-                known, settings.schemes, tls=self.identity.context, certificate_hash=self.identity.digest
+                known,
+                settings.schemes,
+                tls=self.identity.context,
+                certificate_hash=self.identity.digest,
+                keytab=settings.keytab,
+                clients=certificates.take(self.identity.context, settings.clients),
             ),
         }
         self._listeners = {name: Listener((ADDRESS, 0), service, each) for name, each in self._transports.items()}

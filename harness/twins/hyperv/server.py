@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import socket
 import ssl
 import threading
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, Final
 
 from spnego.channel_bindings import GssChannelBindings
@@ -32,10 +34,12 @@ class Transport:
 
     Args:
         accounts: who is known.
-        schemes: which authentication is offered: ``negotiate``, ``basic``.
+        schemes: which authentication is offered, as :class:`Gate` has it.
         unencrypted: ``AllowUnencrypted``: whether a body may come in clear over plain HTTP.
         tls: for HTTPS; None: HTTP.
         certificate_hash: of the certificate, as tls-server-end-point wants it (RFC 5929).
+        keytab: the service's keys in a Kerberos realm; None: the host is in none.
+        clients: accounts that client certificates are mapped to, by the certificate's SHA-256.
     """
 
     accounts: Accounts
@@ -43,13 +47,20 @@ class Transport:
     unencrypted: bool = False
     tls: ssl.SSLContext | None = None
     certificate_hash: bytes = b""
+    keytab: Path | None = None
+    clients: Mapping[str, str] = field(default_factory=dict)
 
-    def gate(self) -> Gate:
-        """The authentication of a new connection."""
+    def gate(self, client: bytes | None) -> Gate:
+        """The authentication of a new connection.
+
+        Args:
+            client: the certificate that the client showed, if any.
+        """
         bindings = None
         if self.tls is not None:
             bindings = GssChannelBindings(application_data=b"tls-server-end-point:" + self.certificate_hash)
-        return Gate(self.accounts, self.schemes, bindings)
+        mapped = None if client is None else self.clients.get(hashlib.sha256(client).hexdigest())
+        return Gate(self.accounts, self.schemes, bindings, self.keytab, mapped)
 
 
 class Listener(ThreadingHTTPServer):
@@ -128,9 +139,11 @@ class Handler(BaseHTTPRequestHandler):
         """Begin: the time-out that http.sys ends silent connections with, TLS, nobody known yet."""
         self.request.settimeout(self.server.service.quotas.connection_idle_seconds)
         super().setup()
+        client = None
         if isinstance(self.connection, ssl.SSLSocket):
             self.connection.do_handshake()
-        self._gate = self.server.transport.gate()
+            client = self.connection.getpeercert(binary_form=True)
+        self._gate = self.server.transport.gate(client)
 
     def version_string(self) -> str:
         """What the ``Server`` header says."""
@@ -205,7 +218,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         if context is not None:
             answer = seal.seal(context, answer)
-        self._reply(status, answer, _PLAIN if context is None else seal.CONTENT_TYPE, challenges)
+        self._reply(status, answer, _PLAIN if context is None else seal.content_type(context), challenges)
         if Effect.HANG_UP in planned:
             # As a silent connection ends: without a word, when its time is over.
             self.connection.settimeout(max(0.001, planned[Effect.HANG_UP].seconds))

@@ -63,6 +63,8 @@ class Twin:
                 plan=config.faults(),
                 certificate=config.certificate,
                 build=self.world.settings.build,
+                keytab=config.keytab,
+                clients=config.clients,
             )
         )
 
