@@ -35,6 +35,11 @@ def digest() -> str:
     return hashlib.sha256(bootstrap().encode() + b"\n" + source()).hexdigest()
 
 
+def script_digest() -> str:
+    """SHA-256 of the script alone: what an installed agent says of itself, signed or not."""
+    return hashlib.sha256(source().rstrip() + b"\n").hexdigest()
+
+
 def inline() -> tuple[str, ...]:
     """The arguments of :data:`PROGRAM` that start an agent which gets its own source as the first line of its input."""
     encoded = base64.b64encode(bootstrap().encode("utf-16-le")).decode("ascii")

@@ -2,7 +2,8 @@
 #
 # Started inline:    powershell.exe -NoProfile -NonInteractive -ExecutionPolicy Bypass -InputFormat Text -OutputFormat Text
 #                    -EncodedCommand <bootstrap.ps1>; the first line on stdin is this file in base64, the rest are requests.
-# Started installed: powershell.exe ... -ExecutionPolicy AllSigned ... -File <this file>; every line on stdin is a request.
+# Started installed: powershell.exe ... -ExecutionPolicy AllSigned ... -File <this file>; every line on stdin is a request,
+#                    and line 0 of the answers holds this file's SHA-256 ("script", without its signature).
 #
 # One request is one line of JSON; its steps are done in order until one fails, and share named results:
 #   {"id":7,"steps":[{"call":"Get-VM","args":{"Id":"=6d4f..."},"as":"vm"},
@@ -265,6 +266,12 @@ begin {
         try { $bytes = [Convert]::FromBase64String($Data); $keys.Write($bytes, 0, $bytes.Length) } finally { $keys.Dispose() }
     }
 
+    function Get-ScriptDigest { # of the file that was started, without its signature: is it the agent of those who ask?
+        $text = ([IO.File]::ReadAllText($PSCommandPath) -split '(?m)^# SIG # Begin', 2)[0].Replace("`r`n", "`n").TrimEnd() + "`n"
+        $hash = [Security.Cryptography.SHA256]::Create().ComputeHash([Text.Encoding]::UTF8.GetBytes($text))
+        [BitConverter]::ToString($hash).Replace('-', '').ToLowerInvariant()
+    }
+
     function Get-Failure($record, [int]$step, $results) {
         $why = $record.Exception
         $message = $why.Message
@@ -279,7 +286,9 @@ begin {
 
     try {
         Import-Module -Name Hyper-V # now: loading it inside the first request has taken longer than requests may
-        Write-Answer 0 @{ ok = $true; engine = "$($Host.Version)"; process = $PID; results = @() }
+        $ready = @{ ok = $true; engine = "$($Host.Version)"; process = $PID; results = @() }
+        if ($PSCommandPath) { $ready.script = Get-ScriptDigest }
+        Write-Answer 0 $ready
     } catch { Write-Answer 0 (Get-Failure $_ -1 @()) }
 }
 process {
@@ -301,5 +310,6 @@ process {
     } catch { Write-Answer $id (Get-Failure $_ $at $results.ToArray()) }
 }
 end {
+    $null = $input # the console host hands stdin to the pipeline of those scripts alone that use this word
     foreach ($one in $pumps) { $one[0].Stop() }
 }

@@ -8,6 +8,7 @@ import warnings
 
 import pytest
 
+from harness import agent
 from harness.backends.hyperv.door import Door
 from harness.backends.hyperv.errors import Lost, NoRight
 from harness.backends.hyperv.session import Agent
@@ -47,8 +48,8 @@ def lab_settings(host, how="ntlm", **changes):
 def connected(host, how="ntlm", **changes):
     """An agent there."""
     door = Door(lab_settings(host, how, **changes), "win1")
-    with contextlib.closing(Agent(lambda deadline: Shell(door, deadline), "win1")) as agent:
-        yield agent
+    with contextlib.closing(Agent(lambda deadline: Shell(door, deadline), "win1")) as started:
+        yield started
 
 
 def shells(host):
@@ -77,6 +78,33 @@ def test_cmdlets_are_called_through_every_way_of_logging_in(tmp_path, how):
             assert agent.run("long", [long], soon()) == [[{"Length": 2_000_000}]]
             back = Step("Write-Output", {"InputObject": "x" * 1_000_000}, get=(".",))
             assert len(agent.run("back", [back], soon())[0][0]["."]) == 1_000_000
+        assert shells(host) == []
+
+
+def test_an_agent_that_lies_on_the_host_is_started_without_an_encoded_command(tmp_path):
+    """As ``agent:`` in the lab file says; with a signature behind it or not, it is known by its digest."""
+    script = tmp_path / "interop agent.ps1"
+    script.write_bytes(agent.source().replace(b"\n", b"\r\n") + b"\r\n# SIG # Begin signature block\r\n# MII\r\n")
+    real, asked = powershell(modules()["all"]), []
+
+    def recorded(arguments):
+        asked.append(list(arguments))
+        return real(arguments)
+
+    with twin_host(tmp_path, programs={"powershell": recorded}, unencrypted=False) as host:
+        with connected(host, agent=str(script)) as there:
+            assert there.run("list", [GET_VM], soon()) == [[]]
+        [line] = asked
+        assert line[-2:] == ["-File", str(script)]
+        assert line[line.index("-ExecutionPolicy") + 1] == "AllSigned"
+        script.write_bytes(script.read_bytes().replace(b"decides nothing", b"decides all"))
+        with connected(host, agent=str(script)) as there, pytest.raises(LabError) as caught:
+            there.run("list", [GET_VM], soon())
+        assert "another than this harness's" in caught.value.message
+        assert agent.script_digest() in caught.value.hint
+        with connected(host, agent=str(tmp_path / "none.ps1")) as there, pytest.raises(LabError) as caught:
+            there.run("list", [GET_VM], soon())
+        assert "the agent did not start" in caught.value.message
         assert shells(host) == []
 
 

@@ -35,15 +35,17 @@ def test_without_an_engine_no_other_script_runs(tmp_path):
         assert b"no PowerShell engine" in err
 
 
-def test_an_installed_agent_runs_too(tmp_path):
-    with talking(tmp_path, "emulated") as talk:
+@pytest.mark.parametrize("mode", MODES)
+def test_an_installed_agent_runs_too(tmp_path, mode):
+    """And says of which digest it is."""
+    with talking(tmp_path, mode) as talk:
         script = talk.twin.store / "agent.ps1"
         script.write_bytes(agent.source() + b"# SIG # Begin signature block\r\n")
         client, shell = talk.client, talk.shell
         talk.command = client.run_command(
             shell, agent.PROGRAM, agent.installed(str(script)), console_mode_stdin=False, skip_cmd_shell=True
         )
-        assert talk.answer(0)["ok"]
+        assert talk.answer(0)["script"] == agent.script_digest()
         assert talk.one("Get-VM", "Name") == []
 
 

@@ -35,6 +35,7 @@ class LocalPipe:
     """As :class:`harness.backends.hyperv.session.Pipe`."""
 
     module: Path
+    greeting: bytes = field(default=agent.first_line(), init=False, repr=False)
     process: subprocess.Popen[bytes] = field(init=False)
 
     def __post_init__(self):

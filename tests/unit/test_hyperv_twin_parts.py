@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import subprocess
 import zlib
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.twins.hyperv import commandline, durations, messages
+from harness import agent
+from harness.twins.hyperv import commandline, console_host, durations, messages
 from harness.twins.hyperv.emulated.calls import is_pattern, like
 from harness.twins.hyperv.emulated.pictures import rgb565
 from harness.twins.hyperv.faults import WsmanError
@@ -105,3 +107,36 @@ def test_a_picture_becomes_rgb565_whatever_its_filters():
     red, green, blue = 0xF800, 0x07E0, 0x001F
     assert struct.unpack("<8H", rgb565(png, 2, 4)) == (red, green, blue, blue, blue, blue, blue, blue)
     assert struct.unpack("<2H", rgb565(png, 1, 2)) == (red, blue)
+
+
+def encoded(text):
+    return ["-NoProfile", "-EncodedCommand", base64.b64encode(text.encode("utf-16-le")).decode()]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reads"),
+    [
+        (encoded("process { $_ } end { $null = $input }"), True),
+        (encoded("$Input | % { $_ }"), True),
+        (encoded("process { $_ }"), False),
+        (encoded("process { $_ } # not $input"), False),
+        (["-enc", *encoded("@($input)")[2:]], True),
+        (["-ec", "no base64!"], False),
+        (["-Command", "$input", "|", "Out-String"], True),
+        (["-c", "Get-VM"], False),
+        (["-ExecutionPolicy", "Bypass", "-File", "/no/such.ps1"], False),
+        (["-NoProfile"], False),
+        ([], False),
+    ],
+)
+def test_only_scripts_that_use_input_are_given_any(arguments, reads):
+    """As the console host of PowerShell decides it, or a script reads for ever what nobody hands it."""
+    assert console_host.reads_input(arguments) is reads
+
+
+def test_both_ways_to_start_the_agent_hand_it_its_input(tmp_path):
+    """On real hosts as on the twin."""
+    script = tmp_path / "agent.ps1"
+    script.write_bytes(agent.source())
+    assert console_host.reads_input(agent.inline())
+    assert console_host.reads_input(["-File", str(script)])

@@ -27,6 +27,9 @@ _PUMPS = (_PUMP, "Stop-InteropConsole")
 class Pipe(Protocol):
     """An agent's standard input and output, wherever it runs."""
 
+    greeting: bytes
+    """What it must read before requests: its own source, unless it lies on the host."""
+
     def write(self, data: bytes, deadline: Deadline) -> None:
         """Hand over bytes.
 
@@ -132,7 +135,7 @@ class Agent:
             self._noise = b""
             self._pipe = self._start(deadline)
             try:
-                self._pipe.write(agent.first_line(), deadline)
+                self._pipe.write(self._pipe.greeting, deadline)
                 said = self._await(self._pipe, 0, b"", operation, deadline)
             except (Broken, Ended) as error:
                 self._drop()
@@ -142,6 +145,14 @@ class Agent:
             if said.get("ok") is not True:
                 self._drop()
                 raise translated(_failure(said), None, self._host, operation)
+            if said.get("script") not in (None, agent.script_digest()):
+                self._drop()
+                raise LabError(
+                    f"the agent installed there is another than this harness's: its SHA-256 is {said['script']}",
+                    host=self._host,
+                    operation=operation,
+                    hint=f"sign and install the present one ({agent.script_digest()}): docs/hyperv-host.md",
+                )
             self.engine = str(said.get("engine", ""))
             self._resume(self._pipe, deadline)
         return self._pipe

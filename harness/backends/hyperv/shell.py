@@ -44,7 +44,9 @@ class Shell:
         self._shell = str(self._begin("open a shell", deadline, lambda protocol: protocol.open_shell(**_OPTIONS)))
         self._command = ""
         path = door.settings.agent
-        arguments = agent.inline() if path == "inline" else agent.installed(path)
+        inline = path == "inline"
+        self.greeting = agent.first_line() if inline else b""
+        arguments = agent.inline() if inline else agent.installed(path)
         try:
             self._command = str(
                 self._begin(

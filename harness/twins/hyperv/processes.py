@@ -72,7 +72,7 @@ class Command:
             self._waiting["stderr"] += what.said.encode()
             self._exit = what.exit_code
             return
-        self._process = _spawn(what, environment(what, shell_environment), folder, piped=piped)
+        self._process = _spawn(what, environment(what, shell_environment), folder, piped=piped and what.reads)
         self._open = 2
         assert self._process.stdout is not None
         assert self._process.stderr is not None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from harness.twins.hyperv import commandline
+from harness.twins.hyperv import commandline, console_host
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,13 @@ class Start:
         argv: program and arguments.
         environment: what it finds in its environment, beyond what the shell was given.
         crlf: whether it should end lines as Windows does, and does not.
+        reads: whether what it runs gets the shell's standard input.
     """
 
     argv: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
     crlf: bool = False
+    reads: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,12 @@ def powershell(modules: Path | None = None, environment: Mapping[str, str] | Non
     path = {"PSModulePath": str(modules)} if modules is not None else {}
 
     def start(arguments: Sequence[str]) -> Start:
-        return Start((engine, *arguments), {**path, **(environment or {})}, crlf=True)
+        return Start(
+            (engine, *console_host.feed(arguments)),
+            {**path, **(environment or {})},
+            crlf=True,
+            reads=console_host.reads_input(arguments),
+        )
 
     return start
 

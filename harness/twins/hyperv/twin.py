@@ -14,6 +14,7 @@ from typing import Any, Self
 from harness import agent
 from harness.core import UsageError
 from harness.twins.engine import EngineSettings
+from harness.twins.hyperv import console_host
 from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.emulated import modules, relay
 from harness.twins.hyperv.emulated.bridge import Bridge
@@ -113,6 +114,7 @@ class Twin:
         environment[relay.BOOTSTRAP] = base64.b64encode(agent.bootstrap().encode("utf-16-le")).decode("ascii")
 
         def start(arguments: Sequence[str]) -> Start:
-            return Start((sys.executable, "-IS", relay.__file__, *arguments), environment)
+            argv = (sys.executable, "-IS", relay.__file__, *arguments)
+            return Start(argv, environment, reads=console_host.reads_input(arguments))
 
         return start

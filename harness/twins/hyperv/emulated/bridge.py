@@ -66,16 +66,16 @@ class Bridge:
         class Answer(StreamRequestHandler):
             def handle(self) -> None:
                 for line in self.rfile:
-                    if line == b"agent\n":
-                        self._be_agent()
+                    if line in (b"agent\n", b"installed\n"):
+                        self._be_agent(installed=line == b"installed\n")
                         return
                     self.wfile.write(json.dumps(perform(world, json.loads(line))).encode() + b"\n")
 
             def _say(self, line: bytes) -> None:
                 self.wfile.write(line)
 
-            def _be_agent(self) -> None:
-                invoker = Agent(world, self._say)
+            def _be_agent(self, *, installed: bool) -> None:
+                invoker = Agent(world, self._say, installed=installed)
                 try:
                     for line in self.rfile:
                         if not invoker.hear(line):

@@ -39,8 +39,9 @@ class Agent:
         say: takes each line that goes out.
     """
 
-    def __init__(self, world: World, say: Callable[[bytes], None]) -> None:
+    def __init__(self, world: World, say: Callable[[bytes], None], *, installed: bool = False) -> None:
         self._world = world
+        self._installed = installed
         self._say = say
         self._known = signatures(world.settings.year)
         self._said: OrderedDict[str, bytes] = OrderedDict()
@@ -58,7 +59,8 @@ class Agent:
             if not source.replace(b"\r\n", b"\n").startswith(agent.source()):
                 return False
             self._begun = True
-            self._answer(0, {"ok": True, "engine": ENGINE, "process": 0, "results": []})
+            installed = {"script": agent.script_digest()} if self._installed else {}
+            self._answer(0, {"ok": True, "engine": ENGINE, "process": 0, "results": [], **installed})
             return True
         if line.strip():
             self._request(line)

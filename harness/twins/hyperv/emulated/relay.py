@@ -29,7 +29,7 @@ def main() -> int:
         return 1
     line = socket.socket(socket.AF_UNIX)
     line.connect(os.environ[SOCKET])
-    line.sendall(b"agent\n")
+    line.sendall(b"installed\n" if first else b"agent\n")
     if first:
         line.sendall(base64.b64encode(first) + b"\n")
     threading.Thread(target=_feed, args=(line,), daemon=True).start()

@@ -1,0 +1,65 @@
+"""What ``powershell.exe`` does with its standard input, which engines that stand in for it do otherwise.
+
+Windows PowerShell's console host hands its input to the pipeline of a command or script, line by line, *only* where that
+text uses ``$input`` outside of nested script blocks; elsewhere the pipeline gets nothing (``DoRunspaceInitialization`` in
+PowerShell's ConsoleHost.cs, ``IsUsingDollarInput``).
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+_INPUT = re.compile(r"\$input\b", re.IGNORECASE)
+_COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+_FEED = "begin{{$file={{& '{}'}}.GetSteppablePipeline();$file.Begin($true)}}process{{$file.Process($_)}}end{{$file.End();$null=$input}}"
+
+
+def reads_input(arguments: Sequence[str]) -> bool:
+    """Whether the console host hands its standard input to what these arguments run.
+
+    Args:
+        arguments: of ``powershell.exe``.
+    """
+    kind, text = _script(arguments)
+    if kind == "file":
+        try:
+            text = Path(text).read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+    return _INPUT.search(_COMMENT.sub("", text)) is not None
+
+
+def feed(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The same arguments, for an engine that hands its input to commands alone and never to ``-File``.
+
+    Args:
+        arguments: of ``powershell.exe``.
+    """
+    kind, path = _script(arguments)
+    if kind != "file":
+        return tuple(arguments)
+    command = _FEED.format(path.replace("'", "''"))
+    before = arguments[: len(arguments) - 2]
+    return *before, "-EncodedCommand", base64.b64encode(command.encode("utf-16-le")).decode("ascii")
+
+
+def _script(arguments: Sequence[str]) -> tuple[str, str]:
+    """What is run: its kind (``encodedcommand``, ``command``, ``file``), and its text or path."""
+    for index, word in enumerate(arguments[:-1]):
+        name = word[1:].lower()
+        if not word.startswith(("-", "/")) or not name:
+            continue
+        if name == "ec" or (name[0] == "e" and "encodedcommand".startswith(name)):
+            try:
+                return "encodedcommand", base64.b64decode(arguments[index + 1]).decode("utf-16-le")
+            except (binascii.Error, UnicodeDecodeError):
+                return "encodedcommand", ""
+        if "command".startswith(name):
+            return "command", " ".join(arguments[index + 1 :])
+        if "file".startswith(name):
+            return "file", arguments[index + 1]
+    return "command", ""
