@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import socket
 from pathlib import Path
 
 import pytest
 
 from harness.core import Deadline, Pending, wait_for
 from harness.image import resolve
+from harness.qemu.switch import Plug
+from harness.qemu.switchboard import SwitchClient
 from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.twin import Twin
 from tests.twins.engine.tiny import tiny_disk
@@ -17,6 +21,8 @@ from tests.twins.hyperv_host import PASSWORD, USER
 
 MB = 1 << 20
 PROMPT = b"(initramfs) "
+FRAME = b"\xff" * 6 + bytes.fromhex("020000000001") + b"\x88\xb5" + bytes(46)
+"""To everybody, of a type kept for experiments."""
 
 
 class Console:
@@ -134,7 +140,37 @@ def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
         Deadline.after(60),
     )
     assert identifier in found
+    talk.one("Resize-VHD", Path=path, SizeBytes=96 * MB)
+    console.ask("for each in /sys/block/sd*/device/rescan; do echo 1 > $each; done")
+    assert str(96 * MB // 512) in console.ask("cat /sys/block/sd*/size").split("\n")
     talk.one("Remove-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, ControllerLocation=1)
+
+
+def test_an_adapter_hears_what_is_said_in_its_vlan_alone(guest):
+    """Said by a port beside it; the guest's own counter tells what came."""
+    _, talk, console = guest
+    console.ask("for each in /sys/class/net/e*/flags; do echo 0x1003 > $each; done")
+    switch = SwitchClient(talk.twin.store.parent / "engine" / "switch")
+
+    def heard():
+        return int(console.ask("cat /sys/class/net/e*/statistics/rx_packets"))
+
+    with contextlib.closing(switch), contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as port:
+        port.bind(("127.0.0.1", 0))
+
+        def say(vlan):
+            switch.plug(port.getsockname(), Plug("twin", vlan=vlan))
+            port.sendto(FRAME, switch.address)
+
+        for own, other in ((None, 7), (7, None), (7, 8)):
+            mode = {"Untagged": True} if own is None else {"Access": True, "VlanId": own}
+            talk.one("Set-VMNetworkAdapterVlan", VMName="guest", **mode)
+            before = heard()
+            say(other)
+            say(own)
+            wait_for("the frame", lambda: True if heard() > before else Pending("not come"), Deadline.after(30))  # noqa: B023
+            assert heard() == before + 1
+        switch.unplug(port.getsockname())
 
 
 def test_a_guest_that_ends_itself_is_off_and_the_host_tells(guest):

@@ -121,6 +121,8 @@ class Nic:
         model: one of the personality's NIC models; empty: its first.
         connected: whether the cable is in.
         slot: 0 to 9, the order in which the guest finds its NICs; None: the first that is free.
+        vlan: access VLAN id of its port, where that is a setting of the NIC; None: as its network says.
+        trunk: for ``vlan=None``, the ids that pass its port tagged; None: as its network says.
     """
 
     mac: str
@@ -128,6 +130,8 @@ class Nic:
     model: str = ""
     connected: bool = True
     slot: int | None = None
+    vlan: int | None = None
+    trunk: frozenset[int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

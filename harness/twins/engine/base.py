@@ -227,6 +227,8 @@ class MachineBase:
             network = networks.get(nic.network)
             if isinstance(network, SwitchNetwork):
                 found = True
+                if nic.vlan is not None or nic.trunk is not None:
+                    network = replace(network, vlan=nic.vlan, trunk=nic.trunk)
                 try:
                     self._host.plug(devices.port_of(hardware.uuid, nic.mac), network)
                 except QemuError as error:

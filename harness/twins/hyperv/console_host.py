@@ -1,8 +1,8 @@
 """What ``powershell.exe`` does with its standard input, which engines that stand in for it do otherwise.
 
-Windows PowerShell's console host hands its input to the pipeline of a command or script, line by line, *only* where that
-text uses ``$input`` outside of nested script blocks; elsewhere the pipeline gets nothing (``DoRunspaceInitialization`` in
-PowerShell's ConsoleHost.cs, ``IsUsingDollarInput``).
+Windows PowerShell's console host hands its input to the pipeline of a command or script, line by line, *only* where
+that text uses ``$input`` outside of nested script blocks; elsewhere the pipeline gets nothing
+(``DoRunspaceInitialization`` in PowerShell's ConsoleHost.cs, ``IsUsingDollarInput``).
 """
 
 from __future__ import annotations
@@ -15,7 +15,11 @@ from pathlib import Path
 
 _INPUT = re.compile(r"\$input\b", re.IGNORECASE)
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
-_FEED = "begin{{$file={{& '{}'}}.GetSteppablePipeline();$file.Begin($true)}}process{{$file.Process($_)}}end{{$file.End();$null=$input}}"
+_FEED = (
+    "begin{{$file={{& '{}'}}.GetSteppablePipeline();$file.Begin($true)}}"
+    "process{{$file.Process($_)}}"
+    "end{{$file.End();$null=$input}}"
+)
 
 
 def reads_input(arguments: Sequence[str]) -> bool:

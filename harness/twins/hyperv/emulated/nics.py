@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from functools import partial
 from typing import Any
 
 from harness.twins.hyperv.emulated import power
@@ -107,24 +108,27 @@ def get_vlan(call: Call) -> Answer:
 def set_vlan(call: Call) -> Answer:
     """Other VLANs."""
     found = _chosen(call)
+    wanted = _tagging(call)
     for vm, nic in found:
-        with vm.lock:
-            if call.on("Access"):
-                number = int(call.get("VlanId", 0))
-                if not 1 <= number <= 4094:
-                    raise Refusal("InvalidParameter", f"{number} is no VLAN.")
-                nic.vlan = {"mode": "Access", "access": number, "native": 0, "allowed": []}
-            elif call.on("Trunk"):
-                allowed = _ids(str(call.get("AllowedVlanIdList")))
-                nic.vlan = {
-                    "mode": "Trunk",
-                    "access": 0,
-                    "native": int(call.get("NativeVlanId", 0)),
-                    "allowed": allowed,
-                }
-            elif call.on("Untagged"):
-                nic.vlan = {"mode": "Untagged", "access": 0, "native": 0, "allowed": []}
-    return call.passed(vm.vlan_thing(nic) for vm, nic in found)
+        if wanted is not None:
+            with vm.lock:
+                _change(call.world, vm, partial(setattr, nic, "vlan", wanted))
+    return call.passed(vm.vlan_thing(nic) for vm, nic in _chosen(call))
+
+
+def _tagging(call: Call) -> dict[str, Any] | None:
+    """What the call makes of VLANs; None: nothing."""
+    if call.on("Access"):
+        number = int(call.get("VlanId", 0))
+        if not 1 <= number <= 4094:
+            raise Refusal("InvalidParameter", f"{number} is no VLAN.")
+        return {"mode": "Access", "access": number, "native": 0, "allowed": []}
+    if call.on("Trunk"):
+        allowed = _ids(str(call.get("AllowedVlanIdList")))
+        return {"mode": "Trunk", "access": 0, "native": int(call.get("NativeVlanId", 0)), "allowed": allowed}
+    if call.on("Untagged"):
+        return {"mode": "Untagged", "access": 0, "native": 0, "allowed": []}
+    return None
 
 
 @cmdlet("Get-VMSwitch")

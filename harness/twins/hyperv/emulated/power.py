@@ -6,11 +6,12 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from harness.core import Deadline, Pending, wait_for
 from harness.twins.engine import Disk, EngineError, GuestSilent, Hardware, MachineState
 from harness.twins.engine import Nic as EngineNic
-from harness.twins.hyperv.emulated.configuration import Config, colons
+from harness.twins.hyperv.emulated.configuration import Config, Nic, colons
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file, wrong_state
 from harness.twins.hyperv.emulated.world import World, refused
@@ -54,10 +55,18 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
                 network=nic.switch or nic.outlet,
                 model="legacy" if nic.legacy else "synthetic",
                 connected=nic.switch is not None,
+                **_tags(nic),
             )
             for nic in config.nics
         ),
     )
+
+
+def _tags(nic: Nic) -> dict[str, Any]:
+    """Which frames its port lets pass: an untagged one none with a tag, as on a real switch."""
+    if nic.vlan["mode"] == "Access":
+        return {"vlan": int(nic.vlan["access"])}
+    return {"trunk": frozenset(nic.vlan["allowed"] if nic.vlan["mode"] == "Trunk" else ())}
 
 
 def _content(world: World, path: str) -> Path:

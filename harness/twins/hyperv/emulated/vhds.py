@@ -136,4 +136,11 @@ def _force(world: World, path: str, size: int) -> list[str]:
     said = world.image(path)
     if said["format"] != "qcow2":
         raise in_use(path)
-    return ["resize", "-q", "-f", "qcow2", str(world.file(path)), str(size)]
+    place = str(world.file(path)).replace(",", ",,")
+    return [
+        "resize",
+        "-q",
+        "--image-opts",
+        f"driver=qcow2,file.driver=file,file.locking=off,file.filename={place}",
+        str(size),
+    ]
