@@ -16,7 +16,10 @@ from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
 from harness.core import LabError
+from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.programs import powershell
+from harness.twins.hyperv.twin import Twin
+from tests.twins.hyperv_agent import MODES
 from tests.twins.hyperv_host import PASSWORD, USER, client_certificate, twin_host
 from tests.unit.powershell import modules, soon
 
@@ -245,6 +248,30 @@ class TestFaults:
             first.run("warm", [GET_VM], soon())
             with connected(host) as second, pytest.raises(LabError, match="MaxShellsPerUser"):
                 second.run("list", [GET_VM], soon())
+
+    @pytest.mark.parametrize("mode", MODES)
+    def test_where_signed_files_alone_are_trusted_only_an_installed_agent_runs(self, tmp_path, mode):
+        """Constrained language: cmdlets, and none of what an agent is made of."""
+        accounts = {USER: PASSWORD}
+        config = TwinConfig(folder=tmp_path, accounts=accounts, powershell=mode, guests=False, language="constrained")
+        with Twin(config) as twin:
+            with connected(twin.host) as there, pytest.raises(LabError) as caught:
+                there.run("list", [GET_VM], soon())
+            assert "agent: installed" in caught.value.hint
+            script = twin.store / "agent.ps1"
+            script.write_bytes(agent.source())
+            with connected(twin.host, agent=str(script)) as there:
+                assert there.run("list", [GET_VM], soon()) == [[]]
+
+    def test_a_disk_that_is_full_is_said_to_be_full(self, tmp_path):
+        """With what to do about it."""
+        config = TwinConfig(folder=tmp_path, accounts={USER: PASSWORD}, powershell="emulated", guests=False)
+        with Twin(config) as twin, connected(twin.host) as there:
+            full = twin.store / "full"
+            full.symlink_to("/dev/full")
+            with pytest.raises(LabError, match="not enough space") as caught:
+                there.run("upload", [Step("Add-InteropChunk", {"Path": str(full), "Offset": 0, "Data": b"x"})], soon())
+            assert "free space below" in caught.value.hint
 
 
 def _planned(plan):

@@ -27,6 +27,7 @@ class TwinConfig(Config):
         quotas: limits, as :class:`~harness.twins.hyperv.quotas.Quotas` names them.
         plan: what goes wrong from the beginning.
         powershell: ``pwsh``: the real engine; ``emulated``: our own invoker; ``auto``: the engine where it is on PATH.
+        language: ``constrained``: a policy trusts signed files alone, and commands run in constrained language.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
         merge_seconds: how long disks of a removed checkpoint are merged.
@@ -44,6 +45,7 @@ class TwinConfig(Config):
     quotas: dict[str, float | None] = Field(default={})
     plan: tuple[dict[str, Any], ...] = ()
     powershell: Literal["auto", "pwsh", "emulated"] = "auto"
+    language: Literal["full", "constrained"] = "full"
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)
     merge_seconds: float = 1.0

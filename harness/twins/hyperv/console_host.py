@@ -15,6 +15,7 @@ from pathlib import Path
 
 _INPUT = re.compile(r"\$input\b", re.IGNORECASE)
 _COMMENT = re.compile(r"(^|\s)#.*$", re.MULTILINE)
+_CONSTRAINED = "$ExecutionContext.SessionState.LanguageMode='ConstrainedLanguage'"
 _FEED = (
     "begin{{$file={{& '{}'}}.GetSteppablePipeline();$file.Begin($true)}}"
     "process{{$file.Process($_)}}"
@@ -48,7 +49,25 @@ def feed(arguments: Sequence[str]) -> tuple[str, ...]:
         return tuple(arguments)
     command = _FEED.format(path.replace("'", "''"))
     before = arguments[: len(arguments) - 2]
-    return *before, "-EncodedCommand", base64.b64encode(command.encode("utf-16-le")).decode("ascii")
+    return *before, "-EncodedCommand", _encoded(command)
+
+
+def constrain(arguments: Sequence[str]) -> tuple[str, ...]:
+    """The same arguments on a host whose policy trusts no text, only signed files: text runs in constrained language.
+
+    Args:
+        arguments: of ``powershell.exe``.
+    """
+    kind, text = _script(arguments)
+    if kind != "encodedcommand":
+        return tuple(arguments)
+    # Each block gets back the language that it was called with: it is set where it counts.
+    text = text.replace("process{", f"process{{{_CONSTRAINED};", 1) if "process{" in text else f"{_CONSTRAINED};{text}"
+    return *arguments[:-1], _encoded(text)
+
+
+def _encoded(text: str) -> str:
+    return base64.b64encode(text.encode("utf-16-le")).decode("ascii")
 
 
 def _script(arguments: Sequence[str]) -> tuple[str, str]:

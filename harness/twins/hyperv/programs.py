@@ -51,12 +51,15 @@ class Program(Protocol):
         """How to start it."""
 
 
-def powershell(modules: Path | None = None, environment: Mapping[str, str] | None = None) -> Program | None:
+def powershell(
+    modules: Path | None = None, environment: Mapping[str, str] | None = None, *, constrained: bool = False
+) -> Program | None:
     """Windows PowerShell, by the real engine where ``pwsh`` is on PATH; None where it is not.
 
     Args:
         modules: a folder of modules that are the twin's.
         environment: how they find the twin.
+        constrained: whether commands run in constrained language, as where a policy trusts signed files alone.
     """
     engine = shutil.which("pwsh")
     if engine is None:
@@ -64,6 +67,7 @@ def powershell(modules: Path | None = None, environment: Mapping[str, str] | Non
     path = {"PSModulePath": str(modules)} if modules is not None else {}
 
     def start(arguments: Sequence[str]) -> Start:
+        arguments = console_host.constrain(arguments) if constrained else arguments
         return Start(
             (engine, *console_host.feed(arguments)),
             {**path, **(environment or {})},

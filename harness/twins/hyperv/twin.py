@@ -57,7 +57,7 @@ class Twin:
                 folder=folder,
                 name=config.name,
                 accounts=config.accounts,
-                programs={"powershell": self._powershell(folder, config.year)},
+                programs={"powershell": self._powershell(folder, config)},
                 quotas=config.limits(),
                 schemes=config.schemes,
                 unencrypted=config.unencrypted,
@@ -104,13 +104,16 @@ class Twin:
     ) -> None:
         self.close()
 
-    def _powershell(self, folder: Path, year: int) -> Program:
+    def _powershell(self, folder: Path, config: TwinConfig) -> Program:
         environment = {modules.SOCKET: str(folder / "cmdlets")}
+        constrained = config.language == "constrained"
         if self.engine == "pwsh":
-            modules.write(folder / "modules", year)
-            real = powershell(folder / "modules", environment)
+            modules.write(folder / "modules", config.year)
+            real = powershell(folder / "modules", environment, constrained=constrained)
             if real is not None:
                 return real
+        if constrained:
+            environment[relay.CONSTRAINED] = "1"
         environment[relay.BOOTSTRAP] = base64.b64encode(agent.bootstrap().encode("utf-16-le")).decode("ascii")
 
         def start(arguments: Sequence[str]) -> Start:

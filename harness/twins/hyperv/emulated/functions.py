@@ -9,6 +9,7 @@ import base64
 import binascii
 import contextlib
 import datetime as dt
+import errno
 import hashlib
 import os
 import shutil
@@ -28,6 +29,7 @@ from harness.twins.hyperv.emulated.world import World
 Function = Callable[[World, "Consoles", Mapping[str, Any]], list[Any]]
 
 _PIECE: Final = 1 << 20
+_DISK_FULL: Final = 0x80070070 - (1 << 32)
 
 
 class Consoles:
@@ -110,6 +112,7 @@ def _receive(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
                 digest.update(piece)
                 length += len(piece)
     except OSError as error:
+        _full(error)
         raise Refusal("WebException", f"{given['Uri']}: {error}", "NotSpecified") from error
     return [Thing("Object", "", {"Length": length, "Sha256": digest.hexdigest()})]
 
@@ -119,16 +122,32 @@ def _chunk(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
         data = base64.b64decode(str(given["Data"]), validate=True)
     except binascii.Error as error:
         raise Refusal("FormatException", str(error), "NotSpecified") from error
-    handle = os.open(world.file(str(given["Path"])), os.O_WRONLY | os.O_CREAT, 0o644)
-    with os.fdopen(handle, "wb") as file:
-        length, offset = file.seek(0, os.SEEK_END), int(given["Offset"])
-        if offset > length:
-            raise Refusal("Gap", f"byte {offset} came before byte {length}", "InvalidArgument")
-        if offset == 0:
-            length = file.truncate(0)
-        file.seek(offset)
-        file.write(data)
-        return [Thing("Object", "", {"Length": max(length, offset + len(data))})]
+    try:
+        handle = os.open(world.file(str(given["Path"])), os.O_WRONLY | os.O_CREAT, 0o644)
+        with os.fdopen(handle, "wb") as file:
+            length, offset = file.seek(0, os.SEEK_END), int(given["Offset"])
+            if offset > length:
+                raise Refusal("Gap", f"byte {offset} came before byte {length}", "InvalidArgument")
+            if offset == 0 and length:
+                length = file.truncate(0)
+            file.seek(offset)
+            file.write(data)
+    except OSError as error:
+        _full(error)
+        raise Refusal("IOException", f"{given['Path']}: {error.strerror}", "NotSpecified") from error
+    return [Thing("Object", "", {"Length": max(length, offset + len(data))})]
+
+
+def _full(error: OSError) -> None:
+    """What .NET says where a volume has no room left.
+
+    Raises:
+        Refusal: that is the error.
+    """
+    if error.errno == errno.ENOSPC:
+        raise Refusal(
+            "IOException", "There is not enough space on the disk.", "NotSpecified", hresult=_DISK_FULL
+        ) from error
 
 
 def _compress(_world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:

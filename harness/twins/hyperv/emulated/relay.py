@@ -13,6 +13,8 @@ import threading
 SOCKET = "INTEROP_TWIN_SOCKET"
 BOOTSTRAP = "INTEROP_TWIN_BOOTSTRAP"
 """The environment variable that holds the encoded bootstrap."""
+CONSTRAINED = "INTEROP_TWIN_CONSTRAINED"
+"""The environment variable that is set where the policy trusts signed files alone."""
 
 
 def main() -> int:
@@ -27,6 +29,11 @@ def main() -> int:
             "This twin has no PowerShell engine (pwsh is not on PATH), and knows no script but the agent.\r\n"
         )
         return 1
+    elif CONSTRAINED in os.environ:
+        # What the bootstrap makes of it.
+        sys.stdin.buffer.readline()
+        print('@HV1 0 {"ok":false,"id":"ConstrainedLanguage"}', flush=True)  # noqa: T201  this is a program
+        return 0
     line = socket.socket(socket.AF_UNIX)
     line.connect(os.environ[SOCKET])
     line.sendall(b"installed\n" if first else b"agent\n")
