@@ -155,22 +155,22 @@ def test_an_adapter_hears_what_is_said_in_its_vlan_alone(guest):
     def heard():
         return int(console.ask("cat /sys/class/net/e*/statistics/rx_packets"))
 
-    with contextlib.closing(switch), contextlib.closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as port:
-        port.bind(("127.0.0.1", 0))
-
-        def say(vlan):
-            switch.plug(port.getsockname(), Plug("twin", vlan=vlan))
-            port.sendto(FRAME, switch.address)
-
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.closing(switch))
+        ports = [stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) for _ in range(2)]
+        for port in ports:
+            port.bind(("127.0.0.1", 0))
+            stack.callback(switch.unplug, port.getsockname())
         for own, other in ((None, 7), (7, None), (7, 8)):
             mode = {"Untagged": True} if own is None else {"Access": True, "VlanId": own}
             talk.one("Set-VMNetworkAdapterVlan", VMName="guest", **mode)
             before = heard()
-            say(other)
-            say(own)
+            for port, vlan in zip(ports, (other, own), strict=True):
+                switch.plug(port.getsockname(), Plug("twin", vlan=vlan))
+            for port in ports:
+                port.sendto(FRAME, switch.address)
             wait_for("the frame", lambda: True if heard() > before else Pending("not come"), Deadline.after(30))  # noqa: B023
             assert heard() == before + 1
-        switch.unplug(port.getsockname())
 
 
 def test_a_guest_that_ends_itself_is_off_and_the_host_tells(guest):
