@@ -88,12 +88,12 @@ unit: venv ## Tests that need no guest
 .PHONY: twin-tests
 twin-tests: setup kerberos ## Twins against clients that are not ours
 	@echo "twin-tests: twins against clients that are not ours"
-	@$(PYTEST) tests/twins $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/twins $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: image ## Backends against their protocol, with real guests (Hyper-V's by a target of its own)
 	@echo "contract: kvm and vsphere against the protocol, with real guests"
-	@$(PYTEST) tests/contract --columns kvm,vsphere $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/contract --columns kvm,vsphere $(PYTEST_ARGS)
 
 .PHONY: contract-hyperv
 contract-hyperv: image ## The same for the hyperv backend on its twin (about 15 minutes without KVM)

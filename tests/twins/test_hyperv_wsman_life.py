@@ -125,7 +125,7 @@ def test_powershell_gets_its_input_line_by_line(tmp_path):
         options = (
             "-NoProfile -NonInteractive -ExecutionPolicy Bypass -InputFormat Text -OutputFormat Text -EncodedCommand"
         )
-        script = "process { [Console]::Out.WriteLine('<' + $_ + '>'); [Console]::Out.Flush() } end { $null = $input; exit 5 }"
+        script = 'process { [Console]::Out.WriteLine("<$_>"); [Console]::Out.Flush() } end { $null = $input; exit 5 }'
         command = client.run_command(
             shell,
             "powershell.exe",
