@@ -52,6 +52,7 @@ class Plan:
         lease_seconds: an import of which nothing is heard ends after this time; 0: the twin's usual.
         calls: methods that fail.
         questions: names of machines that ask something when they are powered on next.
+        out_of_space: names of machines that find no room then, and ask whether to try again.
     """
 
     latency: int = 0
@@ -65,12 +66,13 @@ class Plan:
     lease_seconds: int = 0
     calls: Sequence[CallFault] = ()
     questions: Sequence[str] = ()
+    out_of_space: Sequence[str] = ()
 
     def body(self) -> dict[str, Any]:
         """For the wire."""
         plain = ("latency", "status", "cut", "path", "after", "count", "free", "lease_seconds")
-        lists = {"deny": list(self.deny), "questions": list(self.questions), "calls": [c.body() for c in self.calls]}
-        return {**{part: getattr(self, part) for part in plain}, **lists}
+        lists = {part: list(getattr(self, part)) for part in ("deny", "questions", "out_of_space")}
+        return {**{part: getattr(self, part) for part in plain}, **lists, "calls": [call.body() for call in self.calls]}
 
 
 class Control:

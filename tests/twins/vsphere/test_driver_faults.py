@@ -116,6 +116,20 @@ def test_a_question_at_power_on_is_answered(make: Make, client: Client, control:
     assert seen(client, machine).runtime.question is None
 
 
+def test_a_question_to_which_no_answer_helps_fails_the_power_on(make: Make, client: Client, control: Control) -> None:
+    """A host that has no room asks whether to try again, for ever: the power-on is cancelled instead."""
+    machine = make()
+    control.plan(Plan(out_of_space=[machine.spec.name]))
+    deadline = within(600)
+    with pytest.raises(LabError, match=r"no more space .*no answer would help"):
+        machine.start(deadline)
+    assert deadline.seconds > 300
+    assert machine.view(within()).state is PowerState.OFF
+    theirs = seen(client, machine)
+    wait_for("no question", lambda: True if not theirs.runtime.question else Pending("one"), within())
+    machine.start(within())
+
+
 def test_a_question_that_we_may_not_answer_fails_at_once_with_its_reason(
     make: Make, client: Client, control: Control
 ) -> None:

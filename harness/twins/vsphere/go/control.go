@@ -154,23 +154,35 @@ const (
 	cancel = "1"
 )
 
+func wasCopied() *types.VirtualMachineQuestionInfo {
+	return ask("msg.uuid.altered: this virtual machine might have been moved or copied (asked by a test)",
+		choice(goOn, "button.uuid.copiedTheVM", "I Copied It"), choice(cancel, "button.cancel", "Cancel"))
+}
+
+func outOfSpace() *types.VirtualMachineQuestionInfo {
+	return ask("msg.hbacommon.outofspace: there is no more space for the virtual disk (asked by a test)",
+		choice(goOn, "button.retry", "Retry"), choice(cancel, "button.abort", "Cancel"))
+}
+
+func ask(text string, choices ...types.BaseElementDescription) *types.VirtualMachineQuestionInfo {
+	return &types.VirtualMachineQuestionInfo{Id: "1", Text: text, Choice: types.ChoiceOption{ChoiceInfo: choices}}
+}
+
+func choice(key, label, summary string) types.BaseElementDescription {
+	return &types.ElementDescription{Key: key, Description: types.Description{Label: label, Summary: summary}}
+}
+
 // raise asks the planned question and waits for its answer, as a host does: for ever, unless the task is cancelled.
 func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
-	if !m.t.plan.asks(m.Name) {
+	info := m.t.plan.asks(m.Name)
+	if info == nil {
 		return nil
 	}
 	asked := &question{answer: make(chan string, 1)}
 	m.t.mu.Lock()
 	m.t.questions[m.Self] = asked
 	m.t.mu.Unlock()
-	choices := []types.BaseElementDescription{
-		&types.ElementDescription{Key: goOn, Description: types.Description{Label: "button.uuid.copiedTheVM", Summary: "I Copied It"}},
-		&types.ElementDescription{Key: cancel, Description: types.Description{Label: "button.cancel", Summary: "Cancel"}},
-	}
-	m.show(ctx, &types.VirtualMachineQuestionInfo{
-		Id: "1", Text: "msg.uuid.altered: this virtual machine might have been moved or copied (asked by a test)",
-		Choice: types.ChoiceOption{ChoiceInfo: choices, DefaultIndex: 0},
-	})
+	m.show(ctx, info)
 	answer := m.awaited(ctx, asked)
 	m.show(ctx, nil)
 	if answer == cancel {

@@ -29,6 +29,7 @@ type planned struct {
 	LeaseSeconds int         `json:"lease_seconds"` // an import's patience
 	Calls        []*callRule `json:"calls"`         // faults of methods
 	Questions    []string    `json:"questions"`     // names of machines that ask at their next power-on
+	OutOfSpace   []string    `json:"out_of_space"`  // names of machines that find no room then, and ask what to do
 }
 
 // callRule is a method that fails.
@@ -72,16 +73,19 @@ func (p *plan) leaseSeconds(usual int) int {
 	return usual
 }
 
-// asks says, once, whether a machine of this name asks a question at power-on.
-func (p *plan) asks(name string) bool {
+// asks tells, once, what a machine of this name asks at power-on; nil: nothing.
+func (p *plan) asks(name string) *types.VirtualMachineQuestionInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	at := slices.Index(p.rules.Questions, name)
-	if at < 0 {
-		return false
+	for list, asked := range map[*[]string]*types.VirtualMachineQuestionInfo{
+		&p.rules.Questions: wasCopied(), &p.rules.OutOfSpace: outOfSpace(),
+	} {
+		if at := slices.Index(*list, name); at >= 0 {
+			*list = slices.Delete(*list, at, at+1)
+			return asked
+		}
 	}
-	p.rules.Questions = slices.Delete(p.rules.Questions, at, at+1)
-	return true
+	return nil
 }
 
 // Which privilege a method needs, for those that a test may take away (vSphere API reference, "Required Privileges").
