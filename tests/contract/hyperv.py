@@ -59,24 +59,29 @@ def text(value: str) -> str:
     return f"={value}"
 
 
-@contextlib.contextmanager
-def talk(site: Site) -> Iterator[Any]:
-    """A shell of our own, and in it the cmdlets: what is asked is a list of steps, as the agent's header describes."""
+def client_of(site: Site, **changes: Any) -> Any:
+    """Pywinrm's own client of the host, as the account that the lab file names."""
     from winrm.protocol import Protocol
 
     settings: Any = settings_of(site.host, site.lab.path, site.run.id)
-    client = Protocol(
-        settings.url,
-        transport="ntlm",
-        username=settings.user,
-        password=settings.reveal(),
-        ca_trust_path=None if settings.ca is None else str(settings.ca),
-        server_cert_validation="validate",
-        message_encryption="auto" if settings.tls else "always",
-        operation_timeout_sec=60,
-        read_timeout_sec=90,
-        proxy=None,
-    )
+    options: dict[str, Any] = {
+        "transport": "ntlm",
+        "username": settings.user,
+        "password": settings.reveal(),
+        "ca_trust_path": None if settings.ca is None else str(settings.ca),
+        "server_cert_validation": "validate",
+        "message_encryption": "auto" if settings.tls else "always",
+        "operation_timeout_sec": 60,
+        "read_timeout_sec": 90,
+        "proxy": None,
+    }
+    return Protocol(settings.url, **options | changes)
+
+
+@contextlib.contextmanager
+def talk(site: Site) -> Iterator[Any]:
+    """A shell of our own, and in it the cmdlets: what is asked is a list of steps, as the agent's header describes."""
+    client = client_of(site)
     shell = client.open_shell(codepage=65001, noprofile=True)
     try:
         program = client.run_command(
