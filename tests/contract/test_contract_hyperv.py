@@ -235,6 +235,25 @@ def await_bytes(site, machine, beyond):
     return wait_for("the serial console to say something", longer, site.deadline(240))
 
 
+# What the host sets for the guest to read.
+
+
+def test_a_key_that_the_host_sets_is_in_the_guests_pool_once(site, guest):
+    """In pool 0, as ``hv_kvp_daemon`` keeps it: records of 512 and 2048 bytes. Another value replaces it."""
+    path = "/var/lib/hyperv/.kvp_pool_0"
+    for value in ("first", "zweite 漢字"):
+        guest.machine.exchange(f"contract={value}", site.deadline())
+
+        def kept(value=value):
+            pool = guest.files.read(path) if guest.files.exists(path) else b""
+            records = [pool[at : at + 2560] for at in range(0, len(pool), 2560)]
+            pairs = [(one[:512].rstrip(b"\0").decode(), one[512:].rstrip(b"\0").decode()) for one in records]
+            found = [pair for pair in pairs if pair[0] == "contract"]
+            return True if found == [("contract", value)] else Pending(repr(found))
+
+        wait_for("the key in the guest", kept, site.deadline(60))
+
+
 # 7: quotas.
 
 

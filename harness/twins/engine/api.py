@@ -353,6 +353,14 @@ class EngineMachine(Protocol):
             overwrite: take the place of a file of that name, which is refused else.
         """
 
+    def guest_keep(self, target: str, content: bytes) -> None:
+        """Have the tools keep in a file of theirs what the host told them. :class:`GuestSilent` without tools.
+
+        Args:
+            target: the file in the guest.
+            content: all that it holds from now on.
+        """
+
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where on the controller the ssh of NICs (by MAC) on a :class:`NatNetwork` appears: address and port."""
 

@@ -101,6 +101,10 @@ class Machine(Snapshots, Reconfigure):
         tools = self._of_running("file copy").tools
         tools.copy(source, target, Deadline.after(_COPY_SECONDS), folders=folders, overwrite=overwrite)
 
+    def guest_keep(self, target: str, content: bytes) -> None:
+        """Have the tools keep in a file of theirs what the host told them."""
+        self._of_running("tools").tools.keep(target, content, Deadline.after(_COPY_SECONDS))
+
     def addresses(self) -> Mapping[str, tuple[str, int]]:
         """Where on the controller the ssh of NICs (by MAC) on a :class:`NatNetwork` appears: address and port."""
         return forwards(self.hardware.nics, self._host.settings.networks, seeded(self.hardware.cdrom))

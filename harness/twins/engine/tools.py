@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from harness.core import Deadline
 from harness.core.waiting import Pending, wait_for
@@ -104,16 +105,32 @@ class Tools:
                 raise GuestSilent(silence, operation="file copy")
             if not overwrite and self._agent.read(target, deadline) is not None:
                 raise AgentRefused(f"{target} is there already", operation="file copy")
-            if folders:
-                self._output("/usr/bin/mkdir", ["-p", str(PurePosixPath(target).parent)], deadline)
-            handle = self._agent.ask("guest-file-open", deadline, path=target, mode="w")
-            try:
-                with source.open("rb") as file:
-                    while piece := file.read(_PIECE):
-                        text = base64.b64encode(piece).decode("ascii")
-                        self._agent.ask("guest-file-write", deadline, handle=handle, buf_b64=text)
-            finally:
-                self._agent.ask("guest-file-close", deadline, handle=handle)
+            with source.open("rb") as file:
+                self._write(target, file, deadline, folders=folders)
+
+    def keep(self, target: str, content: bytes, deadline: Deadline) -> None:
+        """Have the tools keep in a file of theirs what the host told them.
+
+        Raises:
+            GuestSilent: no tools run there.
+            AgentRefused: there is no room for it.
+        """
+        with _sense():
+            silence = self._silence(self._personality.tools, deadline)
+            if silence:
+                raise GuestSilent(silence, operation="tools")
+            self._write(target, io.BytesIO(content), deadline, folders=True)
+
+    def _write(self, target: str, content: BinaryIO, deadline: Deadline, *, folders: bool) -> None:
+        if folders:
+            self._output("/usr/bin/mkdir", ["-p", str(PurePosixPath(target).parent)], deadline)
+        handle = self._agent.ask("guest-file-open", deadline, path=target, mode="w")
+        try:
+            while piece := content.read(_PIECE):
+                text = base64.b64encode(piece).decode("ascii")
+                self._agent.ask("guest-file-write", deadline, handle=handle, buf_b64=text)
+        finally:
+            self._agent.ask("guest-file-close", deadline, handle=handle)
 
     def _silence(self, unit: str, deadline: Deadline) -> str:
         """Why a service in the state of this guest's would say nothing; empty when it would.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import re
 import uuid
@@ -25,6 +26,9 @@ _BUSY: Final = 32775  # "invalid state", of RequestStateChange and InitiateShutd
 _NOT_READY: Final = 32768
 _PICTURE: Final = (1024, 768)
 _KVP: Final = "2A34B1C2-FD73-4043-8A5B-DD2159BC743F"
+_POOL: Final = "/var/lib/hyperv/.kvp_pool_0"
+_KEY_BYTES: Final = 512
+_VALUE_BYTES: Final = 2048
 _WHERE: Final = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE)
 
 
@@ -237,6 +241,7 @@ def _kvp_write(call: Call, arguments: Mapping[str, Any], *, new: bool) -> dict[s
     if len(pairs) > 128 or not vm.config.services[_KVP] or any((name in vm.config.kvp) == new for name in pairs):
         return {"ReturnValue": _NOT_READY}
     vm.config.kvp.update(pairs)
+    _kvp_tell(vm)
     return {"ReturnValue": 0}
 
 
@@ -247,7 +252,21 @@ def _kvp_remove(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict
         match = re.search(r'NAME="Name".*?<VALUE>([^<]*)</VALUE>', str(item), re.DOTALL)
         if match is None or vm.config.kvp.pop(match[1], None) is None:
             return {"ReturnValue": _NOT_READY}
+    _kvp_tell(vm)
     return {"ReturnValue": 0}
+
+
+def _kvp_tell(vm: Vm) -> None:
+    """As ``hv_kvp_daemon`` keeps what a host sets: records of fixed size in the file of pool 0 (tools/hv in Linux)."""
+    if vm.machine is None or vm.state != "Running":
+        return
+    records = [
+        key.encode()[: _KEY_BYTES - 1].ljust(_KEY_BYTES, b"\0")
+        + value.encode()[: _VALUE_BYTES - 1].ljust(_VALUE_BYTES, b"\0")
+        for key, value in vm.config.kvp.items()
+    ]
+    with contextlib.suppress(EngineError):  # a guest without the daemon is told nothing, and its host does not mind
+        vm.machine.guest_keep(_POOL, b"".join(records))
 
 
 def _screen(vm: Vm) -> tuple[int, int]:
