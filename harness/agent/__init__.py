@@ -2,7 +2,8 @@
 
 ``agent.ps1`` calls cmdlets that it is told to call; its header is the description of what goes over its standard input
 and output, and of how it is started. ``bootstrap.ps1`` is the constant text that takes it in from standard input,
-because a command line holds 8191 characters and an agent is longer.
+because a command line holds 8191 characters and an agent is longer. Both texts use ``$input``: to such alone does
+PowerShell's console host hand its standard input.
 """
 
 from __future__ import annotations
