@@ -117,7 +117,7 @@ def whole_runs(sampler: Sampler, tests: int, *options: str) -> list[Figure]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and return 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="fresh, facts, runs (default: these), vsphere", default=[])
+    parser.add_argument("what", nargs="*", help="fresh, facts, runs (default: these), vsphere, hyperv", default=[])
     parser.add_argument("--runs", type=int, default=5, help="samples of each (default: 5)")
     parser.add_argument("--tests", type=int, default=30, help="tests in an inner run (default: 30)")
     parser.add_argument("--lab", default="local", help="lab (default: local)")
@@ -137,7 +137,7 @@ def main(argv: list[str] | None = None) -> int:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
             host = ["--host", options.host or next(iter(load_lab(options.lab).hosts))]
             found += whole_runs(sampler, options.tests, "--lab", options.lab, "--image", options.image, *host)
-        if set(what) & {"fresh", "facts", "vsphere"}:
+        if set(what) & {"fresh", "facts", "vsphere", "hyperv"}:
             found += _with_guests(what, options, sampler)
     except InteropError as error:
         console.print(f"bench: {error}", style="red", soft_wrap=True)
@@ -167,6 +167,11 @@ def _with_guests(what: list[str], options: argparse.Namespace, sampler: Sampler)
                     twin = find(lab.path, host.twin, run.id) if host.twin else None
                     pid = twin.pid if twin else None
                     found += vsphere.measure(hypervisor, slots, image, sampler.runs, say=sampler.say, twin=pid)
+                if "hyperv" in what:
+                    from benchmarks import hyperv  # noqa: PLC0415  pywinrm is an optional extra
+
+                    twin = find(lab.path, host.twin, run.id) if host.twin else None
+                    found += hyperv.measure(hypervisor, slots, image, sampler.runs, say=sampler.say, twin=twin)
                 if "facts" in what:
                     found.append(batched_facts(slots, sampler))
                 if "fresh" in what:

@@ -61,6 +61,11 @@ class HypervHypervisor:
         return self._host.name
 
     @property
+    def access(self) -> HostAccess:
+        """What its concerns go by."""
+        return self._host
+
+    @property
     def agents(self) -> Agents:
         """Those who call cmdlets: their count of round trips is measured."""
         return self._host.agents
