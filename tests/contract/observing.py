@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from harness.backends import protocol
 from harness.backends.protocol import Hypervisor, Machine
 
 _GIVES_MACHINE = {"create", "open"}
@@ -53,6 +54,15 @@ class Log:
         return verbs
 
 
+def kind_of(error: BaseException) -> str:
+    """What the protocol calls it: a backend's own kind of error is, for its caller, the one that it derives from."""
+    known, backends = protocol.__name__, protocol.__name__.rpartition(".")[0]
+    kinds = [
+        kind for kind in type(error).__mro__ if kind.__module__ == known or not kind.__module__.startswith(backends)
+    ]
+    return kinds[0].__name__
+
+
 def observed_host(host: Hypervisor, log: Log) -> Any:
     """``host``, with every verb noted; so are those of machines it gives."""
     return _observed(host, log, "host.")
@@ -84,7 +94,7 @@ def _verb(thing: Any, name: str, log: Log, prefix: str) -> Any:
             result = getattr(thing, name)(*arguments, **named)
             outcome = "ok"
         except Exception as error:
-            outcome = type(error).__name__
+            outcome = kind_of(error)
             raise
         finally:
             log.add(Call(prefix + name, time.monotonic() - began, outcome))

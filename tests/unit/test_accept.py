@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.backends.hyperv.errors import NoRight
+from harness.backends.protocol import WrongState
+from harness.backends.vsphere.errors import Gone
 from harness.cli import accept as cli
 from harness.core import LabError, UsageError
 from harness.lab import accept
 from harness.lab.load import load_lab
+from tests.contract.observing import kind_of
 
 RAW = {
     "run": "0123456789",
@@ -55,6 +59,19 @@ def test_outcomes_are_counted_and_failures_are_surprises(seen):
     assert len(seen.surprises) == 2
     assert seen.surprises[0].startswith("nmi[kvm]: ")
     assert seen.surprises[1] == "nmi raised OSError (1 of 1 calls)"
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (WrongState("off"), "WrongState"),
+        (Gone("no such machine"), "LabError"),
+        (NoRight("not yours"), "LabError"),
+        (OSError("broken"), "OSError"),
+    ],
+)
+def test_a_backends_own_errors_are_what_the_protocol_calls_them(error, kind):
+    assert kind_of(error) == kind
 
 
 def test_what_was_left_behind_is_a_surprise():
