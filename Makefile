@@ -103,7 +103,7 @@ contract-hyperv: image ## The same for the hyperv backend on its twin (about 15 
 .PHONY: end-to-end
 end-to-end: image test-packages ## Whole runs of the plugin, planted defects, the report in a browser
 	@echo "end-to-end: whole runs of the plugin, planted defects, the report in a browser"
-	@$(PYTEST) tests/end_to_end $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/end_to_end $(PYTEST_ARGS)
 
 # --- for maintainers -------------------------------------------------------------------------------------------------
 

@@ -67,18 +67,25 @@ def marker(config: pytest.Config, name: str) -> pytest.MarkDecorator:
     return decorator
 
 
-def explain_empty(expression: str, lab: Lab) -> str | None:
-    """One helpful line for ``-m hyperv`` in a lab without such a host; None where that was not the reason."""
+def explain_empty(expression: str, lab: Lab, only: str | None) -> str | None:
+    """One helpful line for ``-m hyperv`` where no such host takes part; None where that was not the reason.
+
+    Args:
+        expression: of ``-m``.
+        lab: the lab of the run.
+        only: the host that ``--host`` names.
+    """
     pools = lab.pools()
-    present = set(pools) | {member.backend for members in pools.values() for member in members}
-    wanted = [
-        word
-        for word in re.findall(r"\w+", expression)
-        if word in {*registry.names(), *registry.KNOWN} and word not in present
-    ]
-    if not wanted:
-        return None
-    return (
-        f"the lab {lab.name!r} has no host of backend {wanted[0]}; its pools: {', '.join(sorted(pools))}. "
-        f"Name such a host in a lab file and choose it with --lab (`interop lab check` helps)"
-    )
+    kinds = {*registry.names(), *registry.KNOWN}
+    for word in re.findall(r"\w+", expression):
+        if word not in kinds:
+            continue
+        there = [member.name for members in pools.values() for member in members if member.backend == word]
+        if not there and word not in pools:
+            return (
+                f"the lab {lab.name!r} has no host of backend {word}; its pools: {', '.join(sorted(pools))}. "
+                f"Name such a host in a lab file and choose it with --lab (`interop lab check` helps)"
+            )
+        if there and only is not None and only not in there:
+            return f"--host {only} leaves out what is of backend {word}: leave it out, or name {' or '.join(there)}"
+    return None

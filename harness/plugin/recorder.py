@@ -42,7 +42,8 @@ class Recorder:
             return
         if config.option.markexpr and not terminalreporter.stats.get("passed"):
             try:
-                line = multiply.explain_empty(config.option.markexpr, self._state.lab)
+                only = config.getoption("interop_host")
+                line = multiply.explain_empty(config.option.markexpr, self._state.lab, only)
             except pytest.UsageError:
                 return
             if line:

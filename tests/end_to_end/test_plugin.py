@@ -55,10 +55,13 @@ def test_a_run_from_the_first_test_to_the_summary(run, image):
 
 
 def test_a_lab_without_the_host_asked_for_says_so(run):
-    """``-m hyperv`` where there is none is one helpful line."""
-    done = run("-m", "hyperv", source=GREETING)
+    """``-m hyperv`` where there is none, or none takes part, is one helpful line."""
+    done = run("-m", "hyperv", "--lab", "vsphere-twin", source=GREETING, host=None)
     assert done.status == pytest.ExitCode.NO_TESTS_COLLECTED
     assert "has no host of backend hyperv" in done.output
+    done = run("-m", "hyperv", source=GREETING)
+    assert done.status == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "--host kvm leaves out what is of backend hyperv" in done.output
 
 
 def test_a_wrong_lab_is_said_once_with_its_place(run, tmp_path):
