@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # seen in it. The monotonic clock, in nanoseconds, is the third line of /proc/timer_list ("now at N nsecs"), for root.
 _MONOTONIC = "{ read -r _; read -r _; read -r _ _ mono _; } </proc/timer_list"
 _SETTING = 5  # probes
+_TRIES = 4
+_CLOSE = 0.2  # seconds off after it was set: an emulated guest that is busy needs so long to set it
 _BASH_FIRST = 'command -v bash >/dev/null && exec bash -c "$1"; exec sh -c "$1"'
 
 
@@ -121,12 +123,25 @@ class Clock:
         """Set the guest's wall clock right; returns how wrong it was.
 
         A host whose clock cannot be read is taken to agree with the controller's. What remains is the uncertainty and
-        the few milliseconds that the guest needs between reading and setting its clock.
+        the few milliseconds that the guest needs between reading and setting its clock. Tools may set it at the same
+        moment (open-vm-tools does once after a revert), so it is looked at again.
+
+        Raises:
+            GuestError: it does not stay as it was set.
         """
-        wrong = self.offset(_SETTING, timeout=timeout)
-        # Relative to the guest's own clock (GNU date), so that it does not matter how long the command takes to start.
-        self._guest.run(["date", "-s", f"{-wrong.seconds:+.6f} seconds"], timeout=timeout)
-        return wrong
+        first = wrong = self.offset(_SETTING, timeout=timeout)
+        for _ in range(_TRIES):
+            # Relative to the guest's own clock (GNU date), so that it does not matter how long the command takes to
+            # start.
+            self._guest.run(["date", "-s", f"{-wrong.seconds:+.6f} seconds"], timeout=timeout)
+            wrong = self.offset(_SETTING, timeout=timeout)
+            if abs(wrong.seconds) <= _CLOSE + wrong.uncertainty:
+                return first
+        raise GuestError(
+            f"the clock of {self._guest.name} does not stay as it was set: {wrong} after {_TRIES} times",
+            operation="clock",
+            hint="something in the guest sets it: a time service, or the host's tools",
+        )
 
     def _lag(self, deadline: Deadline) -> _Lag:
         """The host's clock against the controller's own, which stamps the probes."""

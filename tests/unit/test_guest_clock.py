@@ -92,6 +92,38 @@ def test_setting_right_moves_the_clock_by_what_it_is_off():
     assert was.seconds == pytest.approx(-903.0, abs=0.01)
 
 
+class Set(Line):
+    """A guest whose tools set its clock, too, so many times: right, and just before our own setting of it arrives."""
+
+    def __init__(self, times):
+        super().__init__(ClocklessHost(), -900.0, [(0.001, 0.001)])
+        self.times = times
+
+    def run(self, argv, *, timeout):
+        if self.times:
+            self.times -= 1
+            self.ahead = 0.0
+        self.ahead += float(argv[2].removesuffix(" seconds"))
+
+
+def test_a_clock_that_tools_set_at_the_same_moment_is_looked_at_again():
+    """Set twice, it would be as much ahead as it was behind."""
+    guest = Set(times=1)
+    Clock(guest).set_from_host()
+    assert guest.ahead == pytest.approx(0.0, abs=0.01)
+
+
+def test_a_clock_that_does_not_stay_as_it_was_set_is_the_guests_fault():
+    """Not for ever."""
+
+    class Stubborn(Line):
+        def run(self, argv, *, timeout):
+            """Nothing becomes of it."""
+
+    with pytest.raises(GuestError, match="does not stay as it was set"):
+        Clock(Stubborn(ClocklessHost(), -900.0, [(0.001, 0.001)])).set_from_host()
+
+
 def test_date_moves_by_fractions_of_a_second():
     """GNU date, as in the guest; here it only says what it would set."""
     if "GNU" not in subprocess.run(["date", "--version"], capture_output=True, text=True, check=False).stdout:

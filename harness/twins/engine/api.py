@@ -353,6 +353,9 @@ class EngineMachine(Protocol):
             overwrite: take the place of a file of that name, which is refused else.
         """
 
+    def guest_set_clock(self) -> None:
+        """Have the tools set the guest's clock to this machine's if it is behind. :class:`GuestSilent` without them."""
+
     def guest_keep(self, target: str, content: bytes) -> None:
         """Have the tools keep in a file of theirs what the host told them. :class:`GuestSilent` without tools.
 

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import io
 import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -24,6 +25,7 @@ from harness.twins.engine.personality import Personality
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
 _PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, encoded more
+_BEHIND = 250_000_000  # nanoseconds: less is the serial port's own time
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +92,20 @@ class Tools:
         if silence:
             raise GuestSilent(silence, operation=mode)
         self._agent.tell("guest-shutdown", deadline, mode=mode)
+
+    def set_clock(self, deadline: Deadline) -> None:
+        """Set the guest's clock to this machine's if it is behind; tools never set one back.
+
+        Raises:
+            GuestSilent: no tools run there.
+            AgentRefused: the guest's clock cannot be set.
+        """
+        with _sense():
+            silence = self._silence(self._personality.tools, deadline)
+            if silence:
+                raise GuestSilent(silence, operation="clock")
+            if int(self._agent.ask("guest-get-time", deadline)) < time.time_ns() - _BEHIND:
+                self._agent.ask("guest-set-time", deadline, time=time.time_ns())
 
     def copy(self, source: Path, target: str, deadline: Deadline, *, folders: bool, overwrite: bool) -> None:
         """Write a file of this machine's into the guest.

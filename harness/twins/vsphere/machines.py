@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from harness.core import InteropError
 from harness.twins.engine.api import (
@@ -27,6 +27,13 @@ _FAULTS: tuple[type[InteropError], ...] = (WrongMachineState, GuestSilent, NotSu
 _log = logging.getLogger(__name__)
 
 
+class Started(Protocol):
+    """Told of a machine that runs from now on."""
+
+    def __call__(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
+        """``set_clock``: its tools set the guest's clock once."""
+
+
 class Machines:
     """Machines by the simulator's references, which stay the same whatever a client renames.
 
@@ -36,12 +43,13 @@ class Machines:
         started: told of every machine that runs from now on.
     """
 
-    def __init__(self, engine: Engine, bodies: Bodies, started: Callable[[EngineMachine], None]) -> None:
+    def __init__(self, engine: Engine, bodies: Bodies, started: Started) -> None:
         self._engine = engine
         self._bodies = bodies
         self._started = started
         self._lock = threading.Lock()
         self._disks: dict[str, set[Path]] = {}
+        self._kept: set[str] = set()
         self._verbs: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "power_on": self._power_on,
             "power_off": lambda said: self._machine(said).power_off(),
@@ -95,12 +103,19 @@ class Machines:
         found = hardware(said, self._bodies.of)
         with self._lock:
             self._disks[key] = {disk.path for disk in found.disks}
+            (self._kept.add if said["sync_always"] else self._kept.discard)(key)
         return found
+
+    def keeps_time(self, key: str) -> bool:
+        """Whether a machine's tools are to keep its clock with the host's."""
+        with self._lock:
+            return key in self._kept
 
     def _power_on(self, said: Mapping[str, Any]) -> None:
         machine = self._machine(said)
+        resumed = machine.state is MachineState.SUSPENDED
         machine.power_on()
-        self._started(machine)
+        self._started(machine, set_clock=resumed and said["hardware"]["sync_resume"])
 
     def _reconfigure(self, said: Mapping[str, Any]) -> None:
         machine = self._machine(said)
@@ -111,7 +126,7 @@ class Machines:
         machine = self._engine.machine(said["machine"])
         machine.revert(said["snapshot"])
         if machine.state is MachineState.RUNNING:
-            self._started(machine)
+            self._started(machine, set_clock=said["hardware"]["sync_restore"])
 
     def _clone(self, said: Mapping[str, Any]) -> None:
         """Give a new machine's disks the content of another's; its own hardware comes with its first verb."""

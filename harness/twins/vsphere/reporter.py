@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ class Reporter:
     """
 
     def __init__(self, control: Path) -> None:
+        self.keeps_time: Callable[[str], bool] = lambda key: False
+        """Whether the tools of a machine, by its key, are to keep its clock with the host's."""
         self._control = control
         self._lock = threading.Lock()
         self._watched: dict[str, threading.Event] = {}
+        self._behind: set[str] = set()
         self._closed = False
 
     def exited(self, machine: EngineMachine, reason: ExitReason) -> None:
@@ -40,11 +43,12 @@ class Reporter:
         """The guest reset itself."""
         self._tell("/rebooted", {"machine": machine.key})
 
-    def started(self, machine: EngineMachine) -> None:
-        """Watch the tools of a machine that runs, until it does no more."""
+    def started(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
+        """Watch the tools of a machine that runs, until it does no more; they set its clock once if ``set_clock``."""
         with self._lock:
             if self._closed:
                 return
+            (self._behind.add if set_clock else self._behind.discard)(machine.key)
             if machine.key in self._watched:
                 self._watched[machine.key].set()  # look at once: it was reverted, or continued
                 return
@@ -75,7 +79,20 @@ class Reporter:
             if view != told and machine.state is MachineState.RUNNING:
                 self._tell("/tools", {"machine": machine.key, "view": _shown(view)})
                 told = view
+            if view.running:
+                self._set_clock(machine)
             wake.wait(_OFTEN if view.running else _SOON)
+
+    def _set_clock(self, machine: EngineMachine) -> None:
+        """Real tools that keep a clock look once a minute, and once after their machine was suspended or reverted."""
+        with self._lock:
+            once = machine.key in self._behind
+            self._behind.discard(machine.key)
+        if once or self.keeps_time(machine.key):
+            try:
+                machine.guest_set_clock()
+            except InteropError as error:  # it ended meanwhile, or keeps its clock to itself
+                _log.warning("the clock of %s: %s", machine.key, error)
 
     def _tell(self, where: str, body: Mapping[str, Any]) -> None:
         try:

@@ -75,6 +75,7 @@ class Twin:
         self._ends.callback(runs.close)
         self._ends.callback(reporter.close)
         machines = Machines(runs, Bodies(datastore, folder / "bodies"), reporter.started)
+        reporter.keeps_time = machines.keeps_time
         server = self._ends.enter_context(Server(asked, machines.answer))
         threading.Thread(target=server.serve_forever, name="engine socket", daemon=True).start()
         self._ends.callback(server.shutdown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import asyncssh
@@ -9,6 +12,7 @@ import pytest
 from pyVmomi import vim
 
 from harness.core import Deadline, LabError, Pending, wait_for
+from harness.core.waiting import pause
 from harness.image.keys import generate
 from harness.image.model import Format
 from harness.image.seed import SeedNic, SeedSpec, write_seed
@@ -63,14 +67,18 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
     assert log.status_code == 206
     assert len(log.content) == 100
 
-    def product() -> str | Pending:
+    def asked(command: str) -> str | Pending:
         try:
-            return product_by_ssh("127.78.3.4", host_key.public, login.private)
+            return by_ssh(command, "127.78.3.4", host_key.public, login.private)
         except (OSError, asyncssh.Error) as error:
             return Pending(repr(error))
 
+    def ask(command: str) -> str:
+        return wait_for(command, lambda: asked(command), Deadline.after(_BOOT), every=1)
+
     # The agent is up before sshd is.
-    assert wait_for("ssh", product, Deadline.after(_BOOT), every=1) == "VMware7,1"
+    assert ask("cat /sys/class/dmi/id/product_name") == "VMware7,1"
+    the_tools_set_a_clock_that_is_behind(client, machine, ask)
     client.reconfigure(machine, numCPUs=4)
     picture = client.done(machine.CreateScreenshot_Task())
     path = picture.removeprefix(f"[{client.store}] ")
@@ -84,8 +92,37 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
     assert machine.guest.toolsRunningStatus == "guestToolsNotRunning"
 
 
-def product_by_ssh(address: str, host_key: str, private: str) -> str:
-    """What the firmware tells the guest."""
+def the_tools_set_a_clock_that_is_behind(
+    client: Client, machine: vim.VirtualMachine, ask: Callable[[str], str]
+) -> None:
+    """Once after a machine was suspended, unless it is told not to; all the time where they are told to."""
+
+    def behind() -> float:
+        return time.time() - float(ask("date +%s.%N"))
+
+    def go_on() -> None:
+        ask("date --set='1 hour ago'")
+        client.done(machine.SuspendVM_Task())
+        client.done(machine.PowerOnVM_Task())
+
+    def right() -> bool | Pending:
+        return True if abs(found := behind()) < 60 else Pending(f"{found:.0f} s behind")
+
+    go_on()
+    wait_for("the clock to be set", right, Deadline.after(120), every=1)
+    client.reconfigure(machine, extraConfig=[vim.option.OptionValue(key="time.synchronize.resume.disk", value="FALSE")])
+    go_on()
+    wait_for(
+        "the tools", lambda: machine.guestHeartbeatStatus == "green" or Pending("no heartbeat"), Deadline.after(120)
+    )
+    pause(timedelta(seconds=6))  # more than one look of the tools
+    assert 3000 < behind() < 4200
+    client.reconfigure(machine, tools=vim.vm.ToolsConfigInfo(syncTimeWithHost=True))
+    wait_for("the clock to be kept", right, Deadline.after(120), every=1)
+
+
+def by_ssh(command: str, address: str, host_key: str, private: str) -> str:
+    """What a command in the guest says."""
     import asyncio
 
     async def ask() -> str:
@@ -94,7 +131,7 @@ def product_by_ssh(address: str, host_key: str, private: str) -> str:
         async with asyncssh.connect(
             address, 2222, username="root", known_hosts=known, client_keys=[key], config=None
         ) as connection:
-            done = await connection.run("cat /sys/class/dmi/id/product_name", check=True)
+            done = await connection.run(command, check=True)
             return str(done.stdout).strip()
 
     return asyncio.run(ask())

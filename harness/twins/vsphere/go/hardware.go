@@ -22,6 +22,11 @@ type hardware struct {
 	CD             string `json:"cd"` // empty: nothing in the drive
 	Nics           []nic  `json:"nics"`
 	Serial         string `json:"serial"` // the file of the first serial port; empty: it has none
+
+	// When the tools set the guest's clock: all the time, once after it was suspended, once after it was reverted.
+	SyncAlways  bool `json:"sync_always"`
+	SyncResume  bool `json:"sync_resume"`
+	SyncRestore bool `json:"sync_restore"`
 }
 
 type disk struct {
@@ -50,6 +55,9 @@ func (t *twin) describe(vm *simulator.VirtualMachine, off bool) *hardware {
 		Memory: int64(config.Hardware.MemoryMB) << 20,
 		UEFI:   config.Firmware == string(types.GuestOsDescriptorFirmwareTypeEfi),
 		Disks:  []disk{}, Nics: []nic{},
+		SyncAlways:  config.Tools != nil && truth(config.Tools.SyncTimeWithHost),
+		SyncResume:  !refused(config.ExtraConfig, "time.synchronize.resume.disk"),
+		SyncRestore: !refused(config.ExtraConfig, "time.synchronize.restore"),
 	}
 	if truth(config.CpuHotAddEnabled) {
 		h.MaxVCPUs = max(t.settings.MaxVCPUs, h.VCPUs)
@@ -153,6 +161,12 @@ func extra(options []types.BaseOptionValue, key string) string {
 		}
 	}
 	return ""
+}
+
+// refused says whether an option that is on by default is switched off.
+func refused(options []types.BaseOptionValue, key string) bool {
+	said := extra(options, key)
+	return said == "0" || strings.EqualFold(said, "false")
 }
 
 func truth(b *bool) bool { return b != nil && *b }
