@@ -101,3 +101,23 @@ def test_a_twins_password_is_never_written_down():
 def test_a_password_is_fetched_when_it_is_needed():
     with pytest.raises(LabError, match="NO_SUCH_PASSWORD"):
         Settings(**REAL).reveal()
+
+
+@pytest.mark.parametrize(
+    ("console", "address", "ports"),
+    [
+        ("file", "esx1", range(0)),
+        ("tcp://:13000-13099", "esx1", range(13000, 13100)),
+        ("tcp://10.0.0.1:5000-5000", "10.0.0.1", range(5000, 5001)),
+        ("tcp://[fd00::1]:1-2", "fd00::1", range(1, 3)),
+    ],
+)
+def test_a_console_is_a_file_or_a_range_of_ports(console, address, ports):
+    settings = Settings(**REAL, console=console)
+    assert settings.ports() == ports
+    assert settings.console_address("esx1") == address
+
+
+@pytest.mark.parametrize("console", ["", "tcp://esx1", "tcp://esx1:5000", "tcp://:9-5", "tcp://:0-5", "tcp://:1-65536"])
+def test_another_console_is_refused_with_what_there_is(console):
+    assert "write file, or tcp://ADDRESS:FIRST-LAST" in refusal(**REAL, console=console)

@@ -34,7 +34,7 @@ _ALWAYS = frozenset(
 )
 
 
-def abilities(shape: Shape, *, networks: Iterable[str], twin: bool) -> AbstractSet[Capability]:
+def abilities(shape: Shape, *, networks: Iterable[str], twin: bool, typed: bool = False) -> AbstractSet[Capability]:
     """What an ESXi can do with such a machine; sizes that may grow need room kept by the shape.
 
     vCPUs are never taken away: ``cpuHotRemoveEnabled`` exists, and no ESXi honours it for Linux.
@@ -43,8 +43,11 @@ def abilities(shape: Shape, *, networks: Iterable[str], twin: bool) -> AbstractS
         shape: what a test asks for.
         networks: the names of the port groups that the ESXi has; see :func:`harness.backends.vsphere.networks.wanted`.
         twin: whether a twin stands in for the ESXi.
+        typed: whether serial consoles are ports, not files.
     """
     can = set(_ALWAYS)
+    if typed:
+        can.add(Capability.CONSOLE_INPUT)
     if shape.topology is None or shape.topology.threads == 1:
         can.add(Capability.TOPOLOGY)  # a virtual core has one thread
     if shape.max_vcpus and shape.max_vcpus > shape.vcpus:

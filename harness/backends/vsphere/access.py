@@ -12,6 +12,7 @@ from harness.backends.vsphere.folders import Folders
 from harness.backends.vsphere.networks import PortGroup
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
+from harness.backends.vsphere.wires import Wires
 from harness.core import Deadline
 
 
@@ -80,6 +81,8 @@ class HostAccess:
         twin: whether a twin stands in for it.
         notes: what came up and the report should know, by a few words.
         folders: those of runs that this process makes machines in.
+        ports: those that the ESXi may listen on for serial consoles; none where they are files.
+        wires: hears those ports.
     """
 
     name: str
@@ -92,6 +95,8 @@ class HostAccess:
     twin: bool = False
     notes: dict[str, str] = field(default_factory=dict)
     folders: Folders = field(default_factory=Folders)
+    ports: range = range(0)
+    wires: Wires | None = None
 
     @property
     def alone(self) -> bool:

@@ -9,13 +9,16 @@ from pyVmomi import vim
 
 from harness.backends.model import MachineSpec, PowerState
 from harness.backends.protocol import Refused, WrongState
-from harness.backends.vsphere import collector, questions, tasks
+from harness.backends.vsphere import collector, devices, questions, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.collector import Values
+from harness.backends.vsphere.devices import DEVICES
 from harness.backends.vsphere.marks import Mark
 from harness.backends.vsphere.refs import Ref
+from harness.backends.vsphere.wires import Wire
 from harness.core import Deadline, LabError
 
+_LOOK_SECONDS = 30.0
 STATE = ("runtime.powerState", "runtime.connectionState")
 
 _STATES = {"poweredOn": PowerState.RUNNING, "poweredOff": PowerState.OFF, "suspended": PowerState.SAVED}
@@ -30,6 +33,7 @@ class MachineBase:
         self._spec = mark.spec
         self._files = mark.files
         self._lock = threading.RLock()  # verbs of one machine follow each other
+        self._listens: int | None = None
 
     @property
     def id(self) -> str:
@@ -108,6 +112,19 @@ class MachineBase:
     def _answer(self, question: Any, operation: str, deadline: Deadline) -> None:
         chosen = questions.answer(question, self._host.name, operation)
         self._host.session.call(f"{operation}: answer", self._ref, "AnswerVM", deadline, question.id, chosen)
+
+    def _hear(self, *, fresh: bool = False) -> Wire | None:
+        """The wire to the machine's serial port, heard from now on; None where that is a file.
+
+        Args:
+            fresh: the machine is about to be powered on.
+        """
+        if self._host.wires is None:
+            return None
+        if self._listens is None:
+            found = self._read("console", Deadline.after(_LOOK_SECONDS), DEVICES).get(DEVICES) or ()
+            self._listens = devices.listens(found) or 0
+        return self._host.wires.follow(self.id, self._listens, fresh=fresh) if self._listens else None
 
     def _refused(self, message: str, verb: str, hint: str | None = None) -> Refused:
         return Refused(message, host=self._host.name, operation=verb, hint=hint)

@@ -70,6 +70,7 @@ class Checkpoints(Power):
             found = self._snapshots("revert", deadline).get(name)
             if found is None:
                 raise WrongState(f"there is no checkpoint {name!r}", host=self._host.name, operation="revert")
+            self._hear()
             # On the ESXi it was placed on, and with power: the snapshot's own state comes back whole.
             self._task("revert", "RevertToSnapshot_Task", deadline, self._host.place.host, False, ref=found.ref)
 

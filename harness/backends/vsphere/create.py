@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.checkpoints import TREE, snapshots_in
 from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.console import LOG
-from harness.backends.vsphere.disks import DEVICES
+from harness.backends.vsphere.devices import DEVICES
 from harness.backends.vsphere.machine import VsphereMachine, erase
 from harness.backends.vsphere.marks import Mark
 from harness.backends.vsphere.refs import Ref
@@ -142,8 +143,30 @@ def _devices(host: HostAccess, mark: Mark, image: Image, deadline: Deadline) -> 
         options.append(notes.disk_note(unit, disk.serial))
     if spec.seed:
         changes += _drive(f"[{host.store.name}] {mark.files}/{SEED}", hardware, keys)
-    changes.append(devices.added(devices.serial(f"[{host.store.name}] {mark.files}/{LOG}", next(keys))))
+    file = f"[{host.store.name}] {mark.files}/{LOG}"
+    port = (
+        devices.serial_port(_free_port(host, deadline), next(keys)) if host.ports else devices.serial(file, next(keys))
+    )
+    changes.append(devices.added(port))
     return changes, options
+
+
+def _free_port(host: HostAccess, deadline: Deadline) -> int:
+    """One that no machine of our folder on this ESXi has; by chance, for another controller may choose right now."""
+    found = collector.children(
+        host.session, host.place.folder, "VirtualMachine", (DEVICES, "runtime.host"), deadline, operation="create"
+    )
+    here = [values for values in found.values() if values.get("runtime.host") == host.place.host]
+    taken = {devices.listens(values.get(DEVICES) or ()) for values in here}
+    free = [port for port in host.ports if port not in taken]
+    if not free:
+        raise LabError(
+            f"all {len(host.ports)} ports for serial consoles are taken",
+            host=host.name,
+            operation="create",
+            hint="give `console:` a wider range; `interop reap` removes leftovers",
+        )
+    return secrets.choice(free)
 
 
 def _drive(iso: str, hardware: Sequence[Any], keys: Any) -> list[Any]:

@@ -6,6 +6,7 @@ have negative keys, which only tell them apart within it (vSphere Web Services A
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -16,6 +17,8 @@ from harness.backends.protocol import Refused
 from harness.backends.vsphere.networks import PortGroup
 from harness.core import Size
 
+DEVICES = "config.hardware.device"
+"""The property that holds a machine's devices."""
 _OWN_UNIT = 7
 """The unit of a SCSI bus that the controller itself has."""
 _LAST_UNIT = 15
@@ -96,6 +99,27 @@ def serial(file: str, key: int) -> Device:
         backing=vim.vm.device.VirtualSerialPort.FileBackingInfo(fileName=file),
         connectable=_cable(True),
     )
+
+
+def serial_port(port: int, key: int) -> Device:
+    """A serial port for whose output, and input, the host listens."""
+    return vim.vm.device.VirtualSerialPort(
+        key=key,
+        yieldOnPoll=True,
+        backing=vim.vm.device.VirtualSerialPort.URIBackingInfo(serviceURI=f"tcp://:{port}", direction="server"),
+        connectable=_cable(True),
+    )
+
+
+def listens(found: Iterable[Device]) -> int | None:
+    """The port that its host listens on for the first such serial port of a machine."""
+    for device in found:
+        backing = getattr(device, "backing", None)
+        if isinstance(backing, vim.vm.device.VirtualSerialPort.URIBackingInfo) and backing.direction == "server":
+            known = re.search(r":(\d+)$", str(backing.serviceURI))
+            if known:
+                return int(known[1])
+    return None
 
 
 def ahci(key: int) -> Device:

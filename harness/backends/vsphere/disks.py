@@ -9,9 +9,9 @@ from harness.backends.model import DiskSpec, DiskView, PowerState
 from harness.backends.vsphere import devices, notes
 from harness.backends.vsphere.base import MachineBase
 from harness.backends.vsphere.collector import Values
+from harness.backends.vsphere.devices import DEVICES
 from harness.core import Deadline, Size
 
-DEVICES = "config.hardware.device"
 RUNNING, OFF = PowerState.RUNNING, PowerState.OFF
 
 

@@ -15,7 +15,8 @@ from harness.backends.vsphere import devices, history, notes
 from harness.backends.vsphere.base import STATE
 from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.console import LOG, FileConsole
-from harness.backends.vsphere.disks import DEVICES, Disks
+from harness.backends.vsphere.devices import DEVICES
+from harness.backends.vsphere.disks import Disks
 from harness.backends.vsphere.nics import Nics
 from harness.backends.vsphere.refs import Ref
 from harness.core import Deadline, LabError, MiB, Size
@@ -57,8 +58,9 @@ class Evidence(Disks, Nics):
         )
 
     def console(self) -> Console:
-        """The file that the first serial port is connected to."""
-        return FileConsole(self._host, f"{self._files}/{LOG}", self._spec.name)
+        """What the first serial port is connected to: a file, or whoever listens."""
+        wire = self._hear()
+        return FileConsole(self._host, f"{self._files}/{LOG}", self._spec.name) if wire is None else wire
 
     def screenshot(self, deadline: Deadline) -> bytes:
         """A PNG that the host puts beside the machine's disks; it is taken away again."""

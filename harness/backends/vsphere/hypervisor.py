@@ -33,6 +33,7 @@ from harness.backends.vsphere.publish import Publisher, hardware_for
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
 from harness.backends.vsphere.settings import Settings
+from harness.backends.vsphere.wires import Wires
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Image
 
@@ -72,6 +73,10 @@ class VsphereHypervisor:
             networks=self._groups,
             root=settings.folder,
             twin=settings.twin,
+            ports=settings.ports(),
+            wires=Wires(context.scratch / "consoles", settings.console_address(self._found.esxi))
+            if settings.ports()
+            else None,
         )
         self._publisher = Publisher(
             session,
@@ -99,7 +104,8 @@ class VsphereHypervisor:
 
     def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
         """What this host can do with a machine of this shape."""
-        return abilities(shape, networks=self._groups.known, twin=self._host.twin)
+        typed = bool(self._host.ports)
+        return abilities(shape, networks=self._groups.known, twin=self._host.twin, typed=typed)
 
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Once by content."""
@@ -151,6 +157,8 @@ class VsphereHypervisor:
 
     def close(self) -> None:
         """Log out."""
+        if self._host.wires is not None:
+            self._host.wires.close()
         self._files.close()
         self._session.close()
 

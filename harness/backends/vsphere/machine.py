@@ -51,4 +51,6 @@ def erase(host: HostAccess, machine: Ref, files: str | None, deadline: Deadline)
         host.folders.leave(host.session, host.place.folder, values.get("parent"), deadline)
     if files:
         host.store.delete(files, deadline)
+    if host.wires is not None:
+        host.wires.forget(machine.id)
     host.ledger.gone(ResourceKind.MACHINE, machine.id)

@@ -6,7 +6,7 @@ from harness.backends.endpoints import reserved
 from harness.backends.model import AddressView, Endpoint, NicSpec, PowerState
 from harness.backends.vsphere import devices, networks, notes
 from harness.backends.vsphere.base import MachineBase
-from harness.backends.vsphere.disks import DEVICES
+from harness.backends.vsphere.devices import DEVICES
 from harness.core import Deadline
 
 RUNNING, OFF = PowerState.RUNNING, PowerState.OFF

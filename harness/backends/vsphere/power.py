@@ -21,7 +21,7 @@ class Power(MachineBase):
     def start(self, deadline: Deadline) -> None:
         """Boot; a suspended machine continues."""
         with self._lock:
-            self._require("start", deadline, OFF, SAVED)
+            self._hear(fresh=self._require("start", deadline, OFF, SAVED) is OFF)
             self._power_on("start", deadline)
 
     def stop(self, deadline: Deadline) -> None:
@@ -46,6 +46,7 @@ class Power(MachineBase):
         """Power on what is suspended."""
         with self._lock:
             self._require("restore", deadline, SAVED)
+            self._hear()
             self._power_on("restore", deadline)
 
     def shutdown(self, deadline: Deadline) -> None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -15,6 +15,7 @@ from harness.core import LabError
 from harness.core.secrets import Secret
 
 _SHA256_DIGITS = 64
+_PORTS = re.compile(r"tcp://(?P<address>\[[0-9a-fA-F:.]+\]|[^\s/:@\[\]]*):(?P<first>\d{1,5})-(?P<last>\d{1,5})")
 
 
 class Settings(HostSettings):
@@ -59,8 +60,10 @@ class Settings(HostSettings):
     folder: str = Field(default="interop", pattern=r"^[^/%\\]+$")
     """The folder, of virtual machines and on the datastore, that everything of the harness is kept in."""
 
-    console: Literal["file"] = "file"
-    """How the serial console is kept: as a file beside the machine's disks."""
+    console: str = "file"
+    """How the serial console is kept. `file`: beside the machine's disks; it can be read and not typed into.
+    `tcp://ADDRESS:FIRST-LAST`: the ESXi listens on a port of that range for each machine (its firewall must let it:
+    docs/vsphere-host.md), and the console can be typed into. Without ADDRESS it is the ESXi's name in the inventory."""
 
     twin: bool = False
     """True: no real vSphere is spoken to, but a twin that the harness runs on this machine; the endpoint, the account
@@ -83,6 +86,14 @@ class Settings(HostSettings):
         if not re.fullmatch(rf"[0-9a-f]{{{_SHA256_DIGITS}}}", digits):
             raise ValueError(f"a SHA-256 thumbprint has {_SHA256_DIGITS} hexadecimal digits, colons or not")
         return digits
+
+    @field_validator("console")
+    @classmethod
+    def _file_or_ports(cls, value: str) -> str:
+        found = _PORTS.fullmatch(value)
+        if value != "file" and not (found and 0 < int(found["first"]) <= int(found["last"]) < 1 << 16):
+            raise ValueError("write file, or tcp://ADDRESS:FIRST-LAST with a range of ports; ADDRESS may be left out")
+        return value
 
     @field_validator("endpoint")
     @classmethod
@@ -121,6 +132,22 @@ class Settings(HostSettings):
         found = re.fullmatch(r"\[?(.*?)\]?(?::(\d+))?", self.endpoint)
         host, port = (found[1], found[2]) if found else (self.endpoint, None)
         return host, int(port or 443)
+
+    def ports(self) -> range:
+        """The ports that the ESXi may listen on for serial consoles; none where they are files."""
+        found = _PORTS.fullmatch(self.console)
+        return range(int(found["first"]), int(found["last"]) + 1) if found else range(0)
+
+    def console_address(self, esxi: str) -> str:
+        """Where it listens.
+
+        Args:
+            esxi: its name in the inventory.
+        """
+        found = _PORTS.fullmatch(self.console)
+        if self.twin:
+            return "127.0.0.1"
+        return (found["address"].strip("[]") if found else "") or esxi
 
     def reveal(self) -> str:
         """The account's password, fetched now.

@@ -21,6 +21,7 @@ from harness.twins.engine.api import (
 )
 from harness.twins.vsphere.bodies import Bodies, UnsupportedDisk
 from harness.twins.vsphere.hardware import hardware
+from harness.twins.vsphere.ports import Ports
 from harness.twins.vsphere.sockets import Answer
 
 _FAULTS: tuple[type[InteropError], ...] = (WrongMachineState, GuestSilent, NotSupported, UnsupportedDisk)
@@ -50,11 +51,12 @@ class Machines:
         self._lock = threading.Lock()
         self._disks: dict[str, set[Path]] = {}
         self._kept: set[str] = set()
+        self._ports = Ports()
         self._verbs: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "power_on": self._power_on,
-            "power_off": lambda said: self._machine(said).power_off(),
+            "power_off": self._power_off,
             "reset": lambda said: self._machine(said).reset(),
-            "suspend": lambda said: self._machine(said).suspend(),
+            "suspend": self._suspend,
             "reconfigure": self._reconfigure,
             "snapshot": lambda said: self._machine(said).snapshot(said["snapshot"], memory=said.get("memory", False)),
             "revert": self._revert,
@@ -68,6 +70,10 @@ class Machines:
             "delete_disk": self._delete_disk,
             "destroy": self._destroy,
         }
+
+    def close(self) -> None:
+        """Let go of every client."""
+        self._ports.close()
 
     def answer(self, verb: str, said: Mapping[str, Any]) -> Answer:
         """One request of the simulator's."""
@@ -114,8 +120,17 @@ class Machines:
     def _power_on(self, said: Mapping[str, Any]) -> None:
         machine = self._machine(said)
         resumed = machine.state is MachineState.SUSPENDED
+        self._ports.listen(machine, said["hardware"]["serial_uri"])
         machine.power_on()
         self._started(machine, set_clock=resumed and said["hardware"]["sync_resume"])
+
+    def _power_off(self, said: Mapping[str, Any]) -> None:
+        self._machine(said).power_off()
+        self._ports.close(said["machine"])
+
+    def _suspend(self, said: Mapping[str, Any]) -> None:
+        self._machine(said).suspend()
+        self._ports.close(said["machine"])
 
     def _reconfigure(self, said: Mapping[str, Any]) -> None:
         machine = self._machine(said)
@@ -126,6 +141,7 @@ class Machines:
         machine = self._engine.machine(said["machine"])
         machine.revert(said["snapshot"])
         if machine.state is MachineState.RUNNING:
+            self._ports.listen(machine, said["hardware"]["serial_uri"])
             self._started(machine, set_clock=said["hardware"]["sync_restore"])
 
     def _clone(self, said: Mapping[str, Any]) -> None:
@@ -147,6 +163,7 @@ class Machines:
 
     def _destroy(self, said: Mapping[str, Any]) -> None:
         key = said["machine"]
+        self._ports.close(key)
         machine = self._find(key)
         if machine is not None:
             machine.destroy()

@@ -76,6 +76,7 @@ class Twin:
         self._ends.callback(reporter.close)
         machines = Machines(runs, Bodies(datastore, folder / "bodies"), reporter.started)
         reporter.keeps_time = machines.keeps_time
+        self._ends.callback(machines.close)
         server = self._ends.enter_context(Server(asked, machines.answer))
         threading.Thread(target=server.serve_forever, name="engine socket", daemon=True).start()
         self._ends.callback(server.shutdown)

@@ -21,7 +21,8 @@ type hardware struct {
 	Disks          []disk `json:"disks"`
 	CD             string `json:"cd"` // empty: nothing in the drive
 	Nics           []nic  `json:"nics"`
-	Serial         string `json:"serial"` // the file of the first serial port; empty: it has none
+	Serial         string `json:"serial"`     // the file of the first serial port; empty: it has none
+	SerialURI      string `json:"serial_uri"` // where its host listens for who talks to it; empty: nowhere
 
 	// When the tools set the guest's clock: all the time, once after it was suspended, once after it was reverted.
 	SyncAlways  bool `json:"sync_always"`
@@ -82,6 +83,10 @@ func (t *twin) describe(vm *simulator.VirtualMachine, off bool) *hardware {
 		case *types.VirtualSerialPort:
 			if b, ok := d.Backing.(*types.VirtualSerialPortFileBackingInfo); ok && h.Serial == "" {
 				h.Serial = t.file(b.FileName)
+			}
+			listens := string(types.VirtualDeviceURIBackingOptionDirectionServer)
+			if b, ok := d.Backing.(*types.VirtualSerialPortURIBackingInfo); ok && b.Direction == listens && h.SerialURI == "" {
+				h.SerialURI = b.ServiceURI
 			}
 		case types.BaseVirtualEthernetCard:
 			card := d.GetVirtualEthernetCard()
