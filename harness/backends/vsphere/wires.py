@@ -57,7 +57,7 @@ class Wires:
             wire = self._wires.pop(machine, None)
         if wire is not None:
             wire.close()
-        for path in (self._folder / machine).parent.glob(f"{machine}.*"):
+        for path in self._folder.glob(f"{machine}.*"):
             path.unlink(missing_ok=True)
 
     def close(self) -> None:
