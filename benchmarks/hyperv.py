@@ -18,6 +18,7 @@ import requests
 import winrm
 from requests.adapters import HTTPAdapter
 
+from benchmarks import verbs as each
 from benchmarks.figures import Figure, Series, absolute, ratio, timed
 from harness.backends.hyperv import upload
 from harness.backends.hyperv.door import Door
@@ -26,10 +27,9 @@ from harness.backends.hyperv.session import Agent
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
-from harness.backends.model import DiskSpec, Shape
-from harness.backends.protocol import Checkpointed, DiskPlug, Hypervisor, LinkSwitch, Pausable, Savable, Screenshot
-from harness.backends.verbs import able
-from harness.core import Deadline, MiB, Size, UsageError
+from harness.backends.model import Shape
+from harness.backends.protocol import Hypervisor
+from harness.core import Deadline, MiB, UsageError
 from harness.image.model import Format, Image
 from harness.image.store import Store
 from harness.lab.slots import Slots
@@ -181,33 +181,8 @@ def verbs(hypervisor: HypervHypervisor, slots: Slots) -> Trips:
     """Each verb once, on a machine with a guest."""
     trips = Trips(hypervisor)
     guest = slots.fresh(Shape(), deadline())
-    machine: Any = guest.machine
     try:
-        for verb, action in (
-            ("view", lambda: machine.view(deadline())),
-            ("addresses", lambda: machine.addresses(deadline())),
-            ("services", lambda: machine.services(deadline())),
-            ("events", lambda: machine.events(deadline())),
-            ("exchange", lambda: machine.exchange("OSName", deadline())),
-            ("console read", lambda: machine.console().read(0, 1 << 16)),
-            ("screenshot", lambda: able(machine, Screenshot).screenshot(deadline())),
-            ("attach_disk", lambda: able(machine, DiskPlug).attach_disk(DiskSpec("bench", Size(16 * MiB)), deadline())),
-            ("detach_disk", lambda: able(machine, DiskPlug).detach_disk("bench", deadline())),
-            ("link", lambda: able(machine, LinkSwitch).link(guest.identity.nics[0].mac, True, deadline())),
-            ("pause", lambda: able(machine, Pausable).pause(deadline())),
-            ("resume", lambda: able(machine, Pausable).resume(deadline())),
-            ("save", lambda: able(machine, Savable).save(deadline())),
-            ("restore", lambda: able(machine, Savable).restore(deadline())),
-            ("checkpoint", lambda: able(machine, Checkpointed).checkpoint("bench", deadline(), memory=True)),
-            ("revert", lambda: able(machine, Checkpointed).revert("bench", deadline())),
-            ("drop_checkpoint", lambda: able(machine, Checkpointed).drop_checkpoint("bench", deadline())),
-            ("reset", lambda: machine.reset(deadline())),
-            ("stop", lambda: machine.stop(deadline())),
-            ("start", lambda: machine.start(deadline())),
-            ("owned", lambda: list(hypervisor.owned(deadline()))),
-        ):
-            with trips.of(verb):
-                action()
+        each.run(hypervisor, guest, "OSName", trips.of)
         with trips.of("create"):
             another = slots.cold(Shape(), deadline(), boot=False)
         with trips.of("destroy"):
@@ -220,7 +195,7 @@ def verbs(hypervisor: HypervHypervisor, slots: Slots) -> Trips:
 def night(slots: Slots) -> str:
     """What checks send to the host and get from it: each has a fresh guest, a look at it, its console and events."""
     wire = Wire()
-    each = []
+    spent = []
     slots.release(slots.fresh(Shape(), deadline()))
     with wire.counting():
         for _ in range(_CHECKS):
@@ -231,8 +206,8 @@ def night(slots: Slots) -> str:
             machine.console().read(0, 1 << 16)
             machine.events(deadline())
             slots.release(guest)
-            each.append(wire.sent + wire.received - before)
-    middle = statistics.median(each)
+            spent.append(wire.sent + wire.received - before)
+    middle = statistics.median(spent)
     return (
         f"bytes on the wire: {middle / 1e3:.0f} kB a check (median of {_CHECKS}, of these "
         f"{wire.sent / (wire.sent + wire.received):.0%} sent), {middle * 100 / 1e6:.1f} MB a night of 100 checks"

@@ -15,14 +15,14 @@ from typing import Any
 from pyVim.connect import Disconnect, SmartConnect
 from pyVmomi import vim
 
+from benchmarks import verbs as each
 from benchmarks.figures import Figure, Series, absolute, ratio, timed
-from harness.backends.model import DiskSpec, Shape
-from harness.backends.protocol import Checkpointed, DiskPlug, Hypervisor, Savable, Screenshot
-from harness.backends.verbs import able
+from harness.backends.model import Shape
+from harness.backends.protocol import Hypervisor
 from harness.backends.vsphere import collector, tasks
 from harness.backends.vsphere.hypervisor import VsphereHypervisor
 from harness.backends.vsphere.refs import Ref
-from harness.core import Deadline, MiB, Pending, Size, UsageError, wait_for
+from harness.core import Deadline, Pending, UsageError, wait_for
 from harness.guest import Guest
 from harness.image.model import Format, Image
 from harness.image.store import Store
@@ -136,30 +136,9 @@ def verbs(hypervisor: VsphereHypervisor, slots: Slots) -> tuple[Trips, list[Figu
     """Each verb once, on a machine with a guest: its round trips; and how long vCPUs take to be seen by the guest."""
     trips = Trips(hypervisor)
     guest = slots.fresh(Shape(vcpus=2, max_vcpus=4), deadline())
-    machine: Any = guest.machine
     try:
         added = Series("2 more vCPUs", (timed(lambda: _plug(trips, guest)),))
-        for verb, action in (
-            ("view", lambda: machine.view(deadline())),
-            ("addresses", lambda: machine.addresses(deadline())),
-            ("services", lambda: machine.services(deadline())),
-            ("events", lambda: machine.events(deadline())),
-            ("screenshot", lambda: able(machine, Screenshot).screenshot(deadline())),
-            ("attach_disk", lambda: able(machine, DiskPlug).attach_disk(DiskSpec("bench", Size(16 * MiB)), deadline())),
-            ("detach_disk", lambda: able(machine, DiskPlug).detach_disk("bench", deadline())),
-            ("link", lambda: machine.link(guest.identity.nics[0].mac, True, deadline())),
-            ("reset", lambda: machine.reset(deadline())),
-            ("save", lambda: able(machine, Savable).save(deadline())),
-            ("restore", lambda: able(machine, Savable).restore(deadline())),
-            ("checkpoint", lambda: able(machine, Checkpointed).checkpoint("bench", deadline(), memory=True)),
-            ("revert", lambda: able(machine, Checkpointed).revert("bench", deadline())),
-            ("drop_checkpoint", lambda: able(machine, Checkpointed).drop_checkpoint("bench", deadline())),
-            ("stop", lambda: machine.stop(deadline())),
-            ("start", lambda: machine.start(deadline())),
-            ("owned", lambda: list(hypervisor.owned(deadline()))),
-        ):
-            with trips.of(verb):
-                action()
+        each.run(hypervisor, guest, "guestinfo.hostname", trips.of)
         with trips.of("create"):
             another = slots.cold(Shape(), deadline(), boot=False)
         with trips.of("destroy"):
