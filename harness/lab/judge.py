@@ -74,7 +74,7 @@ class Judge:
             thing: what the host showed, or the journal knows.
             mine: the journal's entries about it.
         """
-        spared = self._spared(host, thing)
+        spared = self.spared(host, thing)
         if spared:
             return spared
         if thing.owner is None:
@@ -92,7 +92,8 @@ class Judge:
             return False
         return not self.liveness.member(self.store, entry.run, entry.member)
 
-    def _spared(self, host: Host, thing: Owned) -> Verdict | None:
+    def spared(self, host: Host, thing: Owned) -> Verdict | None:
+        """Why a thing stays, whoever made it: a guest that somebody keeps, or a warm slot; None where it is neither."""
         # A checkpoint shares its machine's fate.
         names = {thing.handle, thing.name, thing.handle.partition("/")[0]}
         now = datetime.fromtimestamp(self.liveness.now(), UTC)

@@ -93,6 +93,18 @@ class Reaper:
                     detail = f"the lab has no host {entry.host!r} any more; put it back to have this removed"
                     yield Finding(entry.host, self._thing(entry), Fate.FAILED, detail)
 
+    def expected(self) -> list[Finding]:
+        """What dead runs left, as far as the journal alone can tell: no host is asked, and nothing is touched."""
+        judge = Judge(self._lab, self._store, self._liveness, self._wish, "")
+        left = []
+        for entry in entries(self._store, lab=str(self._lab.path)):
+            host = self._lab.hosts.get(entry.host)
+            if host is not None and judge.dead(entry):
+                thing = self._thing(entry)
+                if judge.spared(host, thing) is None:
+                    left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
+        return left
+
     def _bury(self, own: str) -> None:
         """Declare the dead dead, so that they cannot act should they only have stood still; free what they held."""
         with self._store.write() as rows:

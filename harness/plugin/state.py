@@ -78,8 +78,16 @@ class State:
             from harness.lab import Run  # noqa: PLC0415
 
             shared = self.worker.get("interop")
+            if not shared:
+                self._clear()
             self._run = Run.join(self.lab, **shared["run"]) if shared else Run.begin(self.lab)
         return self._run
+
+    def _clear(self) -> None:
+        """Have removed first what dead runs left on the lab's hosts."""
+        from harness.plugin import leftovers  # noqa: PLC0415
+
+        leftovers.clear(self.lab, self.say)
 
     @property
     def worker(self) -> dict[str, Any]:

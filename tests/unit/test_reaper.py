@@ -134,6 +134,17 @@ def test_what_an_ended_run_left_goes_as_well(scene):
     assert scene.reap() == {"a": Fate.REMOVED}
 
 
+def test_what_is_to_be_reaped_is_known_without_asking_a_host(scene):
+    """From the journal: what a next run looks at before it begins. Living runs and warm slots do not count."""
+    alive, dead = scene.begin(), scene.dead()
+    scene.make(alive, "mine")
+    scene.make(dead, "left")
+    scene.make(dead, "warm")
+    keep_warm(scene.store, scene.lab.path, "near", "warm")
+    reaper = Reaper(scene.lab, scene.store, scene.liveness, Wish(), open_host=None)
+    assert [(found.host, found.thing.handle) for found in reaper.expected()] == [("near", "left")]
+
+
 def test_a_dry_run_touches_nothing(scene):
     run = scene.begin()
     scene.make(run, "a")
