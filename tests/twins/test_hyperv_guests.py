@@ -128,6 +128,16 @@ def test_a_saved_guest_goes_on(guest):
     assert console.ask("cat /tmp-kept") == "kept"
 
 
+def remove_disk(talk, path):
+    """Take the drive with this disk away, wherever it was put."""
+    drives = talk.one("Get-VMHardDiskDrive", "Path", "ControllerLocation", VMName="guest", ControllerType="SCSI")
+    [at] = [drive["ControllerLocation"] for drive in drives if drive["Path"] == str(path)]
+    place = {"ControllerType": "SCSI", "ControllerNumber": 0, "ControllerLocation": at}
+    talk.one("Remove-VMHardDiskDrive", VMName="guest", **place)
+    left = talk.one("Get-VMHardDiskDrive", "Path", VMName="guest")
+    assert str(path) not in [drive["Path"] for drive in left]
+
+
 def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
     _, talk, console = guest
     path = talk.twin.store / "data.vhdx"
@@ -143,7 +153,12 @@ def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
     talk.one("Resize-VHD", Path=path, SizeBytes=96 * MB)
     console.ask("for each in /sys/block/sd*/device/rescan; do echo 1 > $each; done")
     assert str(96 * MB // 512) in console.ask("cat /sys/block/sd*/size").split("\n")
-    talk.one("Remove-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, ControllerLocation=1)
+    remove_disk(talk, path)
+    # Its controller stays: what was saved with it is restored with it, and it takes a disk again.
+    talk.one("Save-VM", Name="guest")
+    talk.one("Start-VM", Name="guest")
+    talk.one("Add-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, Path=path)
+    remove_disk(talk, path)
 
 
 def test_an_adapter_hears_what_is_said_in_its_vlan_alone(guest):

@@ -21,7 +21,7 @@ from harness.twins.engine.api import (
     SwitchNetwork,
     WrongMachineState,
 )
-from harness.twins.engine.commandline import Shape, Surroundings, build, homes_for, slots_for
+from harness.twins.engine.commandline import Shape, Surroundings, build, controllers, homes_for, slots_for
 from harness.twins.engine.host import Host
 from harness.twins.engine.layers import Layer, make_empty
 from harness.twins.engine.nat import seeded
@@ -128,7 +128,9 @@ class MachineBase:
                 raise NotSupported(f"there is no network {nic.network!r}; there are {', '.join(networks) or 'none'}")
         homes = homes_for(personality, hardware.disks, before.homes if before else ())
         boot_bus = personality.uefi_bus if hardware.uefi else ""
-        return Shape(hardware, before.modules if before else (), slots, homes, boot_bus)
+        had = before.controllers if before else ()
+        shape = Shape(hardware, before.modules if before else (), slots, homes, boot_bus, had)
+        return replace(shape, controllers=tuple(controllers(personality, shape)))
 
     def _launch(self, shape: Shape, *, tag: str = "", anew: bool = False) -> Running:
         """Start a process; its vCPUs do not run yet. With ``tag`` it is what it was then."""

@@ -26,6 +26,7 @@ class Shape:
         slots: the number of each NIC's slot, by MAC.
         homes: the PCI slots of disks that have a controller to themselves, by :attr:`Disk.path`.
         boot_bus: where the first disk hangs instead of where it was asked for; empty: there.
+        controllers: shared disk controllers, by bus and number: one that came stays when its last disk goes.
     """
 
     hardware: Hardware
@@ -33,6 +34,7 @@ class Shape:
     slots: tuple[tuple[str, int], ...] = ()
     homes: tuple[tuple[Path, int], ...] = ()
     boot_bus: str = ""
+    controllers: tuple[tuple[str, int], ...] = ()
 
     @property
     def disks(self) -> tuple[Disk, ...]:
@@ -148,7 +150,7 @@ def controllers(personality: Personality, shape: Shape) -> list[tuple[str, int]]
     wanted = {(next(iter(personality.buses)), 0)}
     shared = [disk for disk in shape.disks if shape.home(disk) is None]
     wanted |= {(devices.bus_of(personality, disk)[0], disk.controller) for disk in shared}
-    return sorted(pair for pair in wanted if personality.buses[pair[0]].controller)
+    return sorted({*shape.controllers, *(pair for pair in wanted if personality.buses[pair[0]].controller)})
 
 
 def _sizes(shape: Shape) -> list[str]:
