@@ -157,7 +157,19 @@ def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
     # Its controller stays: what was saved with it is restored with it, and it takes a disk again.
     talk.one("Save-VM", Name="guest")
     talk.one("Start-VM", Name="guest")
+    talk.one("Remove-Item", LiteralPath=path, Force=True)
+    talk.one("New-VHD", Path=path, SizeBytes=32 * MB, Dynamic=True)
     talk.one("Add-VMHardDiskDrive", VMName="guest", ControllerType="SCSI", ControllerNumber=0, Path=path)
+    # Another disk of the same name: nothing is left of the first.
+    wait_for(
+        "the other disk in the guest",
+        lambda: (
+            True
+            if str(32 * MB // 512) in (said := console.ask("cat /sys/block/sd*/size")).split("\n")
+            else Pending(said)
+        ),
+        Deadline.after(60),
+    )
     remove_disk(talk, path)
 
 

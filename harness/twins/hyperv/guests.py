@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import replace
+from pathlib import Path
 
-from harness.twins.engine import Engine, EngineSettings, Watcher, open_engine
+from harness.twins.engine import Engine, EngineError, EngineSettings, Watcher, open_engine
 from harness.twins.hyperv.personalities import FIRST, SECOND
 
 
@@ -34,6 +36,14 @@ class Guests:
                 settings = replace(self._settings, folder=folder, switch=self._settings.folder / "switch")
                 self._engines[generation] = open_engine(settings, personality, self._watcher)
             return self._engines[generation]
+
+    def delete_disk(self, path: Path) -> None:
+        """Forget what guests wrote to a disk; one that a machine has stays."""
+        with self._lock:
+            engines = list(self._engines.values())
+        for engine in engines:
+            with contextlib.suppress(EngineError):
+                engine.delete_disk(path)
 
     def close(self) -> None:
         """End every guest."""

@@ -98,10 +98,12 @@ def create(world: World, path: str, *, size: int | None = None, parent: str | No
         if not below.is_file():
             raise no_file(parent)
         kind = str(world.image(parent)["format"])
+        world.begin_disk(place)
         img(["create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below), str(place), *([str(size)] if size else [])])
         return
     if size is None or size % 512 or size < 3 << 20:
         raise Refusal("InvalidParameter", f"{size} is no size of a disk. (0x80070057)")
+    world.begin_disk(place)
     img(["create", "-q", "-f", "qcow2", *(["-o", "preallocation=metadata"] if fixed else []), str(place), str(size)])
 
 

@@ -8,10 +8,10 @@ import ntpath
 import subprocess
 import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from harness.twins.engine import Engine, EngineError, EngineMachine, ExitReason
 from harness.twins.hyperv.emulated.calls import guid, like
@@ -49,6 +49,16 @@ class Switch:
                 "ComputerName": "TWIN",
             },
         )
+
+
+class Engines(Protocol):
+    """Those that run guests."""
+
+    def __call__(self, generation: int, /) -> Engine:
+        """The engine of a generation."""
+
+    def delete_disk(self, path: Path) -> None:
+        """Forget what guests wrote to a disk; one that a machine has stays."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +99,11 @@ class World:
 
     Args:
         settings: what it is.
-        engine: makes the engine of a generation; None: machines change their state, and no guest runs.
+        engine: the engines of generations; None: machines change their state, and no guest runs.
     """
 
     settings: WorldSettings
-    engine: Callable[[int], Engine] | None = None
+    engine: Engines | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
     vms: dict[uuid.UUID, Vm] = field(default_factory=dict)
     switches: list[Switch] = field(default_factory=list)
@@ -190,6 +200,11 @@ class World:
         if not place.is_file():
             raise no_file(path)
         return img(["info", "--output=json", "-U", str(place)])
+
+    def begin_disk(self, place: Path) -> None:
+        """A disk is about to be made: what guests wrote to one that had its name, and was deleted, is not on it."""
+        if self.engine is not None:
+            self.engine.delete_disk(place)
 
     def user_of(self, path: str) -> Vm | None:
         """The machine that has a disk in a drive and runs."""
