@@ -151,6 +151,7 @@ def test_an_envelope_that_is_too_large_is_refused_and_harms_nothing(client, shel
     except REFUSALS as error:
         status = type(error).__name__ + " " + str(getattr(error, "code", ""))
     seen.tell("an envelope of 1.3 MB", answer=status.strip())
+    assert status != "taken"
     client.send_command_input(shell, command, b"\n" + ask("Get-VM"))
     out, _, _ = said(client, shell, command, b"@HV1 1 ")
     assert b'"ok":true' in out
