@@ -13,8 +13,11 @@
 #          of 64 bits, a list; {"$ref":"vm.Path"} what a step of this request named (or a property of it),
 #          {"$as":["uint16",5]} that type made of a value, {"$map":[["=key",1],...]} a hashtable
 #   as     the name of what the step returned           get    the properties that the answer shall hold, "." for all
-#   where  [["MacAddress","^0015"],...]: keep only what fits all these regular expressions, compared as text
-#   when   only if the step of that name returned something    allow  ["ErrorId"]: such an error is "returned nothing"
+#   where  [["MacAddress","^0015"],["Size",1024],...]: keep only what fits all these regular expressions, compared as
+#          text, and is less than all these numbers
+#   when   only if the step of that name returned something    unless  only if it returned nothing
+#   within asked again until it returns something, at most so many seconds: nobody has to ask from afar
+#   allow  ["ErrorId"]: such an error is "returned nothing"
 # One answer is one line, all of it in 0x20-0x7e; other lines are noise of cmdlets. Line 0 says that the agent is ready:
 #   @HV1 7 {"ok":true,"results":[[],[{"State":"Running"}]]}
 #   @HV1 8 {"ok":false,"step":0,"id":"...","category":"...","hresult":-2146233087,"message":"...","results":[...]}
@@ -107,23 +110,34 @@ begin {
     }
 
     function Test-Fit($object, $where) {
-        foreach ($rule in $where) { if ("$(Show-Value (Read-Property $object $rule[0]))" -notmatch $rule[1]) { return $false } }
+        foreach ($rule in $where) {
+            $value = Read-Property $object $rule[0]
+            $fits = if ($rule[1] -is [string]) { "$(Show-Value $value)" -match $rule[1] } else { $value -lt $rule[1] }
+            if (-not $fits) { return $false }
+        }
         return $true
     }
 
     function Invoke-Step($step, $names) {
         if ($step.PSObject.Properties['as']) { $names[$step.as] = @() }
         if ($step.PSObject.Properties['when'] -and $names[$step.when].Count -eq 0) { return , @() }
+        if ($step.PSObject.Properties['unless'] -and $names[$step.unless].Count -gt 0) { return , @() }
         $command = $ExecutionContext.InvokeCommand.GetCommand($step.call, 'Cmdlet, Function')
         if ($null -eq $command) { throw [Management.Automation.CommandNotFoundException]"there is no cmdlet $($step.call)" }
         $given = @{ ErrorAction = 'Stop' }
         foreach ($one in $step.args.PSObject.Properties) { $given[$one.Name] = Resolve-Argument $one.Value $names }
-        try { $out = @(& $command @given) }
-        catch {
-            if (-not $step.PSObject.Properties['allow'] -or $_.FullyQualifiedErrorId.Split(',')[0] -notin $step.allow) { throw }
-            $out = @()
+        $clock = [Diagnostics.Stopwatch]::StartNew()
+        while ($true) {
+            try { $out = @(& $command @given) }
+            catch {
+                if (-not $step.PSObject.Properties['allow'] -or $_.FullyQualifiedErrorId.Split(',')[0] -notin $step.allow) { throw }
+                $out = @()
+            }
+            if ($step.PSObject.Properties['where']) { $out = @($out | Where-Object { Test-Fit $_ $step.where }) }
+            if ($out.Count -gt 0 -or -not $step.PSObject.Properties['within']) { break }
+            if ($clock.Elapsed.TotalSeconds -ge $step.within) { break }
+            [Threading.Thread]::Sleep(100)
         }
-        if ($step.PSObject.Properties['where']) { $out = @($out | Where-Object { Test-Fit $_ $step.where }) }
         if ($step.PSObject.Properties['as']) { $names[$step.as] = $out }
         $rows = [Collections.ArrayList]::new()
         if ($step.PSObject.Properties['get']) {

@@ -117,6 +117,39 @@ def test_a_step_that_needs_what_is_not_there_is_skipped_or_fails_as_asked(host):
         host.run("look", [nothing, Step("Write-Output", {"InputObject": Ref("it")})], soon())
 
 
+def test_a_step_is_left_out_where_another_returned_something(host):
+    """`unless` is `when` the other way round, and both may stand in one step."""
+    there = Step("Write-Output", {"InputObject": 1}, name="there")
+    nothing = Step("Get-Item", {"LiteralPath": "/nope"}, name="nothing", allow=("PathNotFound",))
+    told = Step("Write-Output", {"InputObject": 2}, get=(".",))
+    steps = [
+        there,
+        nothing,
+        replace(told, unless="there"),
+        replace(told, unless="nothing"),
+        replace(told, when="there", unless="nothing"),
+        replace(told, when="there", unless="there"),
+        replace(told, when="nothing", unless="nothing"),
+    ]
+    assert host.run("look", steps, soon())[2:] == [[], [{".": 2}], [{".": 2}], [], []]
+
+
+def test_objects_that_are_less_than_a_number_are_kept(host):
+    """As numbers: 9 is less than 10."""
+    steps = [Step("Write-Output", {"InputObject": [9, 10, 11, 1 << 40]}, get=(".",), where=((".", 11),))]
+    assert host.run("look", steps, soon())[0] == [{".": 9}, {".": 10}]
+
+
+def test_a_step_waits_until_something_fits(host, tmp_path):
+    """And no longer; what is allowed to fail is asked again as well."""
+    late = Step("Get-Item", {"LiteralPath": str(tmp_path / "late")}, get=("Name",), allow=("PathNotFound",), within=30)
+    timer = threading.Timer(0.5, (tmp_path / "late").touch)
+    timer.start()
+    assert host.run("look", [late], soon())[0] == [{"Name": "late"}]
+    never = replace(late, args={"LiteralPath": str(tmp_path / "never")}, within=1)
+    assert host.run("look", [never], soon())[0] == []
+
+
 def test_names_of_one_request_mean_nothing_to_the_next(host):
     """Else a retry could act on another machine."""
     host.run("look", [Step("Write-Output", {"InputObject": 1}, name="kept")], soon())
@@ -399,8 +432,10 @@ class TestFiles:
                 "Path": str(target),
                 "Seconds": 30,
             }
-            rows = host.run("pull", [Step("Receive-InteropFile", args, get=("Length", "Sha256"))], soon())[0]
-            server.shutdown()
+            try:
+                rows = host.run("pull", [Step("Receive-InteropFile", args, get=("Length", "Sha256"))], soon())[0]
+            finally:
+                server.shutdown()
         assert rows == [{"Length": len(content), "Sha256": hashlib.sha256(content).hexdigest()}]
         assert target.read_bytes() == content
         assert seen == ["Bearer t0"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.marks import Mark
@@ -14,6 +15,9 @@ from harness.core import Deadline, LabError, Pending, wait_for
 
 VM = Ref("vm")
 OK = "ok"
+_AFTER = "after"
+_TOGETHER = 5.0
+"""Seconds that an agent waits with the driver, before the driver looks again by itself."""
 RUNNING, PAUSED, SAVED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SAVED, PowerState.OFF
 
 _SETTLED = {"Running": RUNNING, "Paused": PAUSED, "Saved": SAVED, "FastSaved": SAVED, "Off": OFF}
@@ -87,16 +91,32 @@ class MachineBase:
             )
         return seen, answer
 
-    def _await(self, verb: str, deadline: Deadline, *states: PowerState) -> PowerState:
-        """Wait until the host itself says one of ``states``."""
+    def _becomes(self, deadline: Deadline, *states: PowerState, when: str | None = OK) -> Step:
+        """The last step of a verb after which the host goes on by itself; what it found is for :meth:`_await`."""
+        step = Step("Get-VM", {"Id": self._id}, get=("State",), where=(("State", _words(states)),))
+        return replace(step, name=_AFTER, within=together(deadline), when=when)
 
-        def look() -> PowerState | Pending:
-            row = self._ask(verb, deadline)[0]
-            state = state_of(row)
-            return state if state in states and state is not None else Pending(f"it is {row[0]['State']}")
+    def _await(self, verb: str, deadline: Deadline, seen: Sequence[Row], *states: PowerState) -> None:
+        """Wait until the host itself says one of ``states``.
+
+        Args:
+            verb: for messages.
+            deadline: when to give up.
+            seen: what the step of :meth:`_becomes` found in the verb's own request: mostly, that is enough.
+            states: those that end the wait.
+
+        Raises:
+            LabError: it stays between two states.
+        """
+        if seen:
+            return
+
+        def look() -> bool | Pending:
+            row, found = self._ask(verb, deadline, self._becomes(deadline, *states, when=None))
+            return True if found else Pending(f"it is {row[0]['State']}")
 
         wanted = " or ".join(one.value for one in states)
-        return wait_for(
+        wait_for(
             f"{self.spec.name} to be {wanted}", look, deadline, every=0.5, fault=lambda text: self._stuck(text, verb)
         )
 
@@ -113,13 +133,17 @@ class MachineBase:
 
 def state_is(name: str, *states: PowerState, of: str = VM.name) -> Step:
     """The machine again, under another name, if it is in one of these states: later steps hang on that name."""
+    return Step("Write-Output", {"InputObject": Ref(of)}, name=name, where=(("State", _words(states)),))
+
+
+def together(deadline: Deadline) -> int:
+    """For how many seconds an agent may wait by itself: it must still have answered when the time is over."""
+    return int(min(_TOGETHER, deadline.seconds / 2))
+
+
+def _words(states: Sequence[PowerState]) -> str:
     words = [word for word, state in _SETTLED.items() if state in states]
-    return Step(
-        "Write-Output",
-        {"InputObject": Ref(of)},
-        name=name,
-        where=(("State", f"^({'|'.join(words)})({_CRITICAL})?$"),),
-    )
+    return f"^({'|'.join(words)})({_CRITICAL})?$"
 
 
 def state_of(rows: Sequence[Row]) -> PowerState | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from harness.backends.hyperv.access import QUIET
-from harness.backends.hyperv.base import OFF, PAUSED, RUNNING, SAVED, VM, state_is
+from harness.backends.hyperv.base import OFF, OK, PAUSED, RUNNING, SAVED, VM, state_is, together
 from harness.backends.hyperv.power import Power
 from harness.backends.hyperv.steps import Ref, Step, exactly
 from harness.backends.model import ResourceKind
@@ -15,7 +15,6 @@ from harness.core import Deadline, LabError, Pending, wait_for
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ANY = (RUNNING, PAUSED, SAVED, OFF)
 _POINT = "point"
-_BUSY_WITH = "SecondaryOperationalStatus?"
 _MERGING = ("MergingDisks", "DeletingSnapshot", "ApplyingSnapshot")
 
 
@@ -27,13 +26,13 @@ class Checkpoints(Power):
         with self._lock:
             if not _NAME.fullmatch(name):
                 raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
-            if name in self.checkpoints(deadline):
-                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
             states = (RUNNING, PAUSED) if memory else (OFF,)
+            take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET}, when=OK, unless=_POINT)
             with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._id}/{name}") as creation:
-                take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET})
-                self._act("checkpoint", deadline, states, take)
+                _, answer = self._act("checkpoint", deadline, states, self._points(name, "Id"), take)
                 creation.made(f"{self._id}/{name}")
+            if answer[0]:
+                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
 
     def revert(self, name: str, deadline: Deadline) -> None:
         """The host leaves a machine with memory saved: it is started then. Its console begins anew at 0."""
@@ -48,10 +47,11 @@ class Checkpoints(Power):
                 Step("Get-VM", {"Id": self._id}, name="after", when=_POINT),  # without it nothing is started either
                 state_is("kept", SAVED, PAUSED, of="after").only("after"),
                 Step("Start-VM", {"VM": Ref("kept"), **QUIET}, when="kept"),
+                self._becomes(deadline, RUNNING, OFF, when=_POINT),
             )
             if not answer[0]:
                 raise WrongState(f"there is no checkpoint {name!r}", host=self._host.name, operation="revert")
-            self._await("revert", deadline, RUNNING, OFF)
+            self._await("revert", deadline, answer[-1], RUNNING, OFF)
 
     def checkpoints(self, deadline: Deadline) -> tuple[str, ...]:
         """The names present, oldest first."""
@@ -62,21 +62,26 @@ class Checkpoints(Power):
     def drop_checkpoint(self, name: str, deadline: Deadline) -> None:
         """Its disks are merged by the host afterwards, which takes no other change meanwhile."""
         with self._lock:
-            self._act(
+            _, answer = self._act(
                 "drop",
                 deadline,
                 _ANY,
                 self._points(name),
                 Step("Remove-VMSnapshot", {"VMSnapshot": Ref(_POINT), **QUIET}, when=_POINT),
+                self._idle(deadline),
                 repeatable=True,
             )
-            self._merged(deadline)
+            if not answer[-1]:
+                self._merged(deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{name}")
+
+    def _idle(self, deadline: Deadline) -> Step:
+        where = (("SecondaryOperationalStatus?", f"^(?!({'|'.join(_MERGING)})$)"),)
+        return Step("Get-VM", {"Id": self._id}, get=("State",), where=where, within=together(deadline))
 
     def _merged(self, deadline: Deadline) -> None:
         def look() -> bool | Pending:
-            rows = self._host.agents.run("drop", [self._vm(_BUSY_WITH)], deadline, repeatable=True)[0]
-            return Pending("it is merging disks") if rows[0][_BUSY_WITH] in _MERGING else True
+            return True if self._ask("drop", deadline, self._idle(deadline))[1] else Pending("it is merging disks")
 
         wait_for(
             f"{self.spec.name} to merge disks",

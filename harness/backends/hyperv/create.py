@@ -10,14 +10,17 @@ from harness.backends.hyperv import marks, nics, upload
 from harness.backends.hyperv.access import QUIET, HostAccess
 from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.disks import attached, disk_file
+from harness.backends.hyperv.errors import StepFailed
 from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
-from harness.backends.hyperv.steps import Ref, Step, Value, beginning
+from harness.backends.hyperv.steps import Ref, Step, Value, beginning, exactly
 from harness.backends.model import DeviceKind, Firmware, MachineSpec, ResourceKind
 from harness.backends.protocol import Refused
 from harness.core import Deadline, InteropError
 
 SYSTEM, SEED = "system.vhdx", "seed.iso"
+_OURS = "ours"
+_CLEANING_SECONDS = 30.0
 _LONGEST = 100  # the name of a machine, in characters: the host refuses longer ones
 _DVD = {Firmware.BIOS: (1, 0), Firmware.UEFI: (0, 63)}
 """Controller and location of the seed: IDE in generation 1, the last place of SCSI in generation 2."""
@@ -34,41 +37,50 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
     if spec.shape.firmware is Firmware.UEFI and any(nic.kind is DeviceKind.EMULATED for nic in spec.nics):
         raise Refused("generation 2 has no legacy NICs", host=host.name, operation="create")
     mark = Mark(spec.owner, spec, folder, f"interop-{uuid.uuid4()}")
+    claim = list(claimed(host, mark))
+    make = [step if step.when else step.only(_OURS) for step in steps(host, mark)]
     with host.ledger.creating(ResourceKind.MACHINE, folder) as creation:
-        _take(host, spec, folder, deadline)
         try:
-            identity = _make(host, mark, deadline)
-        except InteropError:
-            with contextlib.suppress(InteropError):  # the first error is the one to tell; the reaper knows of the rest
-                erase(host, None, folder, Deadline.after(30))
+            answer = host.agents.run("create", [*claim, *make], deadline)
+        except InteropError as error:
+            with contextlib.suppress(InteropError):  # the first error is the one to tell; the reaper knows the rest
+                if _began(host, mark, error, len(claim)):
+                    erase(host, None, folder, Deadline.after(_CLEANING_SECONDS))
             raise
+        if answer[0]:
+            raise Refused(f"there is a machine {spec.name} already", host=host.name, operation="create")
+        identity = next(str(row["Id"]).lower() for rows in answer for row in rows if "Id" in row)
         creation.made(identity)
     return machine(host, identity, mark)
 
 
-def _take(host: HostAccess, spec: MachineSpec, folder: str, deadline: Deadline) -> None:
-    """Make the folder. Whose name is taken gets no further: what is there is another's, and stays.
+def _began(host: HostAccess, mark: Mark, error: InteropError, claim: int) -> bool:
+    """Whether what has this name on the host is of this creation: what is another's stays."""
+    cause = error.__cause__
+    if isinstance(cause, StepFailed):
+        return cause.failure.step >= claim
+    find = Step("Get-VM", where=(("Name", exactly(mark.folder)),), get=("Notes",))
+    found = host.agents.run("create", [find], Deadline.after(_CLEANING_SECONDS), repeatable=True)[0]
+    return all(mark.pipe in (row["Notes"] or mark.pipe) for row in found)
+
+
+def claimed(host: HostAccess, mark: Mark) -> Iterator[Step]:
+    """Look whether the name is taken, and make the folder: all else hangs on its being ours.
 
     To Hyper-V names are no more than words, and the expiry of a run that goes on moves: so it is looked whether there
     is a machine of the same name and run.
     """
-    taken = Step("Get-VM", where=(("Name", beginning(f"{spec.name}~{spec.owner.run}~")),), get=("Name",))
-    made = Step("New-Item", {"Path": host.folder(folder), "ItemType": "Directory"})
-    if host.agents.run("create", [taken, made], deadline)[0]:
-        host.agents.run("create", [Step("Remove-Item", {"LiteralPath": host.folder(folder)})], deadline)
-        raise Refused(f"there is a machine {spec.name} already", host=host.name, operation="create")
-
-
-def _make(host: HostAccess, mark: Mark, deadline: Deadline) -> str:
-    if mark.spec.seed is not None:
-        upload.send(host, mark.spec.seed, host.file(mark.folder, SEED), deadline)
-    answer = host.agents.run("create", list(steps(host, mark)), deadline)
-    return next(str(row["Id"]).lower() for rows in answer for row in rows if "Id" in row)
+    same = beginning(f"{mark.spec.name}~{mark.spec.owner.run}~")
+    yield Step("Get-VM", where=(("Name", same),), name="taken", get=("Name",))
+    folder: dict[str, Value] = {"Path": host.folder(mark.folder), "ItemType": "Directory"}
+    yield Step("New-Item", folder, name=_OURS, unless="taken")
 
 
 def steps(host: HostAccess, mark: Mark) -> Iterator[Step]:
-    """All that ``create`` asks of the host, once folder and seed are there."""
+    """All that ``create`` asks of the host, once the folder is there. The seed is small: it goes along."""
     spec, folder = mark.spec, mark.folder
+    if spec.seed is not None:
+        yield from upload.pieces(host, spec.seed, host.file(folder, SEED))
     system = host.file(folder, SYSTEM)
     bios = spec.shape.firmware is Firmware.BIOS
     yield Step("New-VHD", {"Path": system, "ParentPath": spec.image.handle, "Differencing": True, **QUIET})

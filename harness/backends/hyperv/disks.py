@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
-from harness.backends.hyperv.steps import Ref, Row, Step
+from harness.backends.hyperv.steps import Ref, Row, Step, Value
 from harness.backends.model import DiskSpec, DiskView
 from harness.core import Deadline, Size
 
@@ -25,46 +25,52 @@ class Disks(MachineBase):
     def attach_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:
         """A dynamic VHDX beside the others, on the SCSI controller that every machine has."""
         with self._lock:
-            path = self._file(disk_file(disk.serial))
+            path = self._file(self._sayable(disk.serial))
+            # A disk that a checkpoint made differencing still stands on the file of its name.
             _, answer = self._act(
                 "attach_disk",
                 deadline,
                 (RUNNING, OFF),
-                self._drive(disk.serial, "Path"),
-                Step("Test-Path", {"LiteralPath": path}, name="file", get=(".",), where=((".", "^True$"),)),
+                Step("Test-Path", {"LiteralPath": path}, name="free", get=(".",), where=((".", "^False$"),)),
+                *(step.only("free") for step in attached(path, disk.size)),
             )
-            if answer[0] or answer[1]:
+            if not answer[0]:
                 raise self._refused(f"a disk {disk.serial!r} is there already", "attach_disk")
-            self._act("attach_disk", deadline, (RUNNING, OFF), *attached(path, disk.size))
             return DiskView(disk.serial, disk.size, MODEL)
 
     def detach_disk(self, serial: str, deadline: Deadline) -> None:
         """The file goes along, unless a checkpoint still stands on it: then it goes with the machine."""
         with self._lock:
-            _, answer = self._act(
+            # A checkpoint that has this disk made the machine write to an AVHDX above it.
+            own = ((".", r"\.vhdx$"),)
+            self._act(
                 "detach_disk",
                 deadline,
                 (RUNNING, OFF),
-                self._drive(serial, "Path"),
+                self._drive(serial),
+                Step("Write-Output", {"InputObject": Ref(_DRIVE, "Path")}, name="file", where=own, when=_DRIVE),
                 Step("Remove-VMHardDiskDrive", {"VMHardDiskDrive": Ref(_DRIVE), **QUIET}, when=_DRIVE),
+                Step("Remove-Item", {"LiteralPath": Ref("file"), "Force": True}, when="file", allow=NO_FILE),
             )
-            # A checkpoint that has this disk made the machine write to an AVHDX above it.
-            if answer[0] and not str(answer[0][0]["Path"]).lower().endswith(".avhdx"):
-                remove = Step("Remove-Item", {"LiteralPath": answer[0][0]["Path"], "Force": True}, allow=NO_FILE)
-                self._host.agents.run("detach_disk", [remove], deadline, repeatable=True)
 
     def resize_disk(self, serial: str, size: Size, deadline: Deadline) -> None:
         """While the machine runs as well: it is on the SCSI controller."""
         with self._lock:
-            found = self._ask("resize_disk", deadline, self._drive(serial, "Path"), files_of(self._id))
-            if not found[1]:
+            file: dict[str, Value] = {"Path": Ref(_DRIVE, "Path")}
+            _, answer = self._act(
+                "resize_disk",
+                deadline,
+                (RUNNING, OFF),
+                self._drive(serial, "Path"),
+                Step("Get-VHD", file, get=("Size",), when=_DRIVE),
+                Step("Get-VHD", file, name="small", where=(("Size", int(size)),), when=_DRIVE),
+                Step("Resize-VHD", {**file, "SizeBytes": int(size), **QUIET}, when="small"),
+                repeatable=True,
+            )
+            if not answer[0]:
                 raise self._refused(f"there is no disk {serial!r}", "resize_disk")
-            now = next(view.size for view in views(found[2]) if view.serial == serial)
-            if size < now:
+            if size < (now := Size(int(answer[1][0]["Size"]))):
                 raise self._refused(f"{serial} has {now}; a disk does not shrink to {size}", "resize_disk")
-            if size > now:
-                grow = Step("Resize-VHD", {"Path": found[1][0]["Path"], "SizeBytes": int(size), **QUIET})
-                self._act("resize_disk", deadline, (RUNNING, OFF), grow, repeatable=True)
 
     def disk_names(self, deadline: Deadline) -> Mapping[str, str]:
         """By the VHDX's identifier, which the guest reads as part of the disk's page 0x83, the serial asked for."""
@@ -75,9 +81,13 @@ class Disks(MachineBase):
             if (serial := serial_of(str(row["Path"])))
         }
 
-    def _drive(self, serial: str, *get: str) -> Step:
+    def _sayable(self, serial: str) -> str:
         if not _SERIAL.fullmatch(serial):
             raise self._refused(f"{serial!r} cannot be a disk's serial: letters, digits, - _", "disk")
+        return disk_file(serial)
+
+    def _drive(self, serial: str, *get: str) -> Step:
+        self._sayable(serial)
         pattern = rf"[\\/]disk-{serial}(_[0-9A-Fa-f]{{8}}-[0-9A-Fa-f-]{{27}})?\.a?vhdx$"
         return Step("Get-VMHardDiskDrive", {"VM": VM}, name=_DRIVE, get=get, where=(("Path", pattern),))
 

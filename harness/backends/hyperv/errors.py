@@ -57,6 +57,18 @@ class Failure:
     message: str
 
 
+class StepFailed(Exception):
+    """The cause of what :func:`translated` makes: for those to whom it matters how far a request got.
+
+    Args:
+        failure: what the agent said.
+    """
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
 _GENERAL = {0x80131500, 0x80131501, 0}  # COR_E_EXCEPTION, COR_E_SYSTEM: .NET's own, which say nothing
 _IN_TEXT = re.compile(r"0x[89A-Fa-f][0-9A-Fa-f]{7}")
 

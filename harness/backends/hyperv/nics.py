@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from harness.backends.endpoints import reserved
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
@@ -82,10 +84,10 @@ class NicPlugs(Nics):
     def attach_nic(self, nic: NicSpec, deadline: Deadline) -> None:
         """Into the switch of its network."""
         with self._lock:
-            seen = self._ask("attach_nic", deadline, self._card(nic.mac, "Name"))
-            if seen[1]:
+            steps = [replace(step, unless=_CARD) for step in added(nic, "new")]
+            _, answer = self._act("attach_nic", deadline, (RUNNING, OFF), self._card(nic.mac, "Name"), *steps)
+            if answer[0]:
                 raise self._refused(f"a NIC {nic.mac} is there already", "attach_nic")
-            self._act("attach_nic", deadline, (RUNNING, OFF), *added(nic, "new"))
 
     def detach_nic(self, mac: str, deadline: Deadline) -> None:
         """The host pulls it from the guest."""

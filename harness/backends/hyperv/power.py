@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from harness.backends.hyperv.access import QUIET
-from harness.backends.hyperv.base import OFF, PAUSED, RUNNING, SAVED, VM, MachineBase, state_is, state_of
+from harness.backends.hyperv.base import OFF, PAUSED, RUNNING, SAVED, VM, MachineBase, state_is
 from harness.backends.hyperv.steps import Ref, Step, Typed, Value
 from harness.backends.protocol import GuestIgnored
 from harness.core import Deadline, Pending, wait_for
@@ -39,14 +39,15 @@ class Power(MachineBase):
     def stop(self, deadline: Deadline) -> None:
         """``-TurnOff`` for what runs; a saved state is thrown away."""
         with self._lock:
-            self._act(
+            _, answer = self._act(
                 "stop",
                 deadline,
                 (RUNNING, PAUSED, SAVED, OFF),
                 *switched_off(),
+                self._becomes(deadline, OFF),
                 repeatable=True,
             )
-            self._await("stop", deadline, OFF)
+            self._await("stop", deadline, answer[-1], OFF)
 
     def reset(self, deadline: Deadline) -> None:
         """By WMI: ``Restart-VM -VM`` has two parameter sets that only ``-Wait``, for a heartbeat, tells apart."""
@@ -67,11 +68,12 @@ class Power(MachineBase):
                 (RUNNING,),
                 Step("Get-CimInstance", system, name="system"),
                 Step("Invoke-CimMethod", asked, get=("ReturnValue",)),
+                self._becomes(deadline, RUNNING),
             )
             code = int(answer[1][0]["ReturnValue"])
             if code not in (_COMPLETED, _JOB):
                 raise self._refused(f"the host answered {code} to a reset", "reset")
-            self._await("reset", deadline, RUNNING)
+            self._await("reset", deadline, answer[-1], RUNNING)
 
     def pause(self, deadline: Deadline) -> None:
         """``Suspend-VM``."""
@@ -99,8 +101,8 @@ class Power(MachineBase):
             self._ask_guest("shutdown", "InitiateShutdown", deadline)
 
             def look() -> bool | Pending:
-                rows = self._ask("shutdown", deadline)[0]
-                return True if state_of(rows) is OFF else Pending(f"it is {rows[0]['State']}")
+                rows, off = self._ask("shutdown", deadline, self._becomes(deadline, OFF, when=None))
+                return True if off else Pending(f"it is {rows[0]['State']}")
 
             wait_for(f"{self.spec.name} to be off", look, deadline, every=0.5, fault=self._ignored("shutdown"))
 

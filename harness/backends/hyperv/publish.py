@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import secrets
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from filelock import FileLock, Timeout
 from harness.backends.hyperv import marks, upload
 from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.offer import offered
-from harness.backends.hyperv.steps import Masked, Step, Value
+from harness.backends.hyperv.steps import Masked, Ref, Row, Step, Value, exactly
 from harness.backends.model import PublishedImage, ResourceKind
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Format, Image
@@ -68,22 +69,34 @@ class Publisher:
         partial = marks.name(f"{image.digest[:16]}-{secrets.token_hex(3)}", self.host.owner)
         path = str(self.host.settings.path("images", partial))
         make = Step("New-Item", {"Path": folder, "ItemType": "Directory", "Force": True})
-        self.host.agents.run("publish", [make], deadline, repeatable=True)
+        wanted = _sha256(source)
         with self.host.ledger.creating(ResourceKind.IMAGE, partial) as creation:
             creation.made(partial)
             try:
-                self._fetch(source, path, deadline)
-                self._settle(source, path, target, deadline)
+                seen = self._fetch(source, path, deadline, [make], [*settled(path, target, wanted)])
+                if seen != wanted:
+                    raise LabError(
+                        f"the image arrived damaged: its SHA-256 is {seen}, not {wanted}",
+                        host=self.host.name,
+                        operation="publish",
+                        hint="is something between us that changes files: a proxy, a virus scanner?",
+                    )
             except InteropError:
+                there = False
                 with contextlib.suppress(InteropError):
                     self.discard(partial, Deadline.after(30))
-                raise
+                    there = self._there(target, deadline)  # somebody else came first
+                if not there:
+                    raise
         self.host.ledger.gone(ResourceKind.IMAGE, partial)
 
-    def _fetch(self, source: Path, path: str, deadline: Deadline) -> None:
+    def _fetch(self, source: Path, path: str, deadline: Deadline, first: list[Step], after: list[Step]) -> str:
+        """Bring it to the host: one request, or one a piece; the SHA-256 that it has there."""
         if self.host.settings.pull is None:
-            upload.send(self.host, source, path, deadline)
-            return
+            for piece in upload.pieces(self.host, source, path):
+                self.host.agents.run("publish", [*first, piece], deadline, repeatable=True)
+                first = []
+            return _told(self.host.agents.run("publish", after, deadline))
         with offered(source, self.host.settings.pull, self.host.name) as offer:
             args: dict[str, Value] = {
                 "Uri": Masked(offer.url),
@@ -91,30 +104,8 @@ class Publisher:
                 "Path": path,
                 "Seconds": int(deadline.seconds),
             }
-            self.host.agents.run("publish", [Step("Receive-InteropFile", args, get=("Length",))], deadline)
-
-    def _settle(self, source: Path, path: str, target: str, deadline: Deadline) -> None:
-        """Hash it where it lies, then give it its name and make it read-only: a changed parent spoils its children."""
-        wanted = _sha256(source)
-        check = Step("Get-FileHash", {"LiteralPath": path, "Algorithm": "SHA256"}, get=("Hash",))
-        seen = str(self.host.agents.run("publish", [check], deadline, repeatable=True)[0][0]["Hash"]).lower()
-        if seen != wanted:
-            raise LabError(
-                f"the image arrived damaged: its SHA-256 is {seen}, not {wanted}",
-                host=self.host.name,
-                operation="publish",
-                hint="is something between us that changes files: a proxy, a virus scanner?",
-            )
-        steps = [
-            Step("Set-ItemProperty", {"LiteralPath": path, "Name": "IsReadOnly", "Value": True}),
-            Step("Move-Item", {"LiteralPath": path, "Destination": target}),
-        ]
-        try:
-            self.host.agents.run("publish", steps, deadline)
-        except InteropError:
-            if not self._there(target, deadline):
-                raise
-            self.discard(Path(path.replace("\\", "/")).name, deadline)  # somebody else came first
+            fetch = Step("Receive-InteropFile", args, get=("Length",))
+            return _told(self.host.agents.run("publish", [*first, fetch, *after], deadline))
 
     def discard(self, name: str, deadline: Deadline) -> None:
         """Remove a half upload; no-op when it is gone."""
@@ -124,6 +115,18 @@ class Publisher:
             Step("Remove-Item", {"LiteralPath": path, "Force": True}, when="file", allow=NO_FILE),
         ]
         self.host.agents.run("remove", steps, deadline, repeatable=True)
+
+
+def settled(path: str, target: str, wanted: str) -> Iterator[Step]:
+    """Hash it where it lies, then give it its name and make it read-only: a changed parent spoils its children."""
+    yield Step("Get-FileHash", {"LiteralPath": path, "Algorithm": "SHA256"}, name="hash", get=("Hash",))
+    yield Step("Write-Output", {"InputObject": Ref("hash")}, name="right", where=(("Hash", exactly(wanted)),))
+    yield Step("Set-ItemProperty", {"LiteralPath": path, "Name": "IsReadOnly", "Value": True}, when="right")
+    yield Step("Move-Item", {"LiteralPath": path, "Destination": target}, when="right")
+
+
+def _told(answer: list[list[Row]]) -> str:
+    return next(str(row["Hash"]).lower() for rows in answer for row in rows if "Hash" in row)
 
 
 def _sha256(path: Path) -> str:

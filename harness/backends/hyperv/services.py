@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from harness.backends.hyperv.power import NAMESPACE
 from harness.backends.hyperv.steps import Ref, Step, Value
 from harness.backends.model import ServiceView
 from harness.backends.protocol import GuestIgnored
-from harness.core import Deadline
+from harness.core import Deadline, InteropError
 
 # facts of the product: the last GUID of a service's Id
 NAMES = {
@@ -98,7 +99,9 @@ class Services(MachineBase):
         """To the host first, in pieces; the guest service interface is off until it is needed."""
         with self._lock:
             staged = self._file("copied")
-            upload.send(self._host, source, staged, deadline)
+            *most, last = upload.pieces(self._host, source, staged)
+            for piece in most:
+                self._host.agents.run("copy_file", [piece], deadline, repeatable=True)
             enable = Step("Enable-VMIntegrationService", {"VMIntegrationService": Ref("service")}, when="service")
             copy: dict[str, Value] = {
                 "VM": VM,
@@ -109,18 +112,20 @@ class Services(MachineBase):
                 "Force": overwrite,
                 **QUIET,
             }
-            steps = (self._service("file copy"), enable, Step("Copy-VMFile", copy))
+            remove = Step("Remove-Item", {"LiteralPath": staged, "Force": True}, allow=NO_FILE)
+            steps = (self._service("file copy"), last, enable, Step("Copy-VMFile", copy), remove)
             try:
                 self._act("copy_file", deadline, (RUNNING,), *steps)
-            except Failed as error:
+            except InteropError as error:
+                with contextlib.suppress(InteropError):  # it goes with the machine at last
+                    self._host.agents.run("copy_file", [remove], deadline, repeatable=True)
+                if not isinstance(error, Failed):
+                    raise
                 raise GuestIgnored(
                     f"the guest's file copy daemon took no file: {error.message}",
                     host=self._host.name,
                     operation="copy_file",
                 ) from error
-            finally:
-                remove = Step("Remove-Item", {"LiteralPath": staged, "Force": True}, allow=NO_FILE)
-                self._host.agents.run("copy_file", [remove], deadline, repeatable=True)
 
     def _set(self, key: str, value: str, deadline: Deadline) -> None:
         """Adding fails where the key is there, changing where it is not: it is taken away first."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from harness import agent
-from harness.backends.hyperv.errors import Broken, Ended, Failure, Lost, translated
+from harness.backends.hyperv.errors import Broken, Ended, Failure, Lost, StepFailed, translated
 from harness.backends.hyperv.steps import Row, Step, request
 from harness.core import Deadline, LabError
 
@@ -102,7 +102,7 @@ class Agent:
             return [list(rows) for rows in answer["results"]]
         failure = _failure(answer)
         step = steps[failure.step] if 0 <= failure.step < len(steps) else None
-        raise translated(failure, step, self._host, operation)
+        raise translated(failure, step, self._host, operation) from StepFailed(failure)
 
     def close(self) -> None:
         """End it. The next request would start another."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
+from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase, state_is
 from harness.backends.hyperv.steps import Step
 from harness.core import Deadline, Size
+
+_ABLE = "able"
 
 
 class Sizes(MachineBase):
@@ -22,8 +24,8 @@ class Sizes(MachineBase):
                 steps.append(Step("Set-VMProcessor", {"VM": VM, "Count": vcpus}))
             if memory is not None:
                 steps.append(Step("Set-VMMemory", {"VM": VM, "StartupBytes": int(memory)}))
-            seen = self._ask("resize", deadline)[0]
-            if str(seen[0]["State"]) == "Running" and RUNNING not in states:
+            able = [state_is(_ABLE, *states), *(step.only(_ABLE) for step in steps)]
+            seen, _ = self._act("resize", deadline, (OFF, RUNNING), *able, repeatable=True)
+            if seen not in states:
                 what = "memory, and the shape keeps no room for it" if vcpus is None else "vCPUs"
                 raise self._refused(f"Hyper-V does not change a running machine's {what}", "resize")
-            self._act("resize", deadline, states, *steps, repeatable=True)

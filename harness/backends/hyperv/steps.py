@@ -72,8 +72,12 @@ class Step:
         name: what later steps call the objects it returned.
         get: the properties that come back of each object; ``.`` is the object itself, and one that ends in ``?``
             is None where an object has none. Nothing asked, nothing comes back.
-        where: properties and regular expressions: objects that do not fit all of them are dropped; see :func:`exactly`.
+        where: properties with a regular expression that their text fits, see :func:`exactly`, or a number that they
+            are less than: other objects are dropped.
         when: skip the step, as if it returned nothing, where the step of this name returned nothing.
+        unless: skip it where that step returned something.
+        within: ask again until something fits, at most so many seconds: a wait that costs no round trips. An agent
+            that waits does nothing else meanwhile.
         allow: error ids, as far as their first comma, that are no errors, but mean that nothing was returned.
     """
 
@@ -81,8 +85,10 @@ class Step:
     args: Mapping[str, Value] = field(default_factory=dict)
     name: str | None = None
     get: tuple[str, ...] = ()
-    where: tuple[tuple[str, str], ...] = ()
+    where: tuple[tuple[str, str | int], ...] = ()
     when: str | None = None
+    unless: str | None = None
+    within: int | None = None
     allow: tuple[str, ...] = ()
 
     def only(self, when: str) -> Step:
@@ -146,6 +152,10 @@ def _step(step: Step) -> dict[str, Any]:
         said["where"] = step.where
     if step.when:
         said["when"] = step.when
+    if step.unless:
+        said["unless"] = step.unless
+    if step.within is not None:
+        said["within"] = step.within
     if step.allow:
         said["allow"] = step.allow
     return said

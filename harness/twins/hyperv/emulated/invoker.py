@@ -11,12 +11,14 @@ import binascii
 import datetime as dt
 import json
 import re
+import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from harness import agent
+from harness.core.waiting import pause
 from harness.twins.hyperv.emulated import table
 from harness.twins.hyperv.emulated.binder import BINDING, bind
 from harness.twins.hyperv.emulated.functions import FUNCTIONS, Consoles
@@ -27,6 +29,7 @@ from harness.twins.hyperv.emulated.world import World
 
 _REMEMBERED: Final = 8
 _LARGEST: Final = 8 << 20
+_PAUSE: Final = 0.1
 ENGINE: Final = "twin"
 """What the ready line says the engine is, so that results can."""
 
@@ -109,20 +112,26 @@ class Agent:
             names[step["as"]] = []
         if "when" in step and not names.get(step["when"]):
             return []
-        call = str(step["call"])
+        if "unless" in step and names.get(step["unless"]):
+            return []
         given = {name: resolve(value, names) for name, value in step.get("args", {}).items()}
-        try:
-            out = self._call(call, given)
-        except _Named as named:
-            if named.identifier.partition(",")[0] not in step.get("allow", ()):
-                raise
-            out = []
-        out = [each for each in out if _fits(each, step.get("where", ()))]
+        until = time.monotonic() + step.get("within", 0)
+        while not (out := self._found(step, given)) and time.monotonic() < until:
+            pause(_PAUSE)
         if "as" in step:
             names[step["as"]] = out
         if "get" not in step:
             return []
         return [{path: show(read(each, path), room) for path in step["get"]} for each in out]
+
+    def _found(self, step: Mapping[str, Any], given: dict[str, Any]) -> list[Any]:
+        try:
+            out = self._call(str(step["call"]), given)
+        except _Named as named:
+            if named.identifier.partition(",")[0] not in step.get("allow", ()):
+                raise
+            out = []
+        return [each for each in out if _fits(each, step.get("where", ()))]
 
     def _call(self, call: str, given: dict[str, Any]) -> list[Any]:
         function = FUNCTIONS.get(call.lower())
@@ -260,6 +269,10 @@ def _spent(text: str, room: list[int]) -> str:
 def _fits(found: Any, rules: Any) -> bool:
     for path, pattern in rules:
         value = show(read(found, path), [_LARGEST])
+        if isinstance(pattern, int):
+            if not value < pattern:
+                return False
+            continue
         text = "" if value is None else str(value.name if isinstance(value, Choice) else value)
         if not re.search(pattern, text, re.IGNORECASE):
             return False
