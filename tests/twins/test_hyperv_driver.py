@@ -263,16 +263,6 @@ class TestFaults:
             with connected(twin.host, agent=str(script)) as there:
                 assert there.run("list", [GET_VM], soon()) == [[]]
 
-    def test_a_disk_that_is_full_is_said_to_be_full(self, tmp_path):
-        """With what to do about it."""
-        config = TwinConfig(folder=tmp_path, accounts={USER: PASSWORD}, powershell="emulated", guests=False)
-        with Twin(config) as twin, connected(twin.host) as there:
-            full = twin.store / "full"
-            full.symlink_to("/dev/full")
-            with pytest.raises(LabError, match="not enough space") as caught:
-                there.run("upload", [Step("Add-InteropChunk", {"Path": str(full), "Offset": 0, "Data": b"x"})], soon())
-            assert "free space below" in caught.value.hint
-
 
 def _planned(plan):
     from harness.twins.hyperv.plan import Planned

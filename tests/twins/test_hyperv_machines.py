@@ -405,6 +405,25 @@ class TestPublish:
             f"{'cd' * 32}.vhdx"
         ]
 
+    @pytest.mark.parametrize("pull", [None, "127.0.0.1"], ids=["sent", "fetched"])
+    def test_a_full_disk_is_said_to_be_full_and_nothing_is_left_on_it(self, twin, image, tmp_path, pull):
+        """A volume of 1 MiB, and what the engine itself says of it."""
+        images = twin.store / "images"
+        images.mkdir(exist_ok=True)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(images)]
+        if subprocess.run(mount, capture_output=True, check=False).returncode:
+            pytest.skip("mounting a small volume takes root")
+        settings = hyperv.Settings(twin=True, pull=pull).at_twin(twin.said())
+        host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
+        try:
+            with pytest.raises(LabError) as caught:
+                host.publish(replace(image, digest="fu" * 32), soon())
+            assert "free space below" in (caught.value.hint or "")
+            assert list(images.iterdir()) == []
+        finally:
+            host.close()
+            subprocess.run(["umount", str(images)], check=True)
+
     def test_the_host_fetches_it_where_the_lab_says_how(self, twin, image, tmp_path):
         """By HTTP with a token, and then hashes it."""
         settings = hyperv.Settings(twin=True, pull="127.0.0.1").at_twin(twin.said())

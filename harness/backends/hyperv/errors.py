@@ -120,6 +120,7 @@ _BY_HRESULT: dict[int, tuple[type[InteropError], str | None]] = {
     0x80070021: (Busy, None),
     0x80070070: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
     0x80070027: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
+    0x0000001C: (LabError, "free space below `store:`; `interop reap` removes leftovers"),  # ENOSPC: .NET on Linux
     0xC03A001A: (LabError, "the file is sparse, compressed or encrypted: `fsutil sparse setflag FILE 0`, `compact /u`"),
     0x8007139F: (WrongState, None),  # ERROR_INVALID_STATE
 }
