@@ -16,7 +16,7 @@ from harness.qemu.switchboard import SwitchClient
 from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.twin import Twin
 from tests.twins.engine.tiny import tiny_disk
-from tests.twins.hyperv_agent import MODES, NETWORKS, Talk
+from tests.twins.hyperv_agent import MODES, NETWORKS, Refused, Talk
 from tests.twins.hyperv_host import PASSWORD, USER
 
 MB = 1 << 20
@@ -171,6 +171,31 @@ def test_a_disk_comes_while_it_runs_and_the_guest_reads_its_identifier(guest):
         Deadline.after(60),
     )
     remove_disk(talk, path)
+
+
+def test_an_adapter_comes_and_goes_while_a_second_generation_runs(guest):
+    """The first takes none, and says so."""
+    generation, talk, console = guest
+    nic = {"VMName": "guest", "Name": "late", "SwitchName": "lan", "StaticMacAddress": "00155D0000AA"}
+    if generation == 1:
+        with pytest.raises(Refused) as caught:
+            talk.one("Add-VMNetworkAdapter", **nic)
+        assert caught.value.id.startswith("InvalidState"), caught.value
+        return
+    addresses = "cat /sys/class/net/*/address"
+    before = console.ask(addresses)
+    talk.one("Add-VMNetworkAdapter", **nic)
+    wait_for(
+        "the adapter in the guest",
+        lambda: True if "00:15:5d:00:00:aa" in (said := console.ask(addresses)) else Pending(said),
+        Deadline.after(60),
+    )
+    talk.one("Remove-VMNetworkAdapter", VMName="guest", Name="late")
+    wait_for(
+        "the adapter to be gone",
+        lambda: True if (said := console.ask(addresses)) == before else Pending(said),
+        Deadline.after(60),
+    )
 
 
 def test_an_adapter_hears_what_is_said_in_its_vlan_alone(guest):
