@@ -28,11 +28,14 @@ _FAULTS: tuple[type[InteropError], ...] = (WrongMachineState, GuestSilent, NotSu
 _log = logging.getLogger(__name__)
 
 
-class Started(Protocol):
-    """Told of a machine that runs from now on."""
+class Tools(Protocol):
+    """Whoever speaks with the tools of machines."""
 
-    def __call__(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
-        """``set_clock``: its tools set the guest's clock once."""
+    def started(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
+        """It runs from now on. ``set_clock``: its tools set the guest's clock once."""
+
+    def look(self, key: str) -> None:
+        """There is something new for the tools of the machine of this key."""
 
 
 class Machines:
@@ -41,16 +44,17 @@ class Machines:
     Args:
         engine: what runs them.
         bodies: what their disks start from.
-        started: told of every machine that runs from now on.
+        tools: told of every machine that runs from now on.
     """
 
-    def __init__(self, engine: Engine, bodies: Bodies, started: Started) -> None:
+    def __init__(self, engine: Engine, bodies: Bodies, tools: Tools) -> None:
         self._engine = engine
         self._bodies = bodies
-        self._started = started
+        self._tools = tools
         self._lock = threading.Lock()
         self._disks: dict[str, set[Path]] = {}
         self._kept: set[str] = set()
+        self._told: dict[str, dict[str, str]] = {}
         self._ports = Ports()
         self._verbs: dict[str, Callable[[Mapping[str, Any]], None]] = {
             "power_on": self._power_on,
@@ -64,7 +68,7 @@ class Machines:
             "clone": self._clone,
             "guest_shutdown": lambda said: self._machine(said).guest_shutdown(),
             "guest_reboot": lambda said: self._machine(said).guest_reboot(),
-            "guestinfo": lambda said: None,  # what the host says to the guest stays in ExtraConfig: see the README
+            "guestinfo": self._tell,
             "nmi": lambda said: self._machine(said).nmi(),
             "screenshot": self._screenshot,
             "delete_disk": self._delete_disk,
@@ -110,6 +114,7 @@ class Machines:
         with self._lock:
             self._disks[key] = {disk.path for disk in found.disks}
             (self._kept.add if said["sync_always"] else self._kept.discard)(key)
+            self._told[key] = said["guestinfo"]
         return found
 
     def keeps_time(self, key: str) -> bool:
@@ -117,12 +122,22 @@ class Machines:
         with self._lock:
             return key in self._kept
 
+    def guestinfo(self, key: str) -> Mapping[str, str]:
+        """What a machine's tools are to let its guest read."""
+        with self._lock:
+            return self._told.get(key, {})
+
+    def _tell(self, said: Mapping[str, Any]) -> None:
+        machine = self._machine(said)
+        if machine.state is MachineState.RUNNING:
+            self._tools.look(machine.key)
+
     def _power_on(self, said: Mapping[str, Any]) -> None:
         machine = self._machine(said)
         resumed = machine.state is MachineState.SUSPENDED
         self._ports.listen(machine, said["hardware"]["serial_uri"])
         machine.power_on()
-        self._started(machine, set_clock=resumed and said["hardware"]["sync_resume"])
+        self._tools.started(machine, set_clock=resumed and said["hardware"]["sync_resume"])
 
     def _power_off(self, said: Mapping[str, Any]) -> None:
         self._machine(said).power_off()
@@ -142,7 +157,7 @@ class Machines:
         machine.revert(said["snapshot"])
         if machine.state is MachineState.RUNNING:
             self._ports.listen(machine, said["hardware"]["serial_uri"])
-            self._started(machine, set_clock=said["hardware"]["sync_restore"])
+            self._tools.started(machine, set_clock=said["hardware"]["sync_restore"])
 
     def _clone(self, said: Mapping[str, Any]) -> None:
         """Give a new machine's disks the content of another's; its own hardware comes with its first verb."""
@@ -169,6 +184,7 @@ class Machines:
             machine.destroy()
         with self._lock:
             disks = self._disks.pop(key, set())
+            self._told.pop(key, None)
         disks |= {Path(each["file"]) for each in said["hardware"]["disks"]}  # that never ran, too
         for disk in disks:
             self._bodies.forget(disk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Callable, Mapping
@@ -14,6 +15,8 @@ from harness.twins.engine.api import EngineMachine, ExitReason, MachineState, To
 from harness.twins.vsphere.sockets import post
 
 _SOON = 1.0  # while the tools are not up yet
+_GUESTINFO = "/run/twin/guestinfo.json"
+"""Where a guest reads what its host said: QEMU has no RPC channel, by which the tools would be asked for it."""
 _OFTEN = 5.0  # real tools report every 30 s; checks need not wait that long
 _log = logging.getLogger(__name__)
 
@@ -28,6 +31,8 @@ class Reporter:
     def __init__(self, control: Path) -> None:
         self.keeps_time: Callable[[str], bool] = lambda key: False
         """Whether the tools of a machine, by its key, are to keep its clock with the host's."""
+        self.guestinfo: Callable[[str], Mapping[str, str]] = lambda key: {}
+        """What the guest of a machine, by its key, may read."""
         self._control = control
         self._lock = threading.Lock()
         self._watched: dict[str, threading.Event] = {}
@@ -55,6 +60,12 @@ class Reporter:
             wake = self._watched[machine.key] = threading.Event()
         threading.Thread(target=self._watch, args=(machine, wake), name=f"tools {machine.key}", daemon=True).start()
 
+    def look(self, key: str) -> None:
+        """Look after this machine's tools now, not when their next turn comes."""
+        with self._lock:
+            if key in self._watched:
+                self._watched[key].set()
+
     def close(self) -> None:
         """Watch nothing any more."""
         with self._lock:
@@ -64,6 +75,7 @@ class Reporter:
 
     def _watch(self, machine: EngineMachine, wake: threading.Event) -> None:
         told: ToolsView | None = None
+        given = b""
         while True:
             with self._lock:
                 if self._closed or machine.state is not MachineState.RUNNING:
@@ -71,7 +83,7 @@ class Reporter:
                     return
             if wake.is_set():
                 wake.clear()
-                told = None
+                told, given = None, b""
             try:
                 view = machine.tools()
             except InteropError as error:  # it ended meanwhile
@@ -81,6 +93,7 @@ class Reporter:
                 told = view
             if view.running:
                 self._set_clock(machine)
+                given = self._give(machine, given)
             wake.wait(_OFTEN if view.running else _SOON)
 
     def _set_clock(self, machine: EngineMachine) -> None:
@@ -93,6 +106,17 @@ class Reporter:
                 machine.guest_set_clock()
             except InteropError as error:  # it ended meanwhile, or keeps its clock to itself
                 _log.warning("the clock of %s: %s", machine.key, error)
+
+    def _give(self, machine: EngineMachine, given: bytes) -> bytes:
+        """Let the guest read what its host said, if that is not what it has been given already."""
+        values = json.dumps(dict(self.guestinfo(machine.key)), ensure_ascii=False, sort_keys=True).encode()
+        if values != given:
+            try:
+                machine.guest_keep(_GUESTINFO, values)
+            except InteropError as error:  # it ended meanwhile, or has no room
+                _log.warning("guestinfo of %s: %s", machine.key, error)
+                return given
+        return values
 
     def _tell(self, where: str, body: Mapping[str, Any]) -> None:
         try:

@@ -74,8 +74,8 @@ class Twin:
         runs = engine(settings, reporter)
         self._ends.callback(runs.close)
         self._ends.callback(reporter.close)
-        machines = Machines(runs, Bodies(datastore, folder / "bodies"), reporter.started)
-        reporter.keeps_time = machines.keeps_time
+        machines = Machines(runs, Bodies(datastore, folder / "bodies"), reporter)
+        reporter.keeps_time, reporter.guestinfo = machines.keeps_time, machines.guestinfo
         self._ends.callback(machines.close)
         server = self._ends.enter_context(Server(asked, machines.answer))
         threading.Thread(target=server.serve_forever, name="engine socket", daemon=True).start()

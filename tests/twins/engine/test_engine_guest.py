@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.core import Deadline, GiB, MiB
-from harness.core.waiting import Pending, wait_for
+from harness.core.waiting import Pending, pause, wait_for
 from harness.twins.engine import Disk, EngineMachine, ExitReason, MachineState, Nic
 from tests.twins.engine.conftest import Heard, await_heard, await_state, opened, tiny_hardware
 from tests.twins.engine.tiny import Shell
@@ -143,6 +144,22 @@ def test_memory_is_what_it_was_through_snapshot_and_suspend(guest, shell):
     shell.skip()
     assert shell.ask("cat /run/mark") == "one"
     guest.delete_snapshot("one")
+
+
+def test_a_revert_takes_the_guests_clock_back_with_its_memory(guest, shell):
+    def uptime():
+        return float(shell.ask("cat /proc/uptime").split()[0])
+
+    then = uptime()
+    guest.snapshot("then", memory=True)
+    pause(3)
+    assert uptime() - then >= 3
+    began = time.monotonic()
+    guest.revert("then")
+    shell.skip()
+    after = uptime() - then
+    assert after < time.monotonic() - began + 1.5, "the three seconds before the revert are still there"
+    guest.delete_snapshot("then")
 
 
 def test_a_snapshot_fits_a_guest_that_grew_meanwhile(guest, shell):

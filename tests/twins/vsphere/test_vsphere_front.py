@@ -183,6 +183,19 @@ def test_a_migration_is_an_event_and_a_change_of_host(client: Client, control: C
     assert moved.sourceHost.name != moved.host.name == there
 
 
+def test_a_revert_is_told_by_the_event_of_its_task(client: Client) -> None:
+    machine = client.create("reverted", disks=(16,))
+    snapshot = client.done(machine.CreateSnapshot_Task("before", "", False, False))
+    task = snapshot.RevertToSnapshot_Task(None, True)
+    client.done(task)
+    by = vim.event.EventFilterSpec(entity=vim.event.EventFilterSpec.ByEntity(entity=machine, recursion="self"))
+    events = client.content.eventManager.QueryEvents(by)
+    (told,) = [each for each in events if isinstance(each, vim.event.TaskEvent) and each.info.key == task.info.key]
+    assert told.info.descriptionId == "VirtualMachine.revertToSnapshot"
+    assert told.fullFormattedMessage == "Task: VirtualMachine.revertToSnapshot"
+    assert told.vm.vm == machine
+
+
 def test_one_machine_does_one_thing_at_a_time(client: Client, control: Control) -> None:
     machine = client.create("busy", disks=(16,))
     control.plan(Plan(questions=["busy"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -78,6 +79,7 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
 
     # The agent is up before sshd is.
     assert ask("cat /sys/class/dmi/id/product_name") == "VMware7,1"
+    the_guest_reads_what_its_host_says(client, machine, ask)
     the_tools_set_a_clock_that_is_behind(client, machine, ask)
     client.reconfigure(machine, numCPUs=4)
     picture = client.done(machine.CreateScreenshot_Task())
@@ -90,6 +92,32 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
 
     wait_for("the guest to power itself off", off, Deadline.after(_BOOT), every=1)
     assert machine.guest.toolsRunningStatus == "guestToolsNotRunning"
+
+
+def the_guest_reads_what_its_host_says(client: Client, machine: vim.VirtualMachine, ask: Callable[[str], str]) -> None:
+    """A key that comes, changes and goes; and nothing while the tools' unit is masked."""
+
+    def say(value: str) -> None:
+        client.reconfigure(machine, extraConfig=[vim.option.OptionValue(key="guestinfo.word", value=value)])
+
+    def reads(value: str | None) -> bool | Pending:
+        told = json.loads(ask("cat /run/twin/guestinfo.json"))
+        return True if told.get("guestinfo.word") == value else Pending(str(told))
+
+    def guest_reads(value: str | None) -> None:
+        wait_for(f"the guest to read {value}", lambda: reads(value), Deadline.after(60), every=1)
+
+    for value in ("seven", "größer 🐧"):
+        say(value)
+        guest_reads(value)
+    say("")
+    guest_reads(None)
+    ask("systemctl mask --runtime open-vm-tools.service")
+    say("unheard")
+    pause(timedelta(seconds=6))  # more than one look of the tools
+    assert reads(None) is True
+    ask("systemctl unmask --runtime open-vm-tools.service")
+    guest_reads("unheard")
 
 
 def the_tools_set_a_clock_that_is_behind(

@@ -26,7 +26,6 @@ type request struct {
 	Source   string            `json:"source,omitempty"` // the machine that a clone comes from
 	Disks    map[string]string `json:"disks,omitempty"`  // a clone's disks by the source's
 	File     string            `json:"file,omitempty"`
-	Values   map[string]string `json:"values,omitempty"`
 }
 
 // refusal is what the engine answers when it could not: a fault of ours by name, and why.

@@ -28,6 +28,8 @@ type hardware struct {
 	SyncAlways  bool `json:"sync_always"`
 	SyncResume  bool `json:"sync_resume"`
 	SyncRestore bool `json:"sync_restore"`
+
+	Guestinfo map[string]string `json:"guestinfo"` // what the guest may read by its tools
 }
 
 type disk struct {
@@ -59,6 +61,7 @@ func (t *twin) describe(vm *simulator.VirtualMachine, off bool) *hardware {
 		SyncAlways:  config.Tools != nil && truth(config.Tools.SyncTimeWithHost),
 		SyncResume:  !refused(config.ExtraConfig, "time.synchronize.resume.disk"),
 		SyncRestore: !refused(config.ExtraConfig, "time.synchronize.restore"),
+		Guestinfo:   guestinfo(config.ExtraConfig),
 	}
 	if truth(config.CpuHotAddEnabled) {
 		h.MaxVCPUs = max(t.settings.MaxVCPUs, h.VCPUs)

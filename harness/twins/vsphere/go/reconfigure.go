@@ -41,8 +41,8 @@ func (m *machine) reconfigure(ctx *simulator.Context, req *types.ReconfigVM_Task
 			fault = m.ask(ctx, "reconfigure", request{}, nil)
 		}
 	}
-	if fault == nil && len(guestinfo(&req.Spec)) > 0 {
-		fault = m.ask(ctx, "guestinfo", request{Values: guestinfo(&req.Spec)}, nil)
+	if fault == nil && len(guestinfo(req.Spec.ExtraConfig)) > 0 {
+		fault = m.ask(ctx, "guestinfo", request{}, nil)
 	}
 	ctx.WithLock(m.VirtualMachine, func() {
 		config := clone(*m.Config)
@@ -144,9 +144,9 @@ func (t *twin) connect(
 	}
 }
 
-func guestinfo(spec *types.VirtualMachineConfigSpec) map[string]string {
+func guestinfo(options []types.BaseOptionValue) map[string]string {
 	values := map[string]string{}
-	for _, option := range spec.ExtraConfig {
+	for _, option := range options {
 		o := option.GetOptionValue()
 		if text, ok := o.Value.(string); ok && strings.HasPrefix(o.Key, "guestinfo.") {
 			values[o.Key] = text

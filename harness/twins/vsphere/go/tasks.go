@@ -29,6 +29,11 @@ func (t *twin) run(caller *simulator.Context, entity mo.Reference, name, label s
 	}
 	ctx.Map.Put(task)
 	t.settle(&ctx, task, types.TaskInfoStateRunning, types.PropertyChange{Name: "info.startTime", Val: time.Now()})
+	if vm, ok := entity.(*simulator.VirtualMachine); ok { // what a vCenter remembers of a revert is this alone
+		event := &types.TaskEvent{Event: t.about(vm).Event, Info: task.Info}
+		event.FullFormattedMessage = "Task: " + task.Info.DescriptionId
+		t.post(&ctx, event)
+	}
 	go func() {
 		result, fault := guarded(&ctx, work)
 		done := types.PropertyChange{Name: "info.completeTime", Val: time.Now()}
