@@ -97,9 +97,7 @@ class Clock:
             GuestError: the guest did not answer in time.
             LabError: the host's clock cannot be read.
         """
-        samples = self.series(probes, timeout=timeout)
-        best = min(samples, key=lambda sample: sample.uncertainty)
-        return Offset(best.offset, best.uncertainty, samples)
+        return _best(self.series(probes, timeout=timeout))
 
     def series(
         self, probes: int, *, monotonic: bool = False, timeout: timedelta = timedelta(minutes=1)
@@ -112,9 +110,7 @@ class Clock:
         """
         deadline = Deadline.after(timeout)
         before = self._lag(deadline)
-        argv = ["sh", "-c", _BASH_FIRST, "-", _answering(monotonic=monotonic)]
-        # The first answer pays for the start of the shell, so it is asked for and not used.
-        stamps = self._guest.converse(argv, probes + 1, deadline)[1:]
+        stamps = self._stamps(probes, deadline, monotonic=monotonic)
         after = self._lag(deadline)
         lag = min(before, after, key=lambda each: each.uncertainty)
         return tuple(self._sample(stamp, lag) for stamp in stamps)
@@ -129,12 +125,18 @@ class Clock:
         Raises:
             GuestError: it does not stay as it was set.
         """
-        first = wrong = self.offset(_SETTING, timeout=timeout)
+        lag = self._lag(Deadline.after(timeout))  # once: a host whose clock ticks in seconds is asked until it ticks
+
+        def look() -> Offset:
+            stamps = self._stamps(_SETTING, Deadline.after(timeout))
+            return _best(tuple(self._sample(stamp, lag) for stamp in stamps))
+
+        first = wrong = look()
         for _ in range(_TRIES):
             # Relative to the guest's own clock (GNU date), so that it does not matter how long the command takes to
             # start.
             self._guest.run(["date", "-s", f"{-wrong.seconds:+.6f} seconds"], timeout=timeout)
-            wrong = self.offset(_SETTING, timeout=timeout)
+            wrong = look()
             if abs(wrong.seconds) <= _CLOSE + wrong.uncertainty:
                 return first
         raise GuestError(
@@ -142,6 +144,11 @@ class Clock:
             operation="clock",
             hint="something in the guest sets it: a time service, or the host's tools",
         )
+
+    def _stamps(self, probes: int, deadline: Deadline, *, monotonic: bool = False) -> list[Stamp]:
+        argv = ["sh", "-c", _BASH_FIRST, "-", _answering(monotonic=monotonic)]
+        # The first answer pays for the start of the shell, so it is asked for and not used.
+        return list(self._guest.converse(argv, probes + 1, deadline)[1:])
 
     def _lag(self, deadline: Deadline) -> _Lag:
         """The host's clock against the controller's own, which stamps the probes."""
@@ -161,3 +168,8 @@ class Clock:
             raise GuestError(f"{self._guest.name}: its clock answered {stamp.answer!r}", operation="clock") from error
         at = (stamp.sent + stamp.received) / 2 + lag.seconds
         return Sample(at, wall - at, (stamp.received - stamp.sent) / 2 + lag.uncertainty, monotonic)
+
+
+def _best(samples: tuple[Sample, ...]) -> Offset:
+    best = min(samples, key=lambda sample: sample.uncertainty)
+    return Offset(best.offset, best.uncertainty, samples)
