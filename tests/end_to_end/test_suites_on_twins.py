@@ -1,0 +1,25 @@
+"""The shipped suites on guests that nothing is wrong with: in the columns of twins they pass, or say why not."""
+
+from pathlib import Path
+
+import pytest
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+
+
+@pytest.mark.parametrize(
+    ("column", "left_out"),
+    [
+        ("vsphere", {"C10", "I29", "L05"}),  # vCPUs do not go, a console in a file cannot be typed into, nothing pauses
+        ("hyperv", {"C09", "C10", "I02", "N03"}),  # vCPUs do not come, no hv_* driver on a twin, nor NICs by BIOS
+    ],
+)
+def test_smoke_checks_pass_on_twins_or_say_why_not(run, column, left_out):
+    """What a column cannot do is skipped with its reason, and it is as little as is known."""
+    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-m", "smoke", host=column, timeout=1500)
+    assert done.status == 0, done.output
+    assert done.checks("failed", "broken", "unknown") == set(), done.output
+    skipped = [one for one in done.results if one["status"] == "skipped"]
+    assert {done.number(one) for one in skipped} == left_out, done.output
+    assert all(one["statusDetails"]["message"].strip() for one in skipped)
+    assert len(done.checks("passed")) >= 20
