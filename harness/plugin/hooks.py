@@ -115,13 +115,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{error.host}: {error.message}")
         raise
     state.running_on(item, column)
-    reason = column.expectations(place.demand.shape.firmware).unsupported(place.demand.check or "")
+    reason = column.lacks(place.demand)
     if reason:
-        pytest.skip(f"{column.host.name} cannot show this: {reason}")
-    able = column.host.hypervisor.capabilities(place.demand.shape)
-    for need in place.demand.needs:
-        if need not in able:
-            pytest.skip(f"{column.host.name} cannot: {need.value} ({need.name})")
+        pytest.skip(reason)
     state.open().begin_activity(place.column)
 
 

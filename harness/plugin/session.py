@@ -66,6 +66,15 @@ class Column:
         """What this host must show a guest of this firmware."""
         return Expectations.for_host(self.settings.backend, self.host.facts, firmware)
 
+    def lacks(self, demand: Demand) -> str | None:
+        """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
+        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
+        if reason:
+            return f"{self.host.name} cannot show this: {reason}"
+        able = self.host.hypervisor.capabilities(demand.shape)
+        missing = next((need for need in demand.needs if need not in able), None)
+        return f"{self.host.name} cannot: {missing.value} ({missing.name})" if missing else None
+
 
 class Session:
     """Opens hosts when first asked for; the first failure of a host sticks, so 300 tests don't each wait for it."""

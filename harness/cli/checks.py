@@ -1,0 +1,106 @@
+"""``interop checks``: the checks, and on each host whether they would run."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import asdict
+from itertools import groupby
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from harness.core import UsageError
+from harness.lab.load import DEFAULT
+from harness.plugin.checklist import Checklist, ClockBound, Listed
+
+_SUITES = "suites"
+
+
+@click.command("checks", context_settings={"help_option_names": ["-h", "--help"]})
+@click.argument("paths", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--lab", default=DEFAULT, show_default=True, metavar="NAME|FILE", help="Whose hosts.")
+@click.option("--host", metavar="NAME", help="This host of the lab only.")
+@click.option("-m", "markers", default="", metavar="EXPRESSION", help="As pytest's: `smoke`, `clock and not slow` ...")
+@click.option("-k", "words", default="", metavar="EXPRESSION", help="As pytest's: by words of the tests' names.")
+@click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
+def command(  # noqa: PLR0917  click calls it by name
+    paths: tuple[Path, ...], lab: str, host: str | None, markers: str, words: str, as_json: bool
+) -> None:
+    """List the checks: what would run on each host of a lab, and what would be skipped, and why.
+
+    PATHS are suites; without any, the folder `suites`. Hosts are opened (twins are started for the moment), and no
+    guest is. How well each host's clock can be known is told as well, with the checks that ask for more.
+    """
+    found = collected(paths or (Path(_SUITES),), lab, host, markers, words)
+    if as_json:
+        told = {"checks": [asdict(each) for each in found.listed], "clocks": [asdict(each) for each in found.clocks]}
+        click.echo(json.dumps(told, indent=1))
+        return
+    console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
+    for suite, rows in groupby(sorted(found.listed, key=lambda row: (row.suite, row.check, row.title)), _suite):
+        console.print(_table(suite, list(rows)))
+    _sum_up(console, found.listed)
+    for clock in found.clocks:
+        console.print(escape(_of_clock(clock)))
+
+
+def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, words: str) -> Checklist:
+    """What pytest finds, asked about its hosts.
+
+    Raises:
+        UsageError: a path, an expression, the lab or its host is not there; says what pytest said.
+    """
+    import pytest  # noqa: PLC0415  other commands don't pay for it
+
+    for path in paths:
+        if not path.exists():
+            raise UsageError(f"there are no suites at {path}", hint="name their folder: interop checks path/to/suites")
+    checklist, said = Checklist(), io.StringIO()
+    with TemporaryDirectory() as folder:
+        options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--lab", lab, "--report-dir", folder]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", markers, "-k", words]
+        options += [f"--host={host}"] if host else []
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+            status = pytest.main([*options, *map(str, paths)], plugins=[checklist])
+    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+        raise UsageError("nothing was selected", hint="`interop checks` without -m and -k lists all")
+    if status != pytest.ExitCode.OK:
+        raise UsageError(f"the suites cannot be collected:\n{said.getvalue().strip()}")
+    return checklist
+
+
+def _suite(row: Listed) -> str:
+    return row.suite
+
+
+def _table(suite: str, rows: list[Listed]) -> Table:
+    table = Table(title=suite, title_justify="left", box=None, pad_edge=False)
+    for heading in ("check", "asserts", "runs on", "skipped"):
+        table.add_column(heading)
+    for (check, title), same in groupby(rows, lambda row: (row.check, row.title)):
+        tests = list(same)
+        runs = sorted({row.column for row in tests if not row.why_not})
+        skipped = sorted({row.why_not for row in tests if row.why_not})
+        table.add_row(check, escape(title), ", ".join(runs) or "-", escape("; ".join(skipped)))
+    return table
+
+
+def _sum_up(console: Console, listed: list[Listed]) -> None:
+    console.print(f"{len({row.check for row in listed})} checks in {len({row.title for row in listed})} tests")
+    runs, every = Counter(row.column for row in listed if not row.why_not), Counter(row.column for row in listed)
+    for column, count in sorted(every.items()):
+        console.print(escape(f"{column}: {runs[column]} of {count} would run"))
+
+
+def _of_clock(clock: ClockBound) -> str:
+    out = f"; rules out {', '.join(clock.ruled_out)}" if clock.ruled_out else ""
+    return f"{clock.column}: its clock can be known to {clock.uncertainty * 1000:.1f} ms{out}"

@@ -1,0 +1,42 @@
+"""``interop checks``: what would run, told by the hosts themselves, and no guest is started for it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from harness.lab.journal import entries
+from harness.lab.store import open_store
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def checks(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "harness.cli", "checks", "--host", "kvm", *words]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
+
+
+def test_every_check_is_listed_with_what_keeps_it_from_running(image):
+    before = len(list(entries(open_store())))
+    done = checks("--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    rows = {(row["check"], row["title"]): row for row in told["checks"]}
+    sources = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("suites/*/test_*.py"))
+    assert len(rows) == sources.count("@pytest.mark.check(")
+    assert {row["column"] for row in rows.values()} == {"kvm"}
+    assert rows["I01", "the hypervisor is recognised"]["why_not"] == ""
+    assert (
+        "never reports that an emulated CPU is unplugged" in rows["C10", "vcpus are removed while running"]["why_not"]
+    )
+    (clock,) = told["clocks"]
+    assert clock["column"] == "kvm"
+    assert 0 < clock["uncertainty"] < 1
+    assert clock["ruled_out"] == []
+    assert len(list(entries(open_store()))) == before, "something was made on the host"
+
+
+def test_words_that_select_nothing_are_said_so():
+    done = checks("-k", "nosuchcheck")
+    assert done.returncode == 1
+    assert "nothing was selected" in done.stderr
