@@ -1,4 +1,4 @@
-"""Defects that are planted into a running guest just before a check looks at it: each must be caught by its check.
+"""Defects that checks must catch: in the image that a guest boots, or in a running guest just before the check.
 
 They are changes that a person could make inside of a guest, or that a broken driver, daemon or image would come to.
 The harness and the suites are what they always are.
@@ -6,7 +6,27 @@ The harness and the suites are what they always are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class ImageDefect:
+    """One thing that is wrong with an image.
+
+    Args:
+        checks: the numbers of the checks that share its cause: these fail, and no other of the tests that run.
+        words: what is wrong, for the table in the documentation.
+        kernel_arguments: added to the kernel's command line.
+        files: content by path.
+        tests: the test functions that run; empty: those that only read.
+    """
+
+    checks: frozenset[str]
+    words: str
+    kernel_arguments: str = ""
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    tests: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,5 +78,37 @@ CLOCK: tuple[Defect, ...] = (
 )
 NETWORK: tuple[Defect, ...] = ()
 LIFECYCLE: tuple[Defect, ...] = ()
+
+# A drop-in of a unit that every boot starts early: system clock and RTC (ioctl RTC_SET_TIME, rtc(4)) go 90 s ahead.
+_WRONG_CLOCK = b"""[Service]
+ExecStartPre=/bin/date --set=+90seconds
+ExecStartPre=/usr/bin/python3 /usr/local/sbin/wrong-rtc
+"""
+_WRONG_RTC = b"""import fcntl, struct, time
+t = time.gmtime()
+fields = (t.tm_sec, t.tm_min, t.tm_hour, t.tm_mday, t.tm_mon - 1, t.tm_year - 1900, 0, 0, 0)
+with open("/dev/rtc0", "rb") as rtc:
+    fcntl.ioctl(rtc, 0x4024700A, struct.pack("9i", *fields))
+"""
+_DROP_IN = "/etc/systemd/system/systemd-sysctl.service.d/wrong-clock.conf"
+IN_IMAGES = (
+    ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
+    ImageDefect(
+        frozenset({"I02", "T01"}),
+        "a paravirtual driver is not loaded, and a foreign clocksource is chosen on the kernel's command line",
+        "clocksource=acpi_pm module_blacklist=virtio_rng",
+    ),
+    ImageDefect(
+        frozenset({"T06", "T14"}),
+        "system clock and RTC go 90 s ahead early in the boot",
+        files={_DROP_IN: _WRONG_CLOCK, "/usr/local/sbin/wrong-rtc": _WRONG_RTC},
+        tests=("test_the_guests_clock_agrees", "test_the_clock_is_right_from"),
+    ),
+)
+ON_TWINS = ImageDefect(
+    frozenset({"C01", "C06", "T01", "I08"}),
+    "one CPU, a foreign clocksource, and the guest's service of its hypervisor is masked (on twins)",
+    "maxcpus=1 clocksource=acpi_pm",
+)
 
 ALL: tuple[Defect, ...] = (*VCPU, *INTEGRATION, *CLOCK, *NETWORK, *LIFECYCLE)

@@ -8,22 +8,10 @@ from pathlib import Path
 import pytest
 
 from harness.image.variant import variant
+from tests.end_to_end.defects import IN_IMAGES
 from tests.end_to_end.readers import READERS
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
-
-# A drop-in of a unit that every boot starts early: system clock and RTC (ioctl RTC_SET_TIME, rtc(4)) go 90 s ahead.
-WRONG_CLOCK = b"""[Service]
-ExecStartPre=/bin/date --set=+90seconds
-ExecStartPre=/usr/bin/python3 /usr/local/sbin/wrong-rtc
-"""
-WRONG_RTC = b"""import fcntl, struct, time
-t = time.gmtime()
-fields = (t.tm_sec, t.tm_min, t.tm_hour, t.tm_mday, t.tm_mon - 1, t.tm_year - 1900, 0, 0, 0)
-with open("/dev/rtc0", "rb") as rtc:
-    fcntl.ioctl(rtc, 0x4024700A, struct.pack("9i", *fields))
-"""
-DROP_IN = "/etc/systemd/system/systemd-sysctl.service.d/wrong-clock.conf"
 
 
 def select(run, image, *names: str):
@@ -38,24 +26,12 @@ def test_a_guest_without_defects_passes(run, image):
     assert done.checks("passed") >= {"C01", "C06", "I01", "I02", "T01", "L01", "L13"}
 
 
-def test_one_cpu_where_two_were_asked_for(run, image):
-    """``maxcpus=1``: whoever counts CPUs or gives them work notices; nobody else does."""
-    done = select(run, variant(image, kernel_arguments="maxcpus=1"), *READERS)
-    assert done.checks("failed", "broken") == {"C01", "C06"}, done.output
-
-
-def test_a_driver_that_does_not_load_and_a_foreign_clocksource(run, image):
-    """Two causes, two checks."""
-    broken = variant(image, kernel_arguments="clocksource=acpi_pm module_blacklist=virtio_rng")
-    done = select(run, broken, *READERS)
-    assert done.checks("failed", "broken") == {"T01", "I02"}, done.output
-
-
-def test_a_clock_that_starts_wrong(run, image):
-    """90 s ahead from early boot on: the offset to the host and the first stamps show it."""
-    broken = variant(image, {DROP_IN: WRONG_CLOCK, "/usr/local/sbin/wrong-rtc": WRONG_RTC})
-    done = select(run, broken, "test_the_guests_clock_agrees", "test_the_clock_is_right_from")
-    assert done.checks("failed", "broken") == {"T06", "T14"}, done.output
+@pytest.mark.parametrize("defect", IN_IMAGES, ids=lambda defect: "-".join(sorted(defect.checks)))
+def test_a_defect_of_the_image_fails_exactly_the_checks_that_share_its_cause(run, image, defect):
+    """Whoever looks at what is broken notices; nobody else does."""
+    broken = variant(image, defect.files, kernel_arguments=defect.kernel_arguments)
+    done = select(run, broken, *(defect.tests or READERS))
+    assert done.checks("failed", "broken") == defect.checks, done.output
 
 
 @pytest.mark.parametrize("words", ["--image nosuch", "--image deadbeefdeadbeef"])
