@@ -10,8 +10,10 @@ SUITES = Path(__file__).resolve().parents[2] / "suites"
 @pytest.mark.parametrize(
     ("column", "left_out"),
     [
-        ("vsphere", {"C10", "I29", "L05"}),  # vCPUs do not go, a console in a file cannot be typed into, nothing pauses
-        ("hyperv", {"C09", "C10", "I02", "N03"}),  # vCPUs do not come, no hv_* driver on a twin, nor NICs by BIOS
+        # vCPUs do not go, a console in a file cannot be typed into, nothing pauses
+        ("vsphere", {"C10", "I29", "L05"}),
+        # vCPUs neither come nor go, no hv_* driver on a twin, no NIC comes in generation 1, time calls enter the kernel
+        ("hyperv", {"C09", "C10", "I02", "N01", "N03", "T16"}),
     ],
 )
 def test_smoke_checks_pass_on_twins_or_say_why_not(run, column, left_out):
@@ -22,4 +24,4 @@ def test_smoke_checks_pass_on_twins_or_say_why_not(run, column, left_out):
     skipped = [one for one in done.results if one["status"] == "skipped"]
     assert {done.number(one) for one in skipped} == left_out, done.output
     assert all(one["statusDetails"]["message"].strip() for one in skipped)
-    assert len(done.checks("passed")) >= 20
+    assert len(done.checks("passed")) >= 18
