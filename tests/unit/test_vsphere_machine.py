@@ -32,7 +32,6 @@ from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
 from harness.core import InteropError, LabError, MiB, Size
-from tests.unit import vsphere_host
 from tests.unit.vsphere_access import OWNER, esxi, within
 
 OFF, RUNNING, SAVED = PowerState.OFF, PowerState.RUNNING, PowerState.SAVED
@@ -42,13 +41,8 @@ SMALL = Size(16 * MiB)
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     """An ESXi in a cluster of a vcsim of this module."""
-    with pytest.MonkeyPatch.context() as monkey:
-        try:
-            vsphere_host.binary()
-        except vsphere_host.NoVcsim as error:
-            pytest.skip(str(error))
-        with esxi(tmp_path_factory.mktemp("vsphere"), monkey) as made:
-            yield made
+    with pytest.MonkeyPatch.context() as monkey, esxi(tmp_path_factory.mktemp("vsphere"), monkey) as made:
+        yield made
 
 
 @pytest.fixture

@@ -19,10 +19,6 @@ from tests.unit.vsphere_host import certificate, fault, settings, within
 @pytest.fixture(scope="module")
 def upstream():
     """A vcsim of this module."""
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with vsphere_host.vcsim("-vm", "1") as address:
         yield address
 

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import Deadline, LabError
-from harness.twins.vsphere import build
+from tests import compiled
 from tests.twins.vsphere.client import Client
 from tests.twins.vsphere.running import TwinProcess
 
@@ -21,12 +20,7 @@ Govc = Callable[..., str]
 @pytest.fixture(scope="module")
 def program() -> Path:
     """govc, or the reason why there is none."""
-    deadline = Deadline.after(600)
-    try:
-        go, version = build.compiler(deadline)
-        return build.build(Path(__file__).with_name("govc"), "govc", go, version, deadline)
-    except LabError as error:
-        pytest.skip(error.message)
+    return compiled.program(Path(__file__).with_name("govc"), "govc")
 
 
 @pytest.fixture
