@@ -31,7 +31,7 @@ from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
-from harness.core import InteropError, LabError, MiB, Size
+from harness.core import InteropError, LabError, MiB, Pending, Size, wait_for
 from tests.unit.vsphere_access import OWNER, esxi, within
 
 OFF, RUNNING, SAVED = PowerState.OFF, PowerState.RUNNING, PowerState.SAVED
@@ -228,6 +228,16 @@ def test_power_goes_through_all_its_states(machine):
     ):
         verb(within())
         assert view(machine).state is state
+
+
+def test_a_guest_that_was_asked_to_stand_by_is_saved_and_continues(host, running):
+    """Asked once; the host suspends it when the guest has agreed."""
+    before = host.session.trips["StandbyGuest"]
+    running.standby(within())
+    assert host.session.trips["StandbyGuest"] == before + 1
+    wait_for("the guest to stand by", lambda: view(running).state is SAVED or Pending("not yet"), within())
+    running.restore(within())
+    assert view(running).state is RUNNING
 
 
 @pytest.mark.parametrize("verb", ["reset", "save", "restore", "shutdown", "reboot", "standby", "screenshot", "nmi"])
