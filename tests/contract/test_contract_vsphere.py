@@ -490,7 +490,41 @@ def test_the_hosts_clock_tells_time_in_steps(site, seen, service):
         notes[f"{word}_round_trip_seconds"] = round(statistics.median(trips), 4)
         assert sorted(told) == told, "a clock goes forward"
     took = Watch()
-    reading = site.hypervisor.clock(site.deadline())
+    with questions(site.hypervisor.session, "QueryDateTime") as trips:
+        # What keeps this machine busy for a moment may spoil a search; without one, no reading ever comes so near.
+        reading, quickest = wait_for(
+            "a reading as fine as a round trip",
+            lambda: fine(site.hypervisor.clock(site.deadline()), trips),
+            site.deadline(60),
+            fault=AssertionError,
+        )
     notes |= {"uncertainty_seconds": round(reading.uncertainty, 4), "reading_took_seconds": took.seconds}
-    seen.tell("clocks of the host", **notes)
-    assert reading.uncertainty < 0.6
+    seen.tell("clocks of the host", **notes, quickest_question_seconds=round(quickest, 4))
+
+
+def fine(reading, trips):
+    """The reading and its quickest round trip, if its search ended where ours promises; both bounds are then that far
+    apart at most on either side of it, besides the millisecond in which hosts tell time that tell more than seconds.
+    """
+    quickest = min(trips)
+    trips.clear()
+    if reading.uncertainty > quickest + 0.001:
+        return Pending(f"{reading.uncertainty:.4f} s, and its quickest round trip took {quickest:.4f} s")
+    return reading, quickest
+
+
+@contextlib.contextmanager
+def questions(session, method):
+    """The seconds that each call of a method takes from now on."""
+    trips, real = [], session.call
+
+    def call(operation, ref, name, deadline, *arguments):
+        took = time.perf_counter()
+        result = real(operation, ref, name, deadline, *arguments)
+        if name == method:
+            trips.append(time.perf_counter() - took)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "call", call)
+        yield trips
