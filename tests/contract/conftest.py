@@ -54,13 +54,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """One backend's own tests are nothing to a host of another."""
-    own, name = _own(collection_path), config.getoption("interop_host")
+    return True if _of_another(collection_path, config) else None
+
+
+def files(config: pytest.Config) -> set[Path]:
+    """The contract's files as far as they are about the backends that it is run on."""
+    return {path for path in Path(__file__).parent.glob("test_*.py") if not _of_another(path, config)}
+
+
+def _of_another(path: Path, config: pytest.Config) -> bool:
+    """Whether a file is about one backend alone, and none that is asked for."""
+    own, name = _own(path), config.getoption("interop_host")
     if own is None:
-        return None
+        return False
     if name is None:
-        return None if own in config.getoption("--columns").split(",") else True
+        return own not in config.getoption("--columns").split(",")
     host = load_lab(config.getoption("--lab")).hosts.get(name)
-    return True if host is not None and host.backend != own else None
+    return host is not None and host.backend != own
 
 
 def _own(path: Path) -> str | None:

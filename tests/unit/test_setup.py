@@ -42,10 +42,22 @@ def test_the_locks_hold_hashes_and_no_download_addresses():
 
 
 def test_continuous_integration_runs_what_people_run():
-    """`.ci/run` is `make test`, and can be executed."""
+    """`.ci/run` is `make test`, can be executed, and says what it is: a test without its Go fails there."""
     script = ROOT / ".ci" / "run"
     assert script.stat().st_mode & 0o111
-    assert script.read_text(encoding="utf-8").splitlines()[-1] == "make test"
+    lines = script.read_text(encoding="utf-8").splitlines()
+    assert lines[-1] == "make test"
+    assert 'export CI="${CI:-true}"' in lines
+
+
+def test_everything_begins_with_the_twins_being_built():
+    """Where they cannot be, `make test` fails before any test that would only be skipped without them."""
+    done = subprocess.run(
+        ["make", "--dry-run", "test"], cwd=ROOT, capture_output=True, text=True, timeout=60, check=True
+    )
+    built = done.stdout.index("-m harness.twins.vsphere.build")
+    for tests in ("tests/unit", "tests/twins", "tests/contract", "tests/end_to_end"):
+        assert built < done.stdout.index(f" {tests}"), tests
 
 
 def test_every_target_says_what_it_does():

@@ -13,6 +13,7 @@ from harness.twins.vsphere import build
 from harness.twins.vsphere.bodies import Bodies, UnsupportedDisk
 from harness.twins.vsphere.config import TwinConfig
 from harness.twins.vsphere.sockets import Server, post
+from tests import compiled
 
 
 def fake_go(folder: Path, says: str) -> Path:
@@ -48,6 +49,37 @@ def test_without_go_there_is_no_twin_and_one_line_says_why(monkeypatch: pytest.M
     with pytest.raises(LabError) as failed:
         build.binary()
     assert failed.value.message == "no vSphere twin: it is built with Go 1.23 or newer (there is none on PATH)"
+
+
+def test_the_command_of_make_fails_without_go_and_says_so_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And what to do about it in another; `make test` ends there."""
+    only(monkeypatch)
+    assert build.main() == 1
+    said, hint = capsys.readouterr().err.splitlines()
+    assert said == "go: no vSphere twin: it is built with Go 1.23 or newer (there is none on PATH)"
+    assert hint.startswith("  hint: install Go 1.23 or newer")
+
+
+@pytest.mark.parametrize(("environment", "outcome"), [("", pytest.skip.Exception), ("true", pytest.fail.Exception)])
+def test_tests_that_need_go_are_skipped_without_it_and_fail_where_nobody_reads_skips(
+    monkeypatch: pytest.MonkeyPatch, environment: str, outcome: type[BaseException]
+) -> None:
+    only(monkeypatch)
+    monkeypatch.setenv("CI", environment)
+    for make in (compiled.simulator, lambda: compiled.program(Path(__file__).parent / "vcsim", "plain-vcsim")):
+        with pytest.raises((pytest.skip.Exception, pytest.fail.Exception), match="it is built with Go") as caught:
+            make()
+        assert caught.type is outcome
+
+
+def test_a_go_beside_the_python_that_runs_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`make setup` may have put it there, and make has no activated environment: it is not on PATH."""
+    go = fake_go(tmp_path / "bin", "echo go1.26.8")
+    monkeypatch.setenv("PATH", str(tmp_path / "nothing"))
+    monkeypatch.setattr(build.sysconfig, "get_path", {"scripts": str(go.parent)}.get)
+    assert go in build._candidates()
 
 
 def test_an_old_go_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

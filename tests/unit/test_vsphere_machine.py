@@ -31,8 +31,7 @@ from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
-from harness.core import InteropError, LabError, MiB, Size
-from tests.unit import vsphere_host
+from harness.core import InteropError, LabError, MiB, Pending, Size, wait_for
 from tests.unit.vsphere_access import OWNER, esxi, within
 
 OFF, RUNNING, SAVED = PowerState.OFF, PowerState.RUNNING, PowerState.SAVED
@@ -42,13 +41,8 @@ SMALL = Size(16 * MiB)
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
     """An ESXi in a cluster of a vcsim of this module."""
-    with pytest.MonkeyPatch.context() as monkey:
-        try:
-            vsphere_host.binary()
-        except vsphere_host.NoVcsim as error:
-            pytest.skip(str(error))
-        with esxi(tmp_path_factory.mktemp("vsphere"), monkey) as made:
-            yield made
+    with pytest.MonkeyPatch.context() as monkey, esxi(tmp_path_factory.mktemp("vsphere"), monkey) as made:
+        yield made
 
 
 @pytest.fixture
@@ -234,6 +228,16 @@ def test_power_goes_through_all_its_states(machine):
     ):
         verb(within())
         assert view(machine).state is state
+
+
+def test_a_guest_that_was_asked_to_stand_by_is_saved_and_continues(host, running):
+    """Asked once; the host suspends it when the guest has agreed."""
+    before = host.session.trips["StandbyGuest"]
+    running.standby(within())
+    assert host.session.trips["StandbyGuest"] == before + 1
+    wait_for("the guest to stand by", lambda: view(running).state is SAVED or Pending("not yet"), within())
+    running.restore(within())
+    assert view(running).state is RUNNING
 
 
 @pytest.mark.parametrize("verb", ["reset", "save", "restore", "shutdown", "reboot", "standby", "screenshot", "nmi"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shlex
@@ -15,7 +14,7 @@ import pytest
 pytest.importorskip("pyVmomi")
 
 from harness.backends.vsphere import check
-from harness.core import paths
+from tests import compiled
 from tests.unit import vsphere_host
 from tests.unit.vsphere_host import certificate
 
@@ -55,28 +54,11 @@ def test_the_roles_have_what_the_check_asks_for():
 @pytest.fixture(scope="module")
 def govc():
     """As much of it as the page shows, built once by content."""
-    content = b"".join((SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    target = paths.cache() / "twins" / f"govc-{hashlib.sha256(content).hexdigest()[:16]}"
-    if not target.exists():
-        go = shutil.which("go")
-        if go is None:
-            pytest.skip("there is no Go to build govc with")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}-{os.getpid()}")
-        argv = [go, "build", "-trimpath", "-o", str(new), "."]
-        done = subprocess.run(argv, cwd=SOURCES, capture_output=True, text=True, timeout=600, check=False)
-        if done.returncode:
-            pytest.skip(f"govc cannot be built: {done.stderr.strip()[-300:]}")
-        new.replace(target)
-    return target
+    return compiled.program(SOURCES, "govc")
 
 
 def test_its_commands_run_in_their_order(govc, tmp_path):
     """Against a vCenter that has none of it yet, by a client that is not ours, with its certificate verified."""
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with (
         vsphere_host.vcsim() as upstream,
         vsphere_host.front(upstream, certificate(tmp_path / "tls", "127.0.0.1")) as front,

@@ -45,10 +45,6 @@ NETWORK = NetworkSpec("management", NetworkKind.NETWORK, "VM Network")
 def place(tmp_path_factory):
     """A vcsim, a front, and a folder."""
     folder = tmp_path_factory.mktemp("vsphere")
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with (
         vsphere_host.vcsim("-vm", "1") as upstream,
         vsphere_host.front(upstream, certificate(folder / "tls", "127.0.0.1")) as front,

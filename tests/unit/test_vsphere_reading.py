@@ -29,10 +29,6 @@ STATE = "runtime.powerState"
 def place(tmp_path_factory):
     """A vcsim whose power-on takes its time, a front, and a folder."""
     folder = tmp_path_factory.mktemp("vsphere")
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with (
         vsphere_host.vcsim("-vm", "10", "-slow", "Suspend") as upstream,
         vsphere_host.front(upstream, certificate(folder / "tls", "127.0.0.1")) as front,

@@ -6,6 +6,8 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
+from pyVmomi import vim
+
 from harness.backends.vsphere import collector
 from harness.backends.vsphere.errors import LoggedOut, Unavailable, Unreachable
 from harness.backends.vsphere.refs import Ref
@@ -19,10 +21,6 @@ from tests.unit.vsphere_host import certificate, fault, settings, within
 @pytest.fixture(scope="module")
 def upstream():
     """A vcsim of this module."""
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with vsphere_host.vcsim("-vm", "1") as address:
         yield address
 
@@ -224,6 +222,28 @@ def test_a_session_that_was_killed_is_logged_in_anew_once(front, session, other)
     assert collector.children(session, session.root, "Datacenter", ["name"], within())
     assert front.calls["Login"] == before + 1
     assert session.renewing(lambda: 1, within()) == 1
+
+
+def test_a_session_that_was_idle_for_too_long_is_logged_in_anew(front, other, tmp_path):
+    """A vCenter's half hour, cut to a second: the host ends it by itself, for nothing keeps it alive meanwhile."""
+
+    def limit(span):
+        option = vim.option.OptionValue(key="config.vmacore.soap.sessionTimeout", value=span)
+        other.call("limit", other.manager("setting"), "UpdateOptions", within(), [option])
+
+    def ended():
+        manager = other.manager("sessionManager")
+        listed = collector.read_one(other, manager, "sessionList", deadline=within())["sessionList"]
+        return idle not in {one.key for one in listed} or Pending("it is listed")
+
+    limit("1s")
+    session = Session(settings(front, tmp_path), "vc", within())
+    limit("30m")  # of sessions that begin later
+    idle, before = session.key, front.calls["Login"]
+    wait_for("the session to end", ended, within())
+    assert collector.children(session, session.root, "Datacenter", ["name"], within())
+    assert (front.calls["Login"], session.key != idle) == (before + 1, True)
+    session.close()
 
 
 def test_a_wait_outlives_its_session(front, session, other):

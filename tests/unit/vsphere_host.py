@@ -8,13 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import datetime as dt
-import hashlib
 import http.client
 import http.server
 import ipaddress
-import os
 import re
-import shutil
 import ssl
 import subprocess
 import threading
@@ -30,34 +27,17 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from harness.backends.vsphere.settings import Settings
-from harness.core import Deadline, paths
+from harness.core import Deadline
 from harness.core.secrets import Secret
+from tests import compiled
 
 SOURCES = Path(__file__).parent / "vcsim"
 USER, PASSWORD = "interop", "secret"
-_BUILD_SECONDS = 600
-
-
-class NoVcsim(Exception):
-    """It cannot be built here."""
 
 
 def binary() -> Path:
     """The vcsim of :data:`SOURCES`, built once by content."""
-    content = b"".join((SOURCES / name).read_bytes() for name in ("main.go", "go.mod", "go.sum"))
-    target = paths.cache() / "twins" / f"plain-vcsim-{hashlib.sha256(content).hexdigest()[:16]}"
-    if not target.exists():
-        go = shutil.which("go")
-        if go is None:
-            raise NoVcsim("there is no Go to build vcsim with")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        new = target.with_name(f".{target.name}-{os.getpid()}")
-        argv = [go, "build", "-trimpath", "-o", str(new), "."]
-        done = subprocess.run(argv, cwd=SOURCES, capture_output=True, text=True, timeout=_BUILD_SECONDS, check=False)
-        if done.returncode:
-            raise NoVcsim(f"vcsim cannot be built: {done.stderr.strip()[-300:]}")
-        new.replace(target)
-    return target
+    return compiled.program(SOURCES, "plain-vcsim")
 
 
 @contextlib.contextmanager

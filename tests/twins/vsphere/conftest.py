@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.core import LabError
-from harness.twins.vsphere import build
 from harness.twins.vsphere.control import Control
+from tests import compiled
 from tests.twins.vsphere.client import Client, streamed
 from tests.twins.vsphere.running import TwinProcess
 
@@ -23,10 +22,7 @@ NETWORKS = {
 @pytest.fixture(scope="session")
 def simulator() -> Path:
     """The simulator's program, or the reason why there is none."""
-    try:
-        return build.binary()
-    except LabError as error:
-        pytest.skip(error.message)
+    return compiled.simulator()
 
 
 @pytest.fixture(scope="session")

@@ -5,32 +5,23 @@ from __future__ import annotations
 import hashlib
 import socket
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import MachineSpec, Ownership, PowerState, Shape
-from harness.backends.registry import Context
-from harness.backends.vsphere import Settings, connect
-from harness.core import Deadline, GiB, LabError, MiB, Pending, Size, wait_for
+from harness.backends.model import MachineSpec, PowerState, Shape
+from harness.core import GiB, LabError, MiB, Pending, Size, wait_for
 from harness.image import resolve
 from harness.image.model import Format, Image
 from tests.twins.engine.tiny import tiny_disk
 from tests.twins.vsphere.client import Client
+from tests.twins.vsphere.driving import OWNER, opened, within
 from tests.twins.vsphere.running import TwinProcess
-from tests.unit.fake_ledger import NoLedger
 
 PROMPT = b"(initramfs) "
-OWNER = Ownership("run1", "token1", datetime.now(UTC) + timedelta(hours=1))
 SHAPE = Shape(vcpus=1, memory=Size(512 * MiB))
-
-
-def within(seconds: float = 60) -> Deadline:
-    """A deadline no test is meant to reach."""
-    return Deadline.after(seconds)
 
 
 @pytest.fixture(scope="module")
@@ -57,8 +48,7 @@ def free_ports(count: int) -> str:
 @pytest.fixture
 def driver(twin: TwinProcess, client: Client, tmp_path: Path) -> Iterator[Any]:
     """Our connection, with two ports for consoles."""
-    settings = Settings(twin=True, console=f"tcp://:{free_ports(2)}").at_twin(twin.record)
-    host = connect(settings, Context("vc", OWNER, NoLedger(), tmp_path / "scratch"))
+    host = opened(twin.record, tmp_path / "scratch", console=f"tcp://:{free_ports(2)}")
     yield host
     host.close()
 

@@ -6,10 +6,8 @@ the twin's own behaviour: its questions, its leases, its certificates, its privi
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,37 +21,22 @@ from harness.backends.model import (
     MachineSpec,
     NetworkKind,
     NetworkSpec,
-    Ownership,
     PowerState,
     PublishedImage,
     ResourceKind,
     Shape,
 )
-from harness.backends.registry import Context
-from harness.backends.vsphere import Settings, connect, transfer
+from harness.backends.vsphere import transfer
 from harness.backends.vsphere.check import ON_FOLDER
 from harness.backends.vsphere.errors import Cancelled, Gone, Unavailable
 from harness.cli import interop
 from harness.core import Deadline, LabError, MiB, Pending, Size, wait_for
-from harness.image.model import Format, Image
 from harness.twins.vsphere.control import CallFault, Control, Plan
 from tests.twins.vsphere.client import MIB, Client
+from tests.twins.vsphere.driving import OWNER, opened, small, within
 from tests.twins.vsphere.running import TwinProcess
-from tests.unit.fake_ledger import NoLedger
 
-OWNER = Ownership("run1", "token1", datetime.now(UTC) + timedelta(hours=1))
 Make = Callable[[], Any]
-
-
-def within(seconds: float = 60) -> Deadline:
-    """A deadline no test is meant to reach."""
-    return Deadline.after(seconds)
-
-
-def opened(record: dict[str, Any], folder: Path) -> Any:
-    """The driver, logged in."""
-    settings = Settings(twin=True).at_twin(record)
-    return connect(settings, Context("vc", OWNER, NoLedger(), folder))
 
 
 @pytest.fixture(scope="module")
@@ -62,11 +45,6 @@ def driver(twin: TwinProcess, tmp_path_factory: pytest.TempPathFactory) -> Itera
     host = opened(twin.record, tmp_path_factory.mktemp("driver"))
     yield host
     host.close()
-
-
-def small(file: Path, word: str) -> Image:
-    """An image of that disk under a digest of its own."""
-    return Image(word, hashlib.sha256(word.encode()).hexdigest(), {Format.VMDK: file}, Size(8 * MiB))
 
 
 @pytest.fixture

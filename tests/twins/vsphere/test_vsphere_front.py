@@ -39,7 +39,7 @@ def content_of(adapter: SoapStubAdapter) -> Any:
     return vim.ServiceInstance("ServiceInstance", adapter).RetrieveContent()
 
 
-def test_the_record_says_where_it_is_and_only_loopback_is_listened_on(twin: TwinProcess) -> None:
+def test_the_record_says_where_it_is_and_its_key_is_its_owners_alone(twin: TwinProcess) -> None:
     assert twin.record["kind"] == "vsphere"
     assert twin.record["endpoint"].startswith("127.")
     assert twin.record["esxi"] == ["esx1", "esx2"]

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import socket
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from harness.core import Deadline, LabError
-from harness.twins.vsphere import build
+from harness.lab import twins
+from tests import compiled
 from tests.twins.vsphere.client import Client
 from tests.twins.vsphere.running import TwinProcess
 
@@ -21,12 +24,7 @@ Govc = Callable[..., str]
 @pytest.fixture(scope="module")
 def program() -> Path:
     """govc, or the reason why there is none."""
-    deadline = Deadline.after(600)
-    try:
-        go, version = build.compiler(deadline)
-        return build.build(Path(__file__).with_name("govc"), "govc", go, version, deadline)
-    except LabError as error:
-        pytest.skip(error.message)
+    return compiled.program(Path(__file__).with_name("govc"), "govc")
 
 
 @pytest.fixture
@@ -78,3 +76,44 @@ def test_govc_puts_files_on_the_datastore(govc: Govc, tmp_path: Path) -> None:
     assert "by-govc" in govc("datastore.ls")
     govc("datastore.rm", "by-govc")
     assert "by-govc" not in govc("datastore.ls")
+
+
+def test_the_command_line_starts_a_twin_tells_govc_of_it_and_ends_it(
+    program: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As docs/twins.md shows it, each command a process of its own; govc gets what `env` prints, and nothing else."""
+    monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
+    try:
+        said = interop("twin", "up", "vsphere")
+        shown = dict(line.split(maxsplit=1) for line in said.splitlines())
+        assert shown["endpoint"].startswith("127.")
+        assert "BEGIN CERTIFICATE" in Path(shown["ca"]).read_text()
+        words = interop("twin", "env", "vsphere")
+        argv = ["bash", "-c", 'eval "$1"; exec "$2" about -json', "-", words, program]
+        environment = {"PATH": os.defpath, "HOME": str(tmp_path)}
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=60, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "twin" in json.loads(done.stdout)["about"]["fullName"]
+        told = dict(shlex.split(line)[1].split("=", 1) for line in words.splitlines())
+        assert told["GOVC_URL"] == f"https://{shown['endpoint']}/sdk"
+        assert told["GOVC_TLS_CA_CERTS"] == shown["ca"]
+        assert told["GOVC_USERNAME"] == shown["user"]
+        assert told["GOVC_PASSWORD"] not in said
+        (twin,) = twins.known()
+        assert twin.alive
+    finally:
+        ended = interop("twin", "down", "vsphere")
+    assert "is gone" in ended
+    assert not twin.alive
+    host, port = shown["endpoint"].split(":")
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection((host, int(port)), timeout=10)
+    assert not Path(twin.folder).exists()
+
+
+def interop(*words: str) -> str:
+    """What our own command says."""
+    argv = [sys.executable, "-m", "harness.cli", *words]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -80,6 +80,7 @@ def test_a_debian_boots_behind_the_twin_and_its_tools_speak(
     # The agent is up before sshd is.
     assert ask("cat /sys/class/dmi/id/product_name") == "VMware7,1"
     the_guest_reads_what_its_host_says(client, machine, ask)
+    the_guest_goes_on_after_a_standby_of_its_own(client, machine, ask)
     the_tools_set_a_clock_that_is_behind(client, machine, ask)
     client.reconfigure(machine, numCPUs=4)
     picture = client.done(machine.CreateScreenshot_Task())
@@ -118,6 +119,24 @@ def the_guest_reads_what_its_host_says(client: Client, machine: vim.VirtualMachi
     assert reads(None) is True
     ask("systemctl unmask --runtime open-vm-tools.service")
     guest_reads("unheard")
+
+
+def the_guest_goes_on_after_a_standby_of_its_own(
+    client: Client, machine: vim.VirtualMachine, ask: Callable[[str], str]
+) -> None:
+    """Asked by its tools; it is suspended then, and is the same boot after the next power-on."""
+
+    def suspended() -> bool | Pending:
+        return True if machine.runtime.powerState == "suspended" else Pending(machine.runtime.powerState)
+
+    boot = ask("cat /proc/sys/kernel/random/boot_id")
+    machine.StandbyGuest()
+    wait_for("the guest to stand by", suspended, Deadline.after(120), every=0.2)
+    by = vim.event.EventFilterSpec(entity=vim.event.EventFilterSpec.ByEntity(entity=machine, recursion="self"))
+    events = client.content.eventManager.QueryEvents(by)
+    assert [each for each in events if isinstance(each, vim.event.VmGuestStandbyEvent)]
+    client.done(machine.PowerOnVM_Task())
+    assert ask("cat /proc/sys/kernel/random/boot_id") == boot
 
 
 def the_tools_set_a_clock_that_is_behind(
