@@ -100,6 +100,19 @@ def test_the_seed_is_in_the_drive_and_the_serial_port_writes_beside_it(host, mac
     assert marks.folder_mark(folder.rpartition("/")[2]) == (machine.spec.name, OWNER)
 
 
+@pytest.mark.parametrize("name", ["DC0_C0_H0", "DC0_C0_H1", "DC0_C0_H2"])
+def test_a_new_machine_is_on_the_chosen_member_of_its_cluster(host, name):
+    """Not on whichever the cluster, or the image's own place, would choose; and it is powered on there."""
+    members = collector.children(host.session, host.session.root, "HostSystem", ["name"], within())
+    wanted = next(ref for ref, values in members.items() if values["name"] == name)
+    access = replace(host.access, place=replace(host.access.place, host=wanted))
+    made = create(access, host.spec(), within())
+    assert host.raw(made, "runtime.host")["runtime.host"] == wanted
+    made.start(within())
+    assert host.raw(made, "runtime.host")["runtime.host"] == wanted
+    made.destroy(within())
+
+
 def test_firmware_and_topology_are_as_asked(host):
     made = host.create(Shape(vcpus=4, memory=Size(256 * MiB), firmware=Firmware.UEFI, topology=Topology(2, 2)))
     assert (view(made).firmware, view(made).topology) == (Firmware.UEFI, Topology(2, 2))
