@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import subprocess
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,6 @@ from harness.backends.vsphere.errors import Cancelled, Gone
 from harness.backends.vsphere.refs import Ref
 from harness.cli import interop
 from harness.core import GiB, LabError, MiB, Pending, Size, wait_for
-from harness.image.model import Format, Image
 from tests.unit import vsphere_host
 from tests.unit.fake_ledger import NoLedger
 from tests.unit.vsphere_host import certificate, fault, settings, within
@@ -79,16 +77,8 @@ def host(place):
 
 @pytest.fixture(scope="module")
 def disk(place):
-    """A small disk with something on it, in both formats."""
-    folder = place[1]
-    qcow2, vmdk = folder / "disk.qcow2", folder / "disk.vmdk"
-    for argv in (
-        ["qemu-img", "create", "-q", "-f", "qcow2", qcow2, "64M"],
-        ["qemu-io", "-c", "write -q -P 7 0 4M", qcow2],
-        ["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", qcow2, vmdk],
-    ):
-        subprocess.run(argv, check=True, timeout=60)
-    return Image("small", "", {Format.QCOW2: qcow2, Format.VMDK: vmdk}, Size(64 * MiB))
+    """A small one, in both formats."""
+    return vsphere_host.small_disk(place[1])
 
 
 @pytest.fixture
