@@ -29,9 +29,10 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import HostClock, Hypervisor, Refused
 from harness.backends.registry import Context
-from harness.backends.vsphere import collector, connect, inventory, marks, nfc, publish, tasks
+from harness.backends.vsphere import collector, connect, inventory, marks, nfc, placement, publish, tasks
 from harness.backends.vsphere.errors import Cancelled, Gone
 from harness.backends.vsphere.refs import Ref
+from harness.backends.vsphere.session import Session
 from harness.cli import interop
 from harness.core import GiB, LabError, MiB, Pending, Size, wait_for
 from tests.unit import vsphere_host
@@ -519,22 +520,83 @@ def test_a_fit_host_has_nothing_to_complain_of(host):
     assert "logged in" in found["account"].text
 
 
-def test_each_missing_privilege_is_named(host, monkeypatch):
-    real = host.session.call
+@pytest.fixture
+def deny(monkeypatch):
+    """From now on, accounts lack these privileges."""
+    real = Session.call
 
-    def call(operation, ref, method, deadline, *arguments):
-        answer = real(operation, ref, method, deadline, *arguments)
-        for entity in answer if method == "HasPrivilegeOnEntities" else ():
-            for one in entity.privAvailability:
-                one.isGranted = one.privId not in ("VirtualMachine.Interact.Reset", "Host.Config.DateTime")
-        return answer
+    def denied(*names):
+        def call(session, operation, ref, method, deadline, *arguments):
+            answer = real(session, operation, ref, method, deadline, *arguments)
+            for entity in answer if method == "HasPrivilegeOnEntities" else ():
+                for one in entity.privAvailability:
+                    one.isGranted = one.privId not in names
+            return answer
 
-    monkeypatch.setattr(host.session, "call", call)
+        monkeypatch.setattr(Session, "call", call)
+
+    return denied
+
+
+def test_each_missing_privilege_is_named(host, deny):
+    deny("VirtualMachine.Interact.Reset", "Host.Config.DateTime")
     found = remarks(host)
     assert found["rights on the folder"].text == "missing: VirtualMachine.Interact.Reset"
     assert found["rights on the folder"].fine is False
     assert found["rights on the ESXi"].fine is None
     assert found["rights on the datastore LocalDS_0"].fine
+
+
+def in_cluster(place):
+    """A connection to a member of the cluster, which has DRS on."""
+    return contextlib.closing(opened(place, cluster="DC0_C0", esxi="DC0_C0_H0"))
+
+
+def test_a_cluster_that_may_be_changed_is_told_of_and_is_no_news_of_a_run(place):
+    with in_cluster(place) as member:
+        found = remarks(member)
+        assert found["rights on the cluster"].fine is True
+        assert (found["cluster"].text, found["cluster"].fine) == ("DRS is on", None)
+        assert placement.NOTE not in member.facts(within()).details
+
+
+def test_the_rule_that_a_cluster_wants_is_told_by_the_check_and_by_every_run(place, deny):
+    """In the words of the page, by the missing right's name; such a host is fit all the same."""
+    deny("Host.Inventory.EditCluster")
+    with in_cluster(place) as member:
+        rights = remarks(member)["rights on the cluster"]
+        assert (rights.text, rights.fine) == ("missing: Host.Inventory.EditCluster", None)
+        assert rights.hint == f"without it {placement.RULE}"
+        told = member.facts(within()).details[placement.NOTE]
+        assert told.startswith("DRS may move or reset guests")
+        assert told.endswith(f"without Host.Inventory.EditCluster {placement.RULE}")
+
+
+def test_a_cluster_whose_owner_has_set_the_rule_is_fit(place, host, deny):
+    deny("Host.Inventory.EditCluster")
+    with in_cluster(place) as member:
+        cluster, off = member._found.place.cluster, vim.cluster.DrsConfigInfo(defaultVmBehavior="partiallyAutomated")
+        spec, undo = (
+            vim.cluster.ConfigSpecEx(drsConfig=one)
+            for one in (off, vim.cluster.DrsConfigInfo(defaultVmBehavior="fullyAutomated"))
+        )
+        tasks.run(host.session, "rule", cluster, "ReconfigureComputeResource_Task", within(), spec, True)
+        found = remarks(member)
+        assert found["cluster"].fine is True
+        assert "rights on the cluster" not in found
+        with in_cluster(place) as again:
+            assert placement.NOTE not in again.facts(within()).details
+        tasks.run(host.session, "rule", cluster, "ReconfigureComputeResource_Task", within(), undo, True)
+
+
+def test_what_came_up_while_machines_were_made_is_among_the_facts(place, front, image):
+    """As on a cluster that can be seen to allow it, and then does not."""
+    with in_cluster(place) as member:
+        front.refusing["ReconfigureComputeResource_Task"] = 1
+        base = member.publish(image, within())
+        member.create(order(base), within()).destroy(within())
+        assert "may move or reset guests" in member.facts(within()).details[placement.NOTE]
+        drop(member, base)
 
 
 def test_a_network_that_is_not_there_gets_the_nearest(host):
