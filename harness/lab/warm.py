@@ -29,7 +29,7 @@ LAYOUT = 1
 CHECKPOINT = "warm"
 
 # Of HostFacts.details: what says where, or how it was found out, not what runs.
-_NO_MATTER = {"acceleration", "uri", "host name"}
+_NO_MATTER = {"acceleration", "uri", "host name", "datastore", "cluster rules"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Firmware, PowerState, Shape
+from harness.backends.model import Firmware, HostFacts, PowerState, Shape
 from harness.backends.protocol import LeaseLost
 from harness.core import Deadline, GiB, LabError, Size
 from harness.image.model import Access, Format, Image, SeedNetwork
@@ -16,7 +17,7 @@ from harness.lab import Run, load_lab
 from harness.lab.keep import Kept, warm
 from harness.lab.slots import Slots
 from harness.lab.store import open_store
-from harness.lab.warm import Record, Shelf, surplus
+from harness.lab.warm import Record, Shelf, made_with, surplus
 from tests.unit.fake_host import InstantGuest, MemoryHost
 
 IMAGE = Image("test", "d" * 64, {Format.QCOW2: Path("disk.qcow2")}, Size(GiB))
@@ -242,6 +243,15 @@ def test_a_slot_made_with_another_hypervisor_version_is_dropped(host):
         newer = MemoryHost(host.machines, version="2")
         assert make(second, newer).fresh(Shape(), soon()).machine.verbs == ["start", "checkpoint"]
         assert len(newer.alive) == 1
+
+
+def test_what_a_host_says_of_its_room_and_its_cluster_does_not_spoil_a_slot():
+    """It changes from run to run, and no saved memory depends on it."""
+    one, other = (
+        HostFacts("fake", "1", "1", "none", 2, GiB, 8, details={"ESXi": "esx1", **more})
+        for more in ({"datastore": "ssd-2, 5.0 GiB of 9.0 GiB free"}, {"datastore": "ssd-2", "cluster rules": "none"})
+    )
+    assert made_with(one) == made_with(other) != made_with(replace(one, details={"ESXi": "esx2"}))
 
 
 def test_a_slot_in_another_process_hands_is_left_alone(host):

@@ -94,6 +94,19 @@ def test_the_seed_is_in_the_drive_and_the_serial_port_writes_beside_it(host, mac
     assert marks.folder_mark(folder.rpartition("/")[2]) == (machine.spec.name, OWNER)
 
 
+@pytest.mark.parametrize("name", ["DC0_C0_H0", "DC0_C0_H1", "DC0_C0_H2"])
+def test_a_new_machine_is_on_the_chosen_member_of_its_cluster(host, name):
+    """Not on whichever the cluster, or the image's own place, would choose; and it is powered on there."""
+    members = collector.children(host.session, host.session.root, "HostSystem", ["name"], within())
+    wanted = next(ref for ref, values in members.items() if values["name"] == name)
+    access = replace(host.access, place=replace(host.access.place, host=wanted))
+    made = create(access, host.spec(), within())
+    assert host.raw(made, "runtime.host")["runtime.host"] == wanted
+    made.start(within())
+    assert host.raw(made, "runtime.host")["runtime.host"] == wanted
+    made.destroy(within())
+
+
 def test_firmware_and_topology_are_as_asked(host):
     made = host.create(Shape(vcpus=4, memory=Size(256 * MiB), firmware=Firmware.UEFI, topology=Topology(2, 2)))
     assert (view(made).firmware, view(made).topology) == (Firmware.UEFI, Topology(2, 2))
@@ -507,13 +520,55 @@ def test_a_machine_in_a_cluster_is_kept_from_its_rules(host, machine):
     assert [rule.enabled for rule in rules if rule.key._GetMoId() == machine.id] == [False]
 
 
+@pytest.fixture
+def ruled(host):
+    """Sets what the cluster does by itself, and sets it back."""
+    cluster = host.access.place.cluster
+
+    def rule(drs="fullyAutomated", ha=False):
+        spec = vim.cluster.ConfigSpecEx(
+            drsConfig=vim.cluster.DrsConfigInfo(enabled=bool(drs), defaultVmBehavior=drs or None),
+            dasConfig=vim.cluster.DasConfigInfo(enabled=ha),
+        )
+        tasks.run(host.session, "rule", cluster, "ReconfigureComputeResource_Task", within(), spec, True)
+
+    yield rule
+    rule()
+
+
+@pytest.mark.parametrize("drs", ["fullyAutomated", "partiallyAutomated", ""])
+def test_a_machine_is_neither_restarted_nor_reset_by_ha(host, ruled, drs):
+    """Whatever DRS does."""
+    ruled(drs, ha=True)
+    made = host.create()
+    config = collector.read_one(host.session, host.access.place.cluster, "configurationEx", deadline=within())
+    config = config["configurationEx"]
+    (rule,) = [rule.dasSettings for rule in config.dasVmConfig if rule.key._GetMoId() == made.id]
+    assert rule.restartPriority == "disabled"
+    assert rule.vmToolsMonitoringSettings.vmMonitoring == "vmMonitoringDisabled"
+    assert rule.vmToolsMonitoringSettings.clusterSettings is False
+    moved = [rule for rule in config.drsVmConfig if rule.key._GetMoId() == made.id]
+    assert bool(moved) is (drs == "fullyAutomated")
+    made.destroy(within())
+
+
+@pytest.mark.parametrize("drs", ["partiallyAutomated", "manual", ""])
+def test_a_cluster_whose_owner_has_set_the_rule_is_left_as_it_is(host, ruled, drs):
+    """The one that the check, the report and docs/vsphere-host.md ask for."""
+    ruled(drs)
+    before = host.front.calls["ReconfigureComputeResource_Task"]
+    host.create().destroy(within())
+    assert host.front.calls["ReconfigureComputeResource_Task"] == before
+
+
 def test_where_the_cluster_may_not_be_changed_the_missing_rule_is_noted_and_nothing_fails(host):
     """Once: the account will not have gained the right by the next machine."""
     access = replace(host.access, notes={})
     host.front.refusing["ReconfigureComputeResource_Task"] = 1
     for _ in range(2):
         create(access, host.spec(), within()).destroy(within())
-    assert "Host.Inventory.EditCluster" in access.notes[placement.NOTE]
+    assert access.notes[placement.NOTE].startswith("DRS may move or reset guests (")
+    assert access.notes[placement.NOTE].endswith(f"without Host.Inventory.EditCluster {placement.RULE}")
     assert host.front.refusing["ReconfigureComputeResource_Task"] == 0
 
 

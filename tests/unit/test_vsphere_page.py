@@ -13,7 +13,7 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.vsphere import check
+from harness.backends.vsphere import check, placement
 from tests import compiled
 from tests.unit import vsphere_host
 from tests.unit.vsphere_host import certificate
@@ -49,6 +49,11 @@ def test_the_roles_have_what_the_check_asks_for():
         "interop-host": check.ON_HOST,
         "interop-cluster": check.ON_CLUSTER,
     }
+
+
+def test_the_clusters_rule_is_in_the_words_of_check_and_report():
+    words = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert f"Without {placement.PRIVILEGE} {placement.RULE}." in words
 
 
 @pytest.fixture(scope="module")

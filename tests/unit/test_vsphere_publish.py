@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-import subprocess
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -13,6 +13,8 @@ import pytest
 from click.testing import CliRunner
 
 pytest.importorskip("pyVmomi")
+
+from pyVmomi import vim
 
 from harness.backends.check import Examined
 from harness.backends.model import (
@@ -27,12 +29,12 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import HostClock, Hypervisor, Refused
 from harness.backends.registry import Context
-from harness.backends.vsphere import collector, connect, marks, nfc, publish, tasks
+from harness.backends.vsphere import collector, connect, inventory, marks, nfc, placement, publish, tasks
 from harness.backends.vsphere.errors import Cancelled, Gone
 from harness.backends.vsphere.refs import Ref
+from harness.backends.vsphere.session import Session
 from harness.cli import interop
 from harness.core import GiB, LabError, MiB, Pending, Size, wait_for
-from harness.image.model import Format, Image
 from tests.unit import vsphere_host
 from tests.unit.fake_ledger import NoLedger
 from tests.unit.vsphere_host import certificate, fault, settings, within
@@ -43,10 +45,10 @@ NETWORK = NetworkSpec("management", NetworkKind.NETWORK, "VM Network")
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A vcsim, a front, and a folder."""
+    """A vcsim with two datastores, a front, and a folder."""
     folder = tmp_path_factory.mktemp("vsphere")
     with (
-        vsphere_host.vcsim("-vm", "1") as upstream,
+        vsphere_host.vcsim("-vm", "1", "-ds", "2") as upstream,
         vsphere_host.front(upstream, certificate(folder / "tls", "127.0.0.1")) as front,
     ):
         yield front, folder
@@ -72,16 +74,8 @@ def host(place):
 
 @pytest.fixture(scope="module")
 def disk(place):
-    """A small disk with something on it, in both formats."""
-    folder = place[1]
-    qcow2, vmdk = folder / "disk.qcow2", folder / "disk.vmdk"
-    for argv in (
-        ["qemu-img", "create", "-q", "-f", "qcow2", qcow2, "64M"],
-        ["qemu-io", "-c", "write -q -P 7 0 4M", qcow2],
-        ["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", qcow2, vmdk],
-    ):
-        subprocess.run(argv, check=True, timeout=60)
-    return Image("small", "", {Format.QCOW2: qcow2, Format.VMDK: vmdk}, Size(64 * MiB))
+    """A small one, in both formats."""
+    return vsphere_host.small_disk(place[1])
 
 
 @pytest.fixture
@@ -96,6 +90,17 @@ def bases(host):
         host.session, host.session.root, "VirtualMachine", ["name", "config.annotation"], within()
     )
     return {values["name"]: ref for ref, values in found.items() if values["name"].startswith("interop-base-")}
+
+
+def base_name(host, image):
+    """What its base is called where this ESXi's guests lie."""
+    return publish.base_name(image.digest, host._found.place.datastore.id)
+
+
+def stores(host, handle):
+    """Where a machine's files lie, by name."""
+    refs = collector.read_one(host.session, Ref("VirtualMachine", handle), "datastore", deadline=within())["datastore"]
+    return sorted(values["name"] for values in collector.read(host.session, refs, ["name"], within()).values())
 
 
 def drop(host, published):
@@ -130,7 +135,7 @@ def test_an_image_is_imported_once_by_content(host, front, image):
     values = collector.read_one(
         host.session, Ref("VirtualMachine", published.handle), "name", *publish._PATHS, deadline=within()
     )
-    assert values["name"] == publish.base_name(image.digest)
+    assert values["name"] == base_name(host, image)
     assert json.loads(values["config.annotation"])["interop"]["image"] == image.digest
     assert publish.snapshot_of(values) is not None
     assert published.handle not in {thing.handle for thing in host.owned(within())}
@@ -157,7 +162,7 @@ def test_two_publishers_at_once_end_with_one_base(place, host, image, tmp_path):
         thread.join()
     assert len(results) == 2
     assert results[0] == results[1]
-    assert list(bases(host)) == [publish.base_name(image.digest)]
+    assert list(bases(host)) == [base_name(host, image)]
     drop(host, results[0])
 
 
@@ -172,7 +177,7 @@ def test_a_second_publisher_takes_the_first_ones_base_and_its_own_away(host, ima
 
     monkeypatch.setattr(publish.Publisher, "_published", late)
     assert host.publish(image, within()) == first
-    assert list(bases(host)) == [publish.base_name(image.digest)]
+    assert list(bases(host)) == [base_name(host, image)]
     drop(host, first)
 
 
@@ -203,6 +208,68 @@ def test_a_base_that_somebody_changed_is_not_used(host, image):
         host.publish(image, within())
     assert "remove it in the vSphere client" in caught.value.hint
     drop(host, published)
+
+
+def test_each_datastore_has_a_base_of_its_own(place, host, image):
+    """Two ESXi share the folder of machines; each clones from where its own guests lie."""
+    with contextlib.closing(opened(place, cluster="DC0_C0", esxi="DC0_C0_H1", datastore="LocalDS_1")) as other:
+        here, there = host.publish(image, within()), other.publish(image, within())
+        assert here.handle != there.handle
+        assert (stores(host, here.handle), stores(host, there.handle)) == (["LocalDS_0"], ["LocalDS_1"])
+        assert (host.publish(image, within()), other.publish(image, within())) == (here, there)
+        machine = other.create(order(there), within())
+        assert stores(host, machine.id) == ["LocalDS_1"]
+        machine.destroy(within())
+        for one in (host, other):
+            assert [thing for thing in one.owned(within()) if thing.kind is ResourceKind.IMAGE] == []
+        drop(host, here)
+        drop(other, there)
+
+
+def test_hosts_that_share_a_datastore_share_its_base(place, host, front, image):
+    published = host.publish(image, within())
+    before = front.calls["ImportVApp"]
+    with contextlib.closing(opened(place, cluster="DC0_C0", esxi="DC0_C0_H1")) as other:
+        assert other.publish(image, within()) == published
+    assert front.calls["ImportVApp"] == before
+    drop(host, published)
+
+
+def test_a_base_that_was_moved_to_another_datastore_is_not_used(host, image):
+    """What clones of it would stand on need not be in reach."""
+    published = host.publish(image, within())
+    ref = Ref("VirtualMachine", published.handle)
+    away = {values["name"]: ref for ref, values in all_stores(host).items()}["LocalDS_1"]
+    where = vim.vm.RelocateSpec(datastore=away.managed)
+    tasks.run(host.session, "move", ref, "RelocateVM_Task", within(), where, "defaultPriority")
+    with pytest.raises(LabError, match="it lies on another datastore") as caught:
+        host.publish(image, within())
+    assert "remove it in the vSphere client" in caught.value.hint
+    drop(host, published)
+
+
+def all_stores(host):
+    return collector.children(host.session, host.session.root, "Datastore", ["name"], within())
+
+
+@pytest.mark.parametrize("sizes", [(2, 1), (1, 2), (1, 1)], ids=["first", "second", "equal"])
+def test_all_processes_of_a_run_come_to_the_same_datastore_however_full_they_are(place, host, monkeypatch, sizes):
+    """One that the lab file leaves out is the largest: what is free changes from one look to the next."""
+    real = collector.read
+    free = iter([(9, 1), (1, 9)])
+
+    def read(session, refs, paths, deadline, **more):
+        found = real(session, refs, paths, deadline, **more)
+        if "summary.capacity" in paths:
+            known = sorted(found.values(), key=lambda values: values["name"])
+            for values, size, left in zip(known, sizes, next(free), strict=True):
+                values |= {"summary.capacity": size, "summary.freeSpace": left}
+        return found
+
+    monkeypatch.setattr(inventory.collector, "read", read)
+    without = settings(*place, datastore=None)
+    chosen = {inventory.resolve(host.session, without, within()).datastore for _ in range(2)}
+    assert chosen == {"LocalDS_0" if sizes == (2, 1) else "LocalDS_1"}
 
 
 def test_a_base_is_not_removed_under_a_machine(host, image, disk):
@@ -449,22 +516,83 @@ def test_a_fit_host_has_nothing_to_complain_of(host):
     assert "logged in" in found["account"].text
 
 
-def test_each_missing_privilege_is_named(host, monkeypatch):
-    real = host.session.call
+@pytest.fixture
+def deny(monkeypatch):
+    """From now on, accounts lack these privileges."""
+    real = Session.call
 
-    def call(operation, ref, method, deadline, *arguments):
-        answer = real(operation, ref, method, deadline, *arguments)
-        for entity in answer if method == "HasPrivilegeOnEntities" else ():
-            for one in entity.privAvailability:
-                one.isGranted = one.privId not in ("VirtualMachine.Interact.Reset", "Host.Config.DateTime")
-        return answer
+    def denied(*names):
+        def call(session, operation, ref, method, deadline, *arguments):
+            answer = real(session, operation, ref, method, deadline, *arguments)
+            for entity in answer if method == "HasPrivilegeOnEntities" else ():
+                for one in entity.privAvailability:
+                    one.isGranted = one.privId not in names
+            return answer
 
-    monkeypatch.setattr(host.session, "call", call)
+        monkeypatch.setattr(Session, "call", call)
+
+    return denied
+
+
+def test_each_missing_privilege_is_named(host, deny):
+    deny("VirtualMachine.Interact.Reset", "Host.Config.DateTime")
     found = remarks(host)
     assert found["rights on the folder"].text == "missing: VirtualMachine.Interact.Reset"
     assert found["rights on the folder"].fine is False
     assert found["rights on the ESXi"].fine is None
     assert found["rights on the datastore LocalDS_0"].fine
+
+
+def in_cluster(place):
+    """A connection to a member of the cluster, which has DRS on."""
+    return contextlib.closing(opened(place, cluster="DC0_C0", esxi="DC0_C0_H0"))
+
+
+def test_a_cluster_that_may_be_changed_is_told_of_and_is_no_news_of_a_run(place):
+    with in_cluster(place) as member:
+        found = remarks(member)
+        assert found["rights on the cluster"].fine is True
+        assert (found["cluster"].text, found["cluster"].fine) == ("DRS is on", None)
+        assert placement.NOTE not in member.facts(within()).details
+
+
+def test_the_rule_that_a_cluster_wants_is_told_by_the_check_and_by_every_run(place, deny):
+    """In the words of the page, by the missing right's name; such a host is fit all the same."""
+    deny("Host.Inventory.EditCluster")
+    with in_cluster(place) as member:
+        rights = remarks(member)["rights on the cluster"]
+        assert (rights.text, rights.fine) == ("missing: Host.Inventory.EditCluster", None)
+        assert rights.hint == f"without it {placement.RULE}"
+        told = member.facts(within()).details[placement.NOTE]
+        assert told.startswith("DRS may move or reset guests")
+        assert told.endswith(f"without Host.Inventory.EditCluster {placement.RULE}")
+
+
+def test_a_cluster_whose_owner_has_set_the_rule_is_fit(place, host, deny):
+    deny("Host.Inventory.EditCluster")
+    with in_cluster(place) as member:
+        cluster, off = member._found.place.cluster, vim.cluster.DrsConfigInfo(defaultVmBehavior="partiallyAutomated")
+        spec, undo = (
+            vim.cluster.ConfigSpecEx(drsConfig=one)
+            for one in (off, vim.cluster.DrsConfigInfo(defaultVmBehavior="fullyAutomated"))
+        )
+        tasks.run(host.session, "rule", cluster, "ReconfigureComputeResource_Task", within(), spec, True)
+        found = remarks(member)
+        assert found["cluster"].fine is True
+        assert "rights on the cluster" not in found
+        with in_cluster(place) as again:
+            assert placement.NOTE not in again.facts(within()).details
+        tasks.run(host.session, "rule", cluster, "ReconfigureComputeResource_Task", within(), undo, True)
+
+
+def test_what_came_up_while_machines_were_made_is_among_the_facts(place, front, image):
+    """As on a cluster that can be seen to allow it, and then does not."""
+    with in_cluster(place) as member:
+        front.refusing["ReconfigureComputeResource_Task"] = 1
+        base = member.publish(image, within())
+        member.create(order(base), within()).destroy(within())
+        assert "may move or reset guests" in member.facts(within()).details[placement.NOTE]
+        drop(member, base)
 
 
 def test_a_network_that_is_not_there_gets_the_nearest(host):

@@ -12,11 +12,12 @@ import http.client
 import http.server
 import ipaddress
 import re
+import secrets
 import ssl
 import subprocess
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,9 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from harness.backends.vsphere.settings import Settings
-from harness.core import Deadline
+from harness.core import Deadline, MiB, Size
 from harness.core.secrets import Secret
+from harness.image.model import Format, Image
 from tests import compiled
 
 SOURCES = Path(__file__).parent / "vcsim"
@@ -72,7 +74,7 @@ def certificate(folder: Path, *names: str, days: float = 2) -> Certificate:
     now = dt.datetime.now(dt.UTC)
     folder.mkdir(parents=True, exist_ok=True)
     ca_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
-    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test CA")])
+    issuer = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"test CA {secrets.token_hex(8)}")])
     span = (now - dt.timedelta(days=9), now + dt.timedelta(days=9))
     begun = _builder(issuer, issuer, ca_key.public_key(), span)
     ca = begun.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
@@ -115,6 +117,8 @@ class Front:
         cutting: likewise: how many get their connection cut without an answer.
         faults: by SOAP method, the fault that the next call gets; see :func:`fault`.
         bodies: by SOAP method, what was last asked.
+        sessions: HTTP paths that were asked for with a cookie.
+        rewrite: what becomes of each answer.
         stalled: SOAP methods that are not answered while the gate is clear.
         gate: while it is clear, uploads stand still.
     """
@@ -128,6 +132,8 @@ class Front:
     status: dict[str, int] = field(default_factory=dict)
     faults: dict[str, str] = field(default_factory=dict)
     bodies: dict[str, bytes] = field(default_factory=dict)
+    sessions: set[str] = field(default_factory=set)
+    rewrite: Callable[[bytes], bytes] = lambda body: body
     stalled: set[str] = field(default_factory=set)
     gate: threading.Event = field(default_factory=threading.Event)
 
@@ -136,14 +142,14 @@ class Front:
 
 
 @contextlib.contextmanager
-def front(upstream: str, shown: Certificate) -> Iterator[Front]:
+def front(upstream: str, shown: Certificate, address: str = "127.0.0.1") -> Iterator[Front]:
     """A TLS front before ``upstream``."""
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = http.server.ThreadingHTTPServer((address, 0), _Handler)
     server.daemon_threads = True
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(shown.chain, shown.key)
     server.socket = context.wrap_socket(server.socket, server_side=True, do_handshake_on_connect=False)
-    made = Front(f"127.0.0.1:{server.server_port}", upstream, shown)
+    made = Front(f"{address}:{server.server_port}", upstream, shown)
     server.front = made  # type: ignore[attr-defined]
     server.handle_error = lambda request, address: None  # type: ignore[method-assign] - clients hang up in tests
     thread = threading.Thread(target=server.serve_forever, daemon=True, kwargs={"poll_interval": 0.05})
@@ -183,6 +189,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             words |= {self.path.partition("?")[0], "/" + self.path.split("/")[1]}
         front.calls.update(words)
+        if self.headers.get("Cookie"):
+            front.sessions |= words
         if words & front.stalled:
             front.gate.wait(30)
         if _due(front.cutting, words):
@@ -217,7 +225,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             keep = {k: v for k, v in got.getheaders() if k.lower() not in ("content-length", "transfer-encoding")}
             if self.command == "HEAD" and got.getheader("Content-Length"):
                 keep["Content-Length"] = got.getheader("Content-Length") or "0"
-            self._answer(got.status, answer, keep)
+            self._answer(got.status, front.rewrite(answer), keep)
         finally:
             upstream.close()
 
@@ -257,6 +265,18 @@ def _due(counter: Counter[str], words: set[str]) -> bool:
     return False
 
 
+def small_disk(folder: Path) -> Image:
+    """A small disk with something on it, in both formats; its digest is the test's to give."""
+    qcow2, vmdk = folder / "disk.qcow2", folder / "disk.vmdk"
+    for argv in (
+        ["qemu-img", "create", "-q", "-f", "qcow2", qcow2, "64M"],
+        ["qemu-io", "-c", "write -q -P 7 0 4M", qcow2],
+        ["qemu-img", "convert", "-O", "vmdk", "-o", "subformat=streamOptimized", qcow2, vmdk],
+    ):
+        subprocess.run(argv, check=True, timeout=60)
+    return Image("small", "", {Format.QCOW2: qcow2, Format.VMDK: vmdk}, Size(64 * MiB))
+
+
 def fault(name: str, words: str, inner: str = "") -> str:
     """A SOAP fault as vCenter sends one; ``inner`` has its properties as XML."""
     return (
@@ -271,7 +291,9 @@ def fault(name: str, words: str, inner: str = "") -> str:
 def settings(front: Front, folder: Path, **changes: Any) -> Settings:
     """What a lab file says of the host behind a front; the password is in a file, as a lab file may have it."""
     secret = folder / "password"
-    secret.write_text(PASSWORD)
+    new = folder / f"password-{secrets.token_hex(4)}"
+    new.write_text(PASSWORD)
+    new.replace(secret)  # at once: others may be logging in with it
     said = {"endpoint": front.endpoint, "user": USER, "password": Secret(f"file:{secret}"), "ca": front.certificate.ca}
     said |= {"datacenter": "DC0", "esxi": "DC0_H0", "datastore": "LocalDS_0"}
     return Settings(**{**said, **changes})

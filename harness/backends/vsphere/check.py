@@ -6,13 +6,15 @@ The privileges are those that the vSphere Web Services API Reference names for t
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from harness.backends.check import Remark
 from harness.backends.model import NetworkKind, NetworkSpec
 from harness.backends.protocol import Refused
-from harness.backends.vsphere import collector
+from harness.backends.vsphere import collector, placement
+from harness.backends.vsphere.access import Place
 from harness.backends.vsphere.inventory import Found
 from harness.backends.vsphere.networks import PortGroup, wanted
 from harness.backends.vsphere.refs import Ref
@@ -63,7 +65,7 @@ ON_NETWORK = ("Network.Assign",)
 """On each port group that guests are plugged into."""
 ON_HOST = ("Host.Config.DateTime",)
 """On the ESXi: to read its clock. Without it a run works, and checks of clocks are lab errors."""
-ON_CLUSTER = ("Host.Inventory.EditCluster",)
+ON_CLUSTER = (placement.PRIVILEGE,)
 """On the cluster: to except our machines from DRS and HA. Without it the owner must set a rule."""
 
 
@@ -95,6 +97,20 @@ def examine(
         yield from _cluster(session, found.place.cluster, deadline)
 
 
+def unruly(session: Session, place: Place, deadline: Deadline) -> str | None:
+    """What a report must say of the ESXi's cluster: that it may move guests, and this account cannot keep it off.
+
+    None where it cannot move them, or the account can, or that cannot be found out: then the first machine shows it.
+    """
+    if place.cluster is None:
+        return None
+    with contextlib.suppress(LabError, Refused):
+        services = placement.meddling(session, place.cluster, deadline)
+        if services and _missing(session, _Scope("", place.cluster, ON_CLUSTER), deadline):
+            return placement.warning(services, "the account may not change the cluster")
+    return None
+
+
 def _scopes(session: Session, found: Found, groups: list[str | None], deadline: Deadline) -> Iterator[_Scope]:
     place = found.place
     role = "docs/vsphere-host.md has the role as commands"
@@ -106,9 +122,6 @@ def _scopes(session: Session, found: Found, groups: list[str | None], deadline: 
         if values["name"] in groups:
             yield _Scope(f"rights on the network {values['name']}", ref, ON_NETWORK, role)
     yield _Scope("rights on the ESXi", place.host, ON_HOST, "without it the host's clock cannot be read", needed=False)
-    if place.cluster:
-        rule = "without it the cluster's owner must except the folder's machines from DRS and HA"
-        yield _Scope("rights on the cluster", place.cluster, ON_CLUSTER, rule, needed=False)
 
 
 def _privileges(session: Session, scope: _Scope, deadline: Deadline) -> Remark:
@@ -159,9 +172,14 @@ def _network(network: NetworkSpec, groups: Mapping[str, PortGroup]) -> Remark:
 
 
 def _cluster(session: Session, cluster: Ref, deadline: Deadline) -> Iterator[Remark]:
-    paths = ("configurationEx.drsConfig.enabled", "configurationEx.dasConfig.enabled")
-    values = collector.read_one(session, cluster, *paths, deadline=deadline)
-    on = [name for name, path in zip(("DRS", "HA"), paths, strict=True) if values.get(path)]
-    if on:
-        text = f"{' and '.join(on)} are on" if len(on) > 1 else f"{on[0]} is on"
-        yield Remark("cluster", text, None, "each machine of ours is excepted where rights allow; events tell of moves")
+    services = placement.meddling(session, cluster, deadline)
+    if not services:
+        yield Remark("cluster", "neither DRS nor HA touches guests")
+        return
+    yield _privileges(
+        session,
+        _Scope("rights on the cluster", cluster, ON_CLUSTER, f"without it {placement.RULE}", needed=False),
+        deadline,
+    )
+    text = f"{' and '.join(services)} {'are' if len(services) > 1 else 'is'} on"
+    yield Remark("cluster", text, None, "each machine of ours is excepted where rights allow; events tell of moves")

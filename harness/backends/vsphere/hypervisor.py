@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from dataclasses import replace
 from datetime import datetime
 
 from harness.backends import belongings
@@ -22,7 +23,7 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
-from harness.backends.vsphere import check, clock, collector, create, facts, inventory, marks
+from harness.backends.vsphere import check, clock, collector, create, facts, inventory, marks, placement
 from harness.backends.vsphere.abilities import abilities
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.datastore import Files
@@ -78,6 +79,9 @@ class VsphereHypervisor:
             if settings.ports()
             else None,
         )
+        warning = check.unruly(session, self._found.place, deadline)
+        if warning:
+            self._host.notes[placement.NOTE] = warning
         self._publisher = Publisher(
             session,
             self._found.place,
@@ -99,8 +103,8 @@ class VsphereHypervisor:
         return self._session
 
     def facts(self, deadline: Deadline) -> HostFacts:
-        """Read once per connection."""
-        return self._facts
+        """Read once per connection; with what came up since."""
+        return replace(self._facts, details=self._facts.details | self._host.notes)
 
     def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
         """What this host can do with a machine of this shape."""

@@ -171,7 +171,8 @@ class _Resolver:
                 host=self._session.host,
                 operation="connect",
             )
-        return max(calm.items(), key=lambda item: int(item[1].get("summary.freeSpace", 0)))
+        # By what stays: each process of a run chooses for itself, and all must come to the same.
+        return max(calm.items(), key=lambda item: (int(item[1].get("summary.capacity", 0)), item[1]["name"]))
 
     def _path(self, center: Ref, values: Values) -> str:
         """The datacenter's path from the root folder, which file transfers want; datacenters may lie in folders."""

@@ -30,6 +30,7 @@ from harness.core import Deadline, InteropError, LabError, Pending, Size
 
 _PROGRESS_SECONDS = 2.0  # without news a lease ends after 300 s (reported), moving or not
 _ABORT_SECONDS = 20.0
+_HTTPS = 443
 _TYPE = "application/x-vnd.vmware-streamVmdk"
 
 
@@ -115,12 +116,18 @@ def _upload(session: Session, lease: Ref, url: Any, vmdk: Path, deadline: Deadli
     target = urlsplit(str(url.url))
     if target.scheme != "https":
         raise LabError(f"the lease offers {target.scheme}, not https", host=session.host, operation="upload")
-    own, port = session.settings.address
-    address = (own if target.hostname in (None, "*") else str(target.hostname), target.port or port)
-    context = session.context if address[0] == own else _trusting(session, url)
+    own = session.settings.address
+    here = target.hostname in (None, "*", own[0].lower())
+    address = (own[0] if here else str(target.hostname), target.port or (own[1] if here else _HTTPS))
+    headers = {"Content-Type": _TYPE, "Overwrite": "t"}
+    if address == own:
+        context = session.context
+        headers["Cookie"] = session.cookie
+    else:  # the path has a ticket of its own: the vCenter's session is nobody else's business
+        context = _trusting(session, url)
     transfer = Transfer(session.host, address, context, session.settings.connect_seconds)
     query = f"?{target.query}" if target.query else ""
-    request = Request("POST", target.path + query, {"Content-Type": _TYPE, "Cookie": session.cookie, "Overwrite": "t"})
+    request = Request("POST", target.path + query, headers)
     with streamed(vmdk, deadline, session.host) as stream, _kept(session, lease, stream) as keeper:
         try:
             answer = transfer.send(request, stream, deadline, keeper.watch)
@@ -134,11 +141,13 @@ def _upload(session: Session, lease: Ref, url: Any, vmdk: Path, deadline: Deadli
 
 
 def _trusting(session: Session, url: Any) -> ssl.SSLContext:
-    """An ESXi that a vCenter's lease names is known by the thumbprint that the vCenter, which we trust, tells."""
-    told = str(url.sslThumbprint or "").replace(":", "").lower()
-    if session.settings.ca is None and told:
-        return tls.context(None, told, session.host)
-    return session.context  # type: ignore[no-any-return]
+    """Whom to trust as the ESXi that a vCenter's lease names, which is not the vCenter whose pin the lab file may have.
+
+    Its very certificate, where the vCenter tells its thumbprint; else one that CAs vouch for, by the name in the lease.
+    """
+    if url.sslThumbprint:
+        return tls.told(str(url.sslThumbprint), session.host)
+    return tls.context(session.settings.ca, None, session.host)
 
 
 class _Keeper:

@@ -1,5 +1,8 @@
 """Images as base machines: imported once by content, never powered on, with a snapshot that linked clones stand on.
 
+A datastore has a base of its own: a linked clone's disk is a difference to its base's, so whichever ESXi runs the clone
+must reach the base, and hosts of one vCenter share the folder of machines but not always a datastore.
+
 Each publisher uploads under a name of its own; the last step gives the base its final name, which the host has but
 once: the first to come so far serves all, whoever they are, and nobody ever waits for an upload that died.
 """
@@ -7,6 +10,7 @@ once: the first to come so far serves all, whoever they are, and nobody ever wai
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import secrets
 from collections.abc import Iterable
@@ -31,7 +35,7 @@ from harness.image.store import Store
 
 SNAPSHOT = "base"
 _PREFIX = "interop-base-"
-_PATHS = ("name", "config.annotation", "snapshot.rootSnapshotList", "runtime.host")
+_PATHS = ("name", "config.annotation", "snapshot.rootSnapshotList", "datastore")
 # The newest virtual hardware of each release that later ones run as well: Broadcom KB 315655 (2007240)
 _HARDWARE = {(6, 5): 13, (6, 7): 14, (7, 0): 17, (8, 0): 20}
 
@@ -65,7 +69,7 @@ class Publisher:
         self.ledger.check()
         found = self._published(image.digest, deadline)
         if found is None:
-            lock = FileLock(self.scratch / f"publish-{image.digest[:12]}.lock")
+            lock = FileLock(self.scratch / f"publish-{self._name(image.digest)}.lock")
             try:
                 with lock.acquire(timeout=deadline.seconds):
                     found = self._published(image.digest, deadline) or self._import(image, deadline)
@@ -77,16 +81,24 @@ class Publisher:
                 ) from error
         return PublishedImage(image.digest, found.id)
 
+    def _name(self, digest: str) -> str:
+        return base_name(digest, self.place.datastore.id)
+
     def _published(self, digest: str, deadline: Deadline) -> Ref | None:
-        """The complete base machine: it has its final name, the whole digest, and the snapshot."""
-        found = child(self.session, self.place.folder, base_name(digest), deadline)
+        """The complete base machine: with its final name, the whole digest and the snapshot, and where clones go."""
+        name = self._name(digest)
+        found = child(self.session, self.place.folder, name, deadline)
         if found is None or found.kind != "VirtualMachine":
             return None
         values = collector.read(self.session, [found], _PATHS, deadline, operation="publish").get(found, {})
+        wrong = None
         if image_of(values) != digest or snapshot_of(values) is None:
-            name = base_name(digest)
+            wrong = f"its annotation or its snapshot {SNAPSHOT!r} is gone"
+        elif set(values.get("datastore") or ()) != {self.place.datastore}:
+            wrong = "it lies on another datastore than the guests"
+        if wrong:
             raise LabError(
-                f"{name} is there and is not what its name says: its annotation or its snapshot {SNAPSHOT!r} is gone",
+                f"{name} is there and is not what its name says: {wrong}",
                 host=self.session.host,
                 operation="publish",
                 hint="somebody changed it: remove it in the vSphere client, and the next run imports it anew",
@@ -96,9 +108,10 @@ class Publisher:
     def _import(self, image: Image, deadline: Deadline) -> Ref:
         if Format.VMDK not in image.files:
             image = Store().convert(image, Format.VMDK, deadline)
-        partial = f"{base_name(image.digest)}-{secrets.token_hex(3)}"
+        partial = f"{self._name(image.digest)}-{secrets.token_hex(3)}"
         known = json.loads(codec.dumps(self.owner))
-        annotation = json.dumps({"interop": {"owner": known, "image": image.digest}}, sort_keys=True)
+        said = {"owner": known, "image": image.digest, "datastore": self.place.datastore.id}
+        annotation = json.dumps({"interop": said}, sort_keys=True)
         wanted = nfc.Import(partial, annotation, image.files[Format.VMDK], image.virtual_size, self.hardware)
         with self.ledger.creating(ResourceKind.IMAGE, partial) as creation:
             made = nfc.import_disk(self.session, self.place, wanted, deadline)
@@ -107,7 +120,7 @@ class Publisher:
         tasks.run(self.session, "publish", made, "CreateSnapshot_Task", deadline, *arguments, patient=True)
         # A host says DuplicateName, or that the argument is invalid, when somebody else came first.
         with contextlib.suppress(NameTaken, Refused):
-            tasks.run(self.session, "publish", made, "Rename_Task", deadline, base_name(image.digest), patient=True)
+            tasks.run(self.session, "publish", made, "Rename_Task", deadline, self._name(image.digest), patient=True)
         first = self._published(image.digest, deadline)
         if first is None:
             raise LabError(f"{partial} could not be renamed", host=self.session.host, operation="publish")
@@ -142,16 +155,26 @@ class Publisher:
         tasks.run(self.session, "remove", ref, "Destroy_Task", deadline, patient=True)
 
 
-def base_name(digest: str) -> str:
-    """The final name of an image's base machine."""
-    return f"{_PREFIX}{digest[:12]}"
+def base_name(digest: str, datastore: str) -> str:
+    """The final name of an image's base machine.
+
+    Args:
+        digest: of the image.
+        datastore: the id of the datastore it lies on; an ESXi without a vCenter has ids that no name may have.
+    """
+    return f"{_PREFIX}{digest[:12]}-{hashlib.sha256(datastore.encode()).hexdigest()[:8]}"
 
 
 def image_of(values: Values) -> str | None:
     """The digest in a base machine's annotation; None for what is no base of ours."""
+    said = _said(values)
+    return None if said is None else str(said["image"])
+
+
+def _said(values: Values) -> dict[str, str] | None:
     try:
-        known = json.loads(values.get("config.annotation") or "null")
-        return str(known["interop"]["image"])
+        said = json.loads(values.get("config.annotation") or "null")["interop"]
+        return said if said["image"] else None
     except (ValueError, TypeError, KeyError):
         return None
 
@@ -166,8 +189,8 @@ def snapshot_of(values: Values) -> Ref | None:
 
 def incomplete(ref: Ref, values: Values) -> Owned | None:
     """A base machine that nobody finished; None for complete ones and for other machines."""
-    digest = image_of(values)
-    if digest is None or values.get("name") == base_name(digest):
+    said = _said(values)
+    if said is None or values.get("name") == base_name(str(said["image"]), str(said.get("datastore", ""))):
         return None
     owner = marks.owner_of(values.get("config.annotation"))
     return Owned(ResourceKind.IMAGE, ref.id, owner, str(values.get("name", "")))

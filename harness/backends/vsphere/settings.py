@@ -55,7 +55,7 @@ class Settings(HostSettings):
     """The resource pool guests go into. Left out: the root pool of the host or cluster."""
 
     datastore: str | None = None
-    """The datastore for guests, images and seeds. Left out: the one with the most free space that the ESXi can use."""
+    """The datastore for guests, images and seeds. Left out: the largest that the ESXi can use."""
 
     folder: str = Field(default="interop", pattern=r"^[^/%\\]+$")
     """The folder, of virtual machines and on the datastore, that everything of the harness is kept in."""

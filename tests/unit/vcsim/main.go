@@ -21,6 +21,7 @@ func main() {
 	password := flag.String("password", "secret", "its password")
 	esx := flag.Bool("esx", false, "an ESXi that stands alone")
 	machines := flag.Int("vm", 0, "machines of somebody else's, per pool")
+	stores := flag.Int("ds", 1, "datastores, each of which all hosts have")
 	slow := flag.String("slow", "", "a task's name that takes longer than any other, as PowerOn")
 	flag.Parse()
 	model := simulator.VPX()
@@ -28,6 +29,7 @@ func main() {
 		model = simulator.ESX()
 	}
 	model.Machine = *machines
+	model.Datastore = *stores
 	model.Autostart = false
 	if *slow != "" {
 		// Without the handoff of its lock, an object can be read while its task runs, as on a real host.
