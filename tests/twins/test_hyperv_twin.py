@@ -49,6 +49,26 @@ def test_an_installed_agent_runs_too(tmp_path, mode):
 
 
 @pytest.mark.parametrize("mode", MODES)
+def test_a_file_without_a_signature_does_not_run_where_all_are_to_be_signed(tmp_path, mode):
+    """As a Windows host has it, whose policy the agent's own command line asks for."""
+    with talking(tmp_path, mode) as talk:
+        script = talk.twin.store / "agent.ps1"
+        script.write_bytes(agent.source())
+        client, shell = talk.client, talk.shell
+        for arguments, runs in (
+            (agent.installed(str(script)), False),
+            (["-EP", "allsigned", "-File", str(script)], False),
+            (["-ExecutionPolicy", "Bypass", "-File", str(script)], True),
+            (["-File", str(script)], True),
+        ):
+            command = client.run_command(shell, agent.PROGRAM, arguments, console_mode_stdin=False)
+            client.send_command_input(shell, command, b"", end=True)
+            out, err, code = everything(client, shell, command)
+            assert (b'"ok":true' in out, code) == ((True, 0) if runs else (False, 1))
+            assert (b"is not digitally signed" in err and b": UnauthorizedAccess" in err) is not runs
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_process_is_driven_by_what_it_says_of_itself(tmp_path, mode):
     config = {
         "folder": str(tmp_path / "a twin"),

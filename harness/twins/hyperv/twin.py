@@ -21,7 +21,7 @@ from harness.twins.hyperv.emulated.bridge import Bridge
 from harness.twins.hyperv.emulated.world import World, WorldSettings
 from harness.twins.hyperv.guests import Guests
 from harness.twins.hyperv.host import Host, HostSettings
-from harness.twins.hyperv.programs import Program, Start, powershell
+from harness.twins.hyperv.programs import Program, Start, policed, powershell
 
 
 class Twin:
@@ -120,4 +120,4 @@ class Twin:
             argv = (sys.executable, "-IS", relay.__file__, *arguments)
             return Start(argv, environment, reads=console_host.reads_input(arguments))
 
-        return start
+        return policed(start)
