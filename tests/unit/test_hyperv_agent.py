@@ -1,6 +1,7 @@
 """The agent in a real PowerShell engine: what goes in comes out, what is refused is said, and nothing is executed."""
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import json
@@ -14,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness import agent
@@ -22,7 +23,7 @@ from harness.backends.hyperv.errors import Gone, Lost
 from harness.backends.hyperv.session import Agent, Agents
 from harness.backends.hyperv.steps import Ref, Step, Typed, exactly
 from harness.backends.protocol import Refused, WrongState
-from harness.core import LabError, Pending, UsageError, wait_for
+from harness.core import InteropError, LabError, Pending, UsageError, wait_for
 from tests.unit.powershell import LocalPipe, modules, soon
 
 
@@ -63,6 +64,62 @@ VALUES = st.recursive(
 def test_what_goes_into_powershell_comes_out_equal(echo, value):
     """No value is executed, unwrapped, trimmed or taken for a date on the way."""
     assert echo(value) == value
+
+
+@pytest.fixture(scope="module")
+def canary(tmp_path_factory):
+    """A file, and PowerShell that makes it: what shows that a value was executed."""
+    path = tmp_path_factory.mktemp("canary") / "dead"
+    script = f"New-Item -Path '{path}'"  # without a dot: paths of properties are split there
+    encoded = base64.b64encode(f"$(;{script})".encode("utf-16-le")).decode()
+    modules()
+    subprocess.run(["pwsh", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded], check=True)
+    path.unlink()  # it does what it says, where it is executed
+    return path, script
+
+
+_BREAKING = st.text(st.sampled_from("'\"`$(){};\n\r\0|&@#<>,=[]\u2018\u2019\u201c\u201d "), max_size=8)
+"""What might end a text for PowerShell, which takes typographic quotes for quotes, too."""
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=_BREAKING, after=_BREAKING)
+@example("$(", ")")
+@example("';", ";'")
+@example('";', ';"')
+@example("\n", "\n")
+@example("}};", ";{{")
+@example("`", "`")
+def test_no_value_is_executed_whatever_stands_around_it(echo, canary, before, after):
+    """Nor in a list, nor as the key of a hashtable."""
+    path, script = canary
+    value = before + script + after
+    assert echo([value, {value: value}]) == [value, {value: value}]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("wrap", ["{}", "$({})", "';{};'", "x; {}", "x\n{}\n", "{{{}}}", "& {{{}}}"])
+def test_nothing_else_of_a_step_is_executed_either(host, canary, wrap):
+    """Its name, its properties and its rules are words like its arguments."""
+    path, script = canary
+    text = wrap.format(script)
+    plain = {"InputObject": "x"}
+    for step in (
+        Step(text),
+        Step("Write-Output", {text: 1}),
+        Step("Write-Output", plain, get=(text,)),
+        Step("Write-Output", plain, get=(f"{text}?",)),
+        Step("Write-Output", plain, name=text),
+        Step("Write-Output", plain, where=((text, "x"),)),
+        Step("Write-Output", plain, where=((".", text),)),
+        Step("Write-Output", {"InputObject": Ref(text)}),
+        Step("Write-Output", {"InputObject": Typed(text, 1)}),
+        Step("Write-Output", plain, when=text),
+        Step("Get-Item", {"LiteralPath": "/nope"}, allow=(text,)),
+    ):
+        with contextlib.suppress(InteropError):
+            host.run("look", [step], soon())
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
