@@ -20,7 +20,7 @@ from harness.twins.hyperv.emulated import table
 from harness.twins.hyperv.emulated.binder import bind
 from harness.twins.hyperv.emulated.functions import FUNCTIONS, OWN, Consoles, complete
 from harness.twins.hyperv.emulated.refusals import SYSTEM, Refusal, thrown
-from harness.twins.hyperv.emulated.signatures import Signature, signatures
+from harness.twins.hyperv.emulated.signatures import Signature
 from harness.twins.hyperv.emulated.values import LARGEST, Named, absent, fits, read, resolve, show
 from harness.twins.hyperv.emulated.world import World
 
@@ -36,13 +36,16 @@ class Agent:
     Args:
         world: the host.
         say: takes each line that goes out.
+        user: whose shell it runs in.
+        installed: whether its script lies on the host.
     """
 
-    def __init__(self, world: World, say: Callable[[bytes], None], *, installed: bool = False) -> None:
+    def __init__(self, world: World, say: Callable[[bytes], None], user: str, *, installed: bool = False) -> None:
         self._world = world
         self._installed = installed
         self._say = say
-        self._known = signatures(world.settings.year)
+        self._user = user
+        self._known = world.cmdlets
         self._said: OrderedDict[str, bytes] = OrderedDict()
         self._consoles = Consoles()
         self._begun = False
@@ -58,6 +61,10 @@ class Agent:
             if not source.replace(b"\r\n", b"\n").startswith(agent.source()):
                 return False
             self._begun = True
+            if not self._world.settings.module:
+                missing = "Modules_ModuleNotFound,Microsoft.PowerShell.Commands.ImportModuleCommand"
+                self._fail(0, -1, [], Refusal("", "There is no module Hyper-V.", "ResourceUnavailable"), missing)
+                return True
             installed = {"script": agent.script_digest()} if self._installed else {}
             self._answer(0, {"ok": True, "engine": ENGINE, "process": 0, "results": [], **installed})
             return True
@@ -140,7 +147,7 @@ class Agent:
             signature = self._known[call.lower()]
             arguments = self._bound(signature, given)
             try:
-                return table.run(self._world, signature.name, arguments)
+                return table.run(self._world, signature.name, arguments, self._user)
             except Refusal as refusal:
                 raise Named(refusal, refusal.qualified(signature.name)) from refusal
         own = OWN.get(call.lower())

@@ -82,6 +82,15 @@ def no_machine(by: str, value: object, *, listing: bool = False) -> Refusal:
     return Refusal("InvalidParameter" if listing else "ObjectNotFound", said)
 
 
+def no_right(host: str) -> Refusal:
+    """The account is not of those who may."""
+    return Refusal(
+        "AccessDenied",
+        "You do not have the required permission to complete this task. "
+        f"Contact the administrator of the authorization policy for the computer '{host}'.",
+    )
+
+
 def no_file(path: str) -> Refusal:
     """There is no such file."""
     return Refusal("ObjectNotFound", f"The system cannot find the file specified: '{path}'. (0x80070002)")
