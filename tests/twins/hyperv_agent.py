@@ -37,9 +37,10 @@ class Refused(Exception):
 class Talk:
     """A conversation with an agent."""
 
-    def __init__(self, twin: Twin) -> None:
+    def __init__(self, twin: Twin, user: str = USER, password: str = PASSWORD) -> None:
         self.twin = twin
-        self.client = winrm(twin.host, "ntlm", operation_timeout_sec=20, read_timeout_sec=60)
+        patience = {"operation_timeout_sec": 20, "read_timeout_sec": 60}
+        self.client = winrm(twin.host, "ntlm", username=user, password=password, **patience)
         self.shell = self.client.open_shell(codepage=65001, noprofile=True)
         self.command = self.client.run_command(
             self.shell, agent.PROGRAM, agent.inline(), console_mode_stdin=False, skip_cmd_shell=True
@@ -117,11 +118,8 @@ def _value(value: Any) -> Any:
 @contextlib.contextmanager
 def talking(folder: Path, mode: str, **config: Any) -> Iterator[Talk]:
     """An agent on a twin of its own."""
-    with Twin(
-        TwinConfig(
-            folder=folder, accounts={USER: PASSWORD}, guests=False, powershell=mode, networks=NETWORKS, cpus=4, **config
-        )
-    ) as twin:
+    config = {"accounts": {USER: PASSWORD}, "networks": NETWORKS, **config}
+    with Twin(TwinConfig(folder=folder, guests=False, powershell=mode, cpus=4, **config)) as twin:
         talk = Talk(twin)
         yield talk
         talk.close()

@@ -184,6 +184,32 @@ def test_checkpoints_have_parents_and_are_merged_later(talk, vm, tmp_path):
     assert path() == str(disk)
 
 
+def test_checkpoints_are_made_automatically_where_that_was_asked_for(talk, vm, tmp_path):
+    """By a start from Off, until the machine is switched off. Servers ask for none of new machines, as clients do."""
+    shown = ("Name", "IsAutomaticCheckpoint")
+    disk = tmp_path / "d.vhdx"
+    talk.one("New-VHD", Path=disk, SizeBytes=64 << 20, Dynamic=True)
+    talk.one("Add-VMHardDiskDrive", VMName=vm, Path=disk)
+    assert talk.one("Get-VM", "AutomaticCheckpointsEnabled", Name=vm) == [{"AutomaticCheckpointsEnabled": False}]
+    talk.one("Start-VM", Name=vm)
+    assert talk.one("Get-VMSnapshot", *shown, VMName=vm) == []
+    talk.one("Stop-VM", Name=vm, TurnOff=True)
+    talk.one("Set-VM", Name=vm, AutomaticCheckpointsEnabled=True)
+    assert talk.one("Get-VMSnapshot", *shown, VMName=vm) == []
+    talk.one("Start-VM", Name=vm)
+    [made] = talk.one("Get-VMSnapshot", *shown, VMName=vm)
+    assert made["IsAutomaticCheckpoint"]
+    assert talk.one("Get-VMHardDiskDrive", "Path", VMName=vm)[0]["Path"].endswith(".avhdx")
+    talk.one("Save-VM", Name=vm)
+    talk.one("Start-VM", Name=vm)
+    assert talk.one("Get-VMSnapshot", *shown, VMName=vm) == [made], "one is enough"
+    talk.one("Stop-VM", Name=vm, TurnOff=True)
+    assert talk.one("Get-VMSnapshot", *shown, VMName=vm) == []
+    merged = step("Get-VM", "Name", Name=vm) | {"where": [["Status", "^Operating normally$"]], "within": 20}
+    assert talk.ask(merged)[0] == [{"Name": vm}]
+    assert talk.one("Get-VMHardDiskDrive", "Path", VMName=vm) == [{"Path": str(disk)}]
+
+
 def test_disks_stand_on_one_another_as_qemu_img_sees_them(talk, tmp_path):
     base, child = tmp_path / "base.vhdx", tmp_path / "child.vhdx"
     subprocess.run(["qemu-img", "create", "-q", "-f", "vhdx", str(base), "64M"], check=True)

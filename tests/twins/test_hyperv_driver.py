@@ -260,6 +260,12 @@ class TestFaults:
             assert "agent: installed" in caught.value.hint
             script = twin.store / "agent.ps1"
             script.write_bytes(agent.source())
+            with (
+                connected(twin.host, agent=str(script)) as there,
+                pytest.raises(LabError, match="not digitally signed"),
+            ):
+                there.run("list", [GET_VM], soon())
+            script.write_bytes(agent.source() + b"# SIG # Begin signature block\n")
             with connected(twin.host, agent=str(script)) as there:
                 assert there.run("list", [GET_VM], soon()) == [[]]
 

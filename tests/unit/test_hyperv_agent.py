@@ -1,10 +1,12 @@
 """The agent in a real PowerShell engine: what goes in comes out, what is refused is said, and nothing is executed."""
 
 import base64
+import contextlib
 import hashlib
 import http.server
 import json
 import os
+import shutil
 import socket
 import subprocess
 import threading
@@ -13,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from harness import agent
@@ -21,7 +23,7 @@ from harness.backends.hyperv.errors import Gone, Lost
 from harness.backends.hyperv.session import Agent, Agents
 from harness.backends.hyperv.steps import Ref, Step, Typed, exactly
 from harness.backends.protocol import Refused, WrongState
-from harness.core import LabError, Pending, UsageError, wait_for
+from harness.core import InteropError, LabError, Pending, UsageError, wait_for
 from tests.unit.powershell import LocalPipe, modules, soon
 
 
@@ -62,6 +64,62 @@ VALUES = st.recursive(
 def test_what_goes_into_powershell_comes_out_equal(echo, value):
     """No value is executed, unwrapped, trimmed or taken for a date on the way."""
     assert echo(value) == value
+
+
+@pytest.fixture(scope="module")
+def canary(tmp_path_factory):
+    """A file, and PowerShell that makes it: what shows that a value was executed."""
+    path = tmp_path_factory.mktemp("canary") / "dead"
+    script = f"New-Item -Path '{path}'"  # without a dot: paths of properties are split there
+    encoded = base64.b64encode(f"$(;{script})".encode("utf-16-le")).decode()
+    modules()
+    subprocess.run(["pwsh", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded], check=True)
+    path.unlink()  # it does what it says, where it is executed
+    return path, script
+
+
+_BREAKING = st.text(st.sampled_from("'\"`$(){};\n\r\0|&@#<>,=[]\u2018\u2019\u201c\u201d "), max_size=8)
+"""What might end a text for PowerShell, which takes typographic quotes for quotes, too."""
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(before=_BREAKING, after=_BREAKING)
+@example("$(", ")")
+@example("';", ";'")
+@example('";', ';"')
+@example("\n", "\n")
+@example("}};", ";{{")
+@example("`", "`")
+def test_no_value_is_executed_whatever_stands_around_it(echo, canary, before, after):
+    """Nor in a list, nor as the key of a hashtable."""
+    path, script = canary
+    value = before + script + after
+    assert echo([value, {value: value}]) == [value, {value: value}]
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("wrap", ["{}", "$({})", "';{};'", "x; {}", "x\n{}\n", "{{{}}}", "& {{{}}}"])
+def test_nothing_else_of_a_step_is_executed_either(host, canary, wrap):
+    """Its name, its properties and its rules are words like its arguments."""
+    path, script = canary
+    text = wrap.format(script)
+    plain = {"InputObject": "x"}
+    for step in (
+        Step(text),
+        Step("Write-Output", {text: 1}),
+        Step("Write-Output", plain, get=(text,)),
+        Step("Write-Output", plain, get=(f"{text}?",)),
+        Step("Write-Output", plain, name=text),
+        Step("Write-Output", plain, where=((text, "x"),)),
+        Step("Write-Output", plain, where=((".", text),)),
+        Step("Write-Output", {"InputObject": Ref(text)}),
+        Step("Write-Output", {"InputObject": Typed(text, 1)}),
+        Step("Write-Output", plain, when=text),
+        Step("Get-Item", {"LiteralPath": "/nope"}, allow=(text,)),
+    ):
+        with contextlib.suppress(InteropError):
+            host.run("look", [step], soon())
+    assert not path.exists()
 
 
 @pytest.mark.parametrize(
@@ -468,6 +526,78 @@ def test_our_powershell_is_5_1_without_aliases():
             if line.strip().startswith("function ")
         }
         assert {line.rsplit(" ", 1)[1] for line in done.stdout.splitlines()} <= known | own
+
+
+_READ_SCRIPT = """
+$tree = [Management.Automation.Language.Parser]::ParseFile($env:SCRIPT, [ref]$null, [ref]$null)
+foreach ($one in $tree.FindAll({ $args[0] -is [Management.Automation.Language.FunctionDefinitionAst] }, $true)) {
+    $names = if ($one.Body.ParamBlock) { $one.Body.ParamBlock.Parameters } else { $one.Parameters }
+    [Console]::Out.WriteLine("function $($one.Name) " + @($names | ForEach-Object { $_.Name.VariablePath.UserPath }))
+}
+foreach ($one in $tree.FindAll({ $args[0] -is [Management.Automation.Language.CommandAst] }, $true)) {
+    $given = $one.CommandElements | Where-Object { $_ -is [Management.Automation.Language.CommandParameterAst] }
+    [Console]::Out.WriteLine("call $($one.GetCommandName()) " + @($given | ForEach-Object { $_.ParameterName }))
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def abbreviated():
+    """What a script does not call by its whole documented name: commands and parameters, by PowerShell's own parser."""
+    place = os.environ.get("INTEROP_HYPERV_DATA")
+    if shutil.which("pwsh") is None:
+        pytest.skip("pwsh is not on PATH")
+    if not place:
+        pytest.skip("INTEROP_HYPERV_DATA does not name a folder with the facts of Windows' cmdlets")
+    facts = json.loads((Path(place) / "windows-core-cmdlets.json").read_text())
+    common = facts["_meta"]["common"]
+    documented = {name: {*params, *common} for module in facts["modules"].values() for name, params in module.items()}
+    encoded = base64.b64encode(_READ_SCRIPT.encode("utf-16-le")).decode()
+
+    def found(script):
+        command = ["pwsh", "-NoProfile", "-NonInteractive", "-EncodedCommand", encoded]
+        environment = {**os.environ, "SCRIPT": str(script)}
+        said = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+        lines = [line.split() for line in said.splitlines()]
+        known = documented | {line[1]: set(line[2:]) for line in lines if line[0] == "function"}
+        calls = [line[1:] for line in lines if line[0] == "call" and line[1:]]  # `& $command` has no name
+        return len(calls), [
+            f"{name}: {wrong}"
+            for name, *given in calls
+            for wrong in ([name] if name not in known else sorted(set(given) - known[name]))
+        ]
+
+    return found
+
+
+def test_our_powershell_calls_everything_by_its_whole_name(abbreviated):
+    """An abbreviation is what another release of Windows may find ambiguous."""
+    folder = Path(agent.__file__).parent
+    calls, wrong = abbreviated(folder / "agent.ps1")
+    assert calls > 30
+    assert not wrong
+    assert abbreviated(folder / "bootstrap.ps1") == (0, []), "it calls methods alone"
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong"),
+    [
+        ("ConvertTo-Json -Comp 1", "ConvertTo-Json: Comp"),
+        ("if (1) { 1 | % { 2 } }", "%: %"),
+        ("Import-Module -Name x -Args 1", "Import-Module: Args"),
+        ("Read-Property -obj 1", "Read-Property: obj"),
+        ("Get-Thing -Name x", "Get-Thing: Get-Thing"),
+    ],
+)
+def test_an_abbreviation_would_be_found(abbreviated, tmp_path, line, wrong):
+    """Of a cmdlet or of a function of our own; aliases of commands and parameters are none of them."""
+    script = tmp_path / "x.ps1"
+    script.write_text(
+        "function Read-Property($object, [string]$path) { $path }\nfunction Get-One { param([int]$At) $At }\n"
+    )
+    with script.open("a") as file:
+        file.write(f"Read-Property -path x; Get-One -At 1  | Where-Object {{ $_ -lt 3 }}\n{line}\n")
+    assert abbreviated(script)[1] == [wrong]
 
 
 def test_the_command_line_fits_the_shell_that_carries_it():

@@ -28,6 +28,8 @@ class TwinConfig(Config):
         plan: what goes wrong from the beginning.
         powershell: ``pwsh``: the real engine; ``emulated``: our own invoker; ``auto``: the engine where it is on PATH.
         language: ``constrained``: a policy trusts signed files alone, and commands run in constrained language.
+        module: whether the PowerShell module of Hyper-V is there.
+        operators: accounts that may use it (the group Hyper-V Administrators); unset: all.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
         merge_seconds: how long disks of a removed checkpoint are merged.
@@ -46,6 +48,8 @@ class TwinConfig(Config):
     plan: tuple[dict[str, Any], ...] = ()
     powershell: Literal["auto", "pwsh", "emulated"] = "auto"
     language: Literal["full", "constrained"] = "full"
+    module: bool = True
+    operators: tuple[str, ...] | None = None
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)
     merge_seconds: float = 1.0

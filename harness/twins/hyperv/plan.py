@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
@@ -35,9 +36,15 @@ class Effect(StrEnum):
     """A bare HTTP ``status`` without a body."""
     UNAUTHORISED = "unauthorised"
     """401, as when the account was locked or its password changed."""
+    STUCK = "stuck"
+    """Of a cmdlet that ends a machine: it is ``Stopping``, and stays so."""
+    DEAF = "deaf"
+    """Of a cmdlet that asks a guest to shut down or reboot: the guest takes it, and does nothing."""
 
 
 _BEFORE_AUTH = frozenset({Effect.UNAUTHORISED})
+_OF_MACHINES = frozenset({Effect.STUCK, Effect.DEAF})
+_OF_CMDLETS = _OF_MACHINES | {Effect.SLOW}
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,8 @@ class Planned:
 
     Args:
         do: what goes wrong.
-        on: the operation that it happens to (``Create``, ``Receive`` ...); ``any``: each.
+        on: the operation that it happens to (``Create``, ``Receive`` ...); ``any``: each. Or the cmdlet (``Stop-VM``),
+            which may hold wildcards.
         skip: how many of these go well first.
         times: to how many it happens then; None: to all.
         taken: whether the operation is done nevertheless.
@@ -66,6 +74,11 @@ class Planned:
     fault: str = "internal"
     status: int = 500
 
+    @property
+    def of_cmdlet(self) -> bool:
+        """Whether it happens to a cmdlet, and not to an operation of WS-Man."""
+        return "-" in self.on
+
     @classmethod
     def parse(cls, raw: Mapping[str, Any]) -> Planned:
         """An entry as JSON says it.
@@ -82,6 +95,9 @@ class Planned:
             raise UsageError(f"{raw.get('do')!r} is no effect", hint=f"one of {', '.join(Effect)}") from None
         if planned.fault not in FAULTS:
             raise UsageError(f"{planned.fault!r} is no fault", hint=f"one of {', '.join(FAULTS)}")
+        wrong = planned.do not in _OF_CMDLETS if planned.of_cmdlet else planned.do in _OF_MACHINES
+        if wrong:
+            raise UsageError(f"{planned.do} does not happen to {planned.on}", hint=f"of cmdlets: {sorted(_OF_CMDLETS)}")
         return planned
 
 
@@ -99,19 +115,27 @@ class FaultPlan:
 
     def unauthorised(self) -> bool:
         """Whether this request is refused before anybody looks at it."""
-        return bool(self._take("any", _BEFORE_AUTH))
+        return bool(self._take(lambda entry: entry.on == "any" and entry.do in _BEFORE_AUTH))
 
     def take(self, operation: str) -> dict[Effect, Planned]:
         """What happens to this operation; each is counted."""
-        return {planned.do: planned for planned in self._take(operation, frozenset(Effect) - _BEFORE_AUTH)}
+        taken = self._take(lambda entry: entry.on in {"any", operation} and entry.do not in _BEFORE_AUTH)
+        return {planned.do: planned for planned in taken}
 
-    def _take(self, operation: str, effects: frozenset[Effect]) -> list[Planned]:
+    def take_of_cmdlet(self, name: str) -> dict[Effect, Planned]:
+        """What happens to this call of a cmdlet; each is counted."""
+        taken = self._take(
+            lambda entry: entry.of_cmdlet and fnmatch.fnmatchcase(name.lower(), entry.on.lower()),
+        )
+        return {planned.do: planned for planned in taken}
+
+    def _take(self, due: Callable[[Planned], bool]) -> list[Planned]:
         taken: list[Planned] = []
         with self._lock:
             left: list[Planned] = []
             for planned in self._entries:
                 entry = planned
-                if entry.do in effects and entry.on in {"any", operation}:
+                if due(entry):
                     if entry.skip:
                         entry = replace(entry, skip=entry.skip - 1)
                     else:

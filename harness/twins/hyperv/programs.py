@@ -75,6 +75,16 @@ def powershell(
             reads=console_host.reads_input(arguments),
         )
 
+    return policed(start)
+
+
+def policed(program: Program) -> Program:
+    """PowerShell on a host that runs no file without a signature, where it is started so."""
+
+    def start(arguments: Sequence[str]) -> Start | Refused:
+        refused = console_host.unsigned(arguments)
+        return program(arguments) if refused is None else Refused(refused)
+
     return start
 
 

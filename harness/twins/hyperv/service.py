@@ -136,7 +136,8 @@ class Service:
         # With the console mode (the default) stdin never reaches a program on Server 2012 and later.
         piped = request.options.get("WINRS_CONSOLEMODE_STDIN", "TRUE").upper() == "FALSE"
         try:
-            command_id = self.shells.add(shell, lambda: Command(what, shell.environment, shell.folder, piped=piped))
+            environment = {**shell.environment, "USERNAME": shell.owner}
+            command_id = self.shells.add(shell, lambda: Command(what, environment, shell.folder, piped=piped))
         except LabError as error:
             raise fault("internal", str(error)) from error
         return messages.answer(request, answers.started(command_id))

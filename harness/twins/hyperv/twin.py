@@ -21,7 +21,7 @@ from harness.twins.hyperv.emulated.bridge import Bridge
 from harness.twins.hyperv.emulated.world import World, WorldSettings
 from harness.twins.hyperv.guests import Guests
 from harness.twins.hyperv.host import Host, HostSettings
-from harness.twins.hyperv.programs import Program, Start, powershell
+from harness.twins.hyperv.programs import Program, Start, policed, powershell
 
 
 class Twin:
@@ -41,6 +41,8 @@ class Twin:
                 config.cpus,
                 config.merge_seconds,
                 config.stop_seconds,
+                module=config.module,
+                operators=None if config.operators is None else frozenset(map(str.casefold, config.operators)),
             )
         )
         self._guests: Guests | None = None
@@ -68,6 +70,7 @@ class Twin:
                 clients=config.clients,
             )
         )
+        self.world.plan = self.host.plan
 
     def said(self) -> dict[str, Any]:
         """The line that tells how it is reached."""
@@ -108,7 +111,7 @@ class Twin:
         environment = {modules.SOCKET: str(folder / "cmdlets")}
         constrained = config.language == "constrained"
         if self.engine == "pwsh":
-            modules.write(folder / "modules", config.year)
+            modules.write(folder / "modules", self.world.cmdlets)
             real = powershell(folder / "modules", environment, constrained=constrained)
             if real is not None:
                 return real
@@ -120,4 +123,4 @@ class Twin:
             argv = (sys.executable, "-IS", relay.__file__, *arguments)
             return Start(argv, environment, reads=console_host.reads_input(arguments))
 
-        return start
+        return policed(start)

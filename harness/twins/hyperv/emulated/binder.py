@@ -8,18 +8,17 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from harness.twins.hyperv.emulated.objects import Choice, Thing
-from harness.twins.hyperv.emulated.refusals import Refusal
+from harness.twins.hyperv.emulated.refusals import FORMAT, INVALID_CAST, OVERFLOW, SYSTEM, Refusal
 from harness.twins.hyperv.emulated.signatures import Parameter, ParameterSet, Signature
 
-BINDING: Final = -2146233087
-"""HRESULT of PowerShell's ParameterBindingException."""
 _COMMON: Final = frozenset(
     {
         "verbose", "debug", "erroraction", "warningaction", "informationaction", "errorvariable", "warningvariable",
         "informationvariable", "outvariable", "outbuffer", "pipelinevariable", "progressaction", "confirm", "whatif",
     }
 )  # fmt: skip
-_RANGES: Final = {
+RANGES: Final = {
+    "Byte": (0, (1 << 8) - 1),
     "Int16": (-(1 << 15), (1 << 15) - 1),
     "Int32": (-(1 << 31), (1 << 31) - 1),
     "Int64": (-(1 << 63), (1 << 63) - 1),
@@ -110,17 +109,20 @@ def _one(parameter: Parameter, kind: str, value: Any) -> Any:
     convert = _CONVERSIONS.get(kind)
     try:
         return value if convert is None else convert(kind, value)
-    except (ValueError, TypeError):
-        raise _error("ParameterArgumentTransformationError", f"'{value}' is no {kind}: {parameter.name}.") from None
+    except (ValueError, OverflowError, TypeError) as error:
+        # What .NET threw shows through.
+        why = next(code for each, code in _WHY if isinstance(error, each))
+        message = f"'{value}' is no {parameter.type}: {parameter.name}."
+        raise _error("ParameterArgumentTransformationError", message, why) from None
 
 
 def _integer(kind: str, value: Any) -> int:
     if isinstance(value, Thing):
         raise TypeError
     number = int(str(value), 0) if isinstance(value, str) else int(value)
-    low, high = _RANGES[kind]
+    low, high = RANGES[kind]
     if not low <= number <= high:
-        raise ValueError
+        raise OverflowError
     return number
 
 
@@ -161,7 +163,7 @@ _ABOVE: Final = {
     "VMSnapshot": ("VirtualMachineBase",),
 }
 _CONVERSIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
-    **dict.fromkeys(_RANGES, _integer),
+    **dict.fromkeys(RANGES, _integer),
     "SwitchParameter": _switch,
     "Boolean": _boolean,
     "String": _text,
@@ -177,6 +179,13 @@ _CONVERSIONS: Final[dict[str, Callable[[str, Any], Any]]] = {
 }  # fmt: skip
 
 
-def _error(identifier: str, message: str) -> Refusal:
+_WHY: Final[tuple[tuple[type[Exception], int], ...]] = (
+    (ValueError, FORMAT),
+    (OverflowError, OVERFLOW),
+    (TypeError, INVALID_CAST),
+)
+
+
+def _error(identifier: str, message: str, hresult: int = SYSTEM) -> Refusal:
     category = "InvalidData" if "Argument" in identifier else "InvalidArgument"
-    return Refusal(identifier, message, category, BINDING)
+    return Refusal(identifier, message, category, hresult)

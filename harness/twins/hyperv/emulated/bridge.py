@@ -28,7 +28,7 @@ def perform(world: World, request: Mapping[str, Any]) -> dict[str, Any]:
     name = str(request["call"])
     arguments = {key: decode(value) for key, value in request.get("args", {}).items()}
     try:
-        return {"objects": [encode(each) for each in table.run(world, name, arguments)]}
+        return {"objects": [encode(each) for each in table.run(world, name, arguments, str(request.get("user", "")))]}
     except Refusal as refusal:
         return {
             "error": {
@@ -66,16 +66,17 @@ class Bridge:
         class Answer(StreamRequestHandler):
             def handle(self) -> None:
                 for line in self.rfile:
-                    if line in (b"agent\n", b"installed\n"):
-                        self._be_agent(installed=line == b"installed\n")
+                    if line.startswith((b"agent ", b"installed ")):
+                        word, _, user = line.decode().strip().partition(" ")
+                        self._be_agent(user, installed=word == "installed")
                         return
                     self.wfile.write(json.dumps(perform(world, json.loads(line))).encode() + b"\n")
 
             def _say(self, line: bytes) -> None:
                 self.wfile.write(line)
 
-            def _be_agent(self, *, installed: bool) -> None:
-                invoker = Agent(world, self._say, installed=installed)
+            def _be_agent(self, user: str, *, installed: bool) -> None:
+                invoker = Agent(world, self._say, user, installed=installed)
                 try:
                     for line in self.rfile:
                         if not invoker.hear(line):

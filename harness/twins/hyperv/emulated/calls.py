@@ -5,12 +5,14 @@ from __future__ import annotations
 import fnmatch
 import re
 import uuid
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from harness.core.waiting import pause
 from harness.twins.hyperv.emulated.objects import Thing
-from harness.twins.hyperv.emulated.refusals import Refusal, no_machine
+from harness.twins.hyperv.emulated.refusals import Refusal, no_machine, no_right
+from harness.twins.hyperv.plan import Effect
 
 if TYPE_CHECKING:
     from harness.twins.hyperv.emulated.machines import Vm
@@ -41,11 +43,13 @@ class Call:
         world: the host.
         name: the cmdlet's name.
         arguments: by parameter; objects as :class:`Thing`.
+        planned: what goes wrong meanwhile.
     """
 
     world: World
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
+    planned: Collection[Effect] = ()
 
     def __contains__(self, name: str) -> bool:
         return name in self.arguments
@@ -92,8 +96,14 @@ class Call:
         return list(things) if self.on("Passthru") else []
 
 
-def run(world: World, name: str, arguments: Mapping[str, Any]) -> list[Any]:
+def run(world: World, name: str, arguments: Mapping[str, Any], user: str = "") -> list[Any]:
     """Run a bound cmdlet.
+
+    Args:
+        world: the host.
+        name: of the cmdlet.
+        arguments: by parameter.
+        user: whose shell it runs in.
 
     Raises:
         Refusal: it refuses.
@@ -101,9 +111,20 @@ def run(world: World, name: str, arguments: Mapping[str, Any]) -> list[Any]:
     function = TABLE.get(name.lower())
     if function is None:
         raise Refusal("NotSupported", f"This twin has no {name}.")
+    operators = world.settings.operators
+    if operators is not None and user.casefold() not in operators and _needs_rights(name, arguments):
+        raise no_right(world.settings.name)
+    planned = world.plan.take_of_cmdlet(name)
+    if Effect.SLOW in planned:
+        pause(planned[Effect.SLOW].seconds)
     if arguments.get("WhatIf"):
         return []
-    return list(function(Call(world, name, arguments)))
+    return list(function(Call(world, name, arguments, planned)))
+
+
+def _needs_rights(name: str, arguments: Mapping[str, Any]) -> bool:
+    noun = name.partition("-")[2].lower()
+    return noun.startswith(("vm", "vhd")) or "virtualization" in str(arguments.get("Namespace", "")).lower()
 
 
 def like(text: str, pattern: str) -> bool:

@@ -197,7 +197,7 @@ def _item(name: str, data: str, source: int) -> str:
 
 def _shutdown(call: Call, thing: Thing, _arguments: Mapping[str, Any], *, reboot: bool = False) -> dict[str, Any]:
     try:
-        power.ask_to_shut_down(call.world.vm(thing.key), reboot=reboot)
+        power.ask_to_shut_down(call.world.vm(thing.key), call.planned, reboot=reboot)
     except Refusal:
         return {"ReturnValue": _NOT_READY}
     return {"ReturnValue": 0}

@@ -9,12 +9,12 @@ import base64
 import binascii
 import contextlib
 import datetime as dt
-import errno
 import hashlib
 import os
 import shutil
 import socket
 import threading
+import urllib.error
 import urllib.request
 import zlib
 from collections.abc import Callable, Mapping
@@ -23,13 +23,15 @@ from typing import Any, Final
 
 from harness.core.waiting import pause
 from harness.twins.hyperv.emulated.objects import Thing
-from harness.twins.hyperv.emulated.refusals import Refusal
+from harness.twins.hyperv.emulated.refusals import FORMAT, GENERAL, SYSTEM, Refusal
+from harness.twins.hyperv.emulated.signatures import Parameter, ParameterSet, Signature
+from harness.twins.hyperv.emulated.values import Named
 from harness.twins.hyperv.emulated.world import World
 
 Function = Callable[[World, "Consoles", Mapping[str, Any]], list[Any]]
 
 _PIECE: Final = 1 << 20
-_DISK_FULL: Final = 0x80070070 - (1 << 32)
+_SOCKET: Final = 0x80004005 - (1 << 32)  # E_FAIL, of a SocketException
 
 
 class Consoles:
@@ -99,55 +101,48 @@ def _beside(log: Path, what: str) -> Path:
 
 
 def _receive(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
-    request = urllib.request.Request(str(given["Uri"]), headers={"Authorization": f"Bearer {given['Token']}"})  # noqa: S310
+    try:
+        request = urllib.request.Request(given["Uri"], headers={"Authorization": f"Bearer {given['Token']}"})  # noqa: S310
+    except ValueError as error:
+        raise Refusal("UriFormatException", str(error), "NotSpecified", FORMAT) from error
     digest, length = hashlib.sha256(), 0
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with (
-            opener.open(request, timeout=float(given.get("Seconds", 60))) as answer,
-            world.file(str(given["Path"])).open("wb") as file,
+            opener.open(request, timeout=float(given["Seconds"] or 60)) as answer,
+            world.file(given["Path"]).open("wb") as file,
         ):
             while piece := answer.read(_PIECE):
                 file.write(piece)
                 digest.update(piece)
                 length += len(piece)
-    except OSError as error:
-        _full(error)
-        raise Refusal("WebException", f"{given['Uri']}: {error}", "NotSpecified") from error
+    except urllib.error.URLError as error:
+        answered = isinstance(error, urllib.error.HTTPError)
+        why = GENERAL if answered else _SOCKET
+        raise Refusal("WebException", f"{given['Uri']}: {error}", "NotSpecified", why) from error
     return [Thing("Object", "", {"Length": length, "Sha256": digest.hexdigest()})]
 
 
 def _chunk(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
-    try:
-        data = base64.b64decode(str(given["Data"]), validate=True)
-    except binascii.Error as error:
-        raise Refusal("FormatException", str(error), "NotSpecified") from error
-    try:
-        handle = os.open(world.file(str(given["Path"])), os.O_WRONLY | os.O_CREAT, 0o644)
-        with os.fdopen(handle, "wb") as file:
-            length, offset = file.seek(0, os.SEEK_END), int(given["Offset"])
-            if offset > length:
-                raise Refusal("Gap", f"byte {offset} came before byte {length}", "InvalidArgument")
-            if offset == 0 and length:
-                length = file.truncate(0)
-            file.seek(offset)
-            file.write(data)
-    except OSError as error:
-        _full(error)
-        raise Refusal("IOException", f"{given['Path']}: {error.strerror}", "NotSpecified") from error
+    data, offset = _bytes(given["Data"]), given["Offset"]
+    handle = os.open(world.file(given["Path"]), os.O_WRONLY | os.O_CREAT, 0o644)
+    with os.fdopen(handle, "wb") as file:
+        length = file.seek(0, os.SEEK_END)
+        if offset > length:
+            gap = Refusal("Gap", f"byte {offset} came before byte {length}", "InvalidArgument")
+            raise Named(gap, gap.identifier)  # thrown as it is: nothing is put after it
+        if offset == 0 and length:
+            length = file.truncate(0)
+        file.seek(offset)
+        file.write(data)
     return [Thing("Object", "", {"Length": max(length, offset + len(data))})]
 
 
-def _full(error: OSError) -> None:
-    """What .NET says where a volume has no room left.
-
-    Raises:
-        Refusal: that is the error.
-    """
-    if error.errno == errno.ENOSPC:
-        raise Refusal(
-            "IOException", "There is not enough space on the disk.", "NotSpecified", hresult=_DISK_FULL
-        ) from error
+def _bytes(text: str) -> bytes:
+    try:
+        return base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise Refusal("FormatException", str(error), "NotSpecified", FORMAT) from error
 
 
 def _compress(_world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
@@ -156,8 +151,8 @@ def _compress(_world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]
 
 
 def _start_console(world: World, consoles: Consoles, given: Mapping[str, Any]) -> list[Any]:
-    pipe = Path(world.settings.pipes + str(given["Pipe"]))
-    consoles.start(pipe, world.file(str(given["Path"])), fresh=bool(given.get("Fresh")))
+    pipe = Path(world.settings.pipes + given["Pipe"])
+    consoles.start(pipe, world.file(given["Path"]), fresh=given["Fresh"])
     return []
 
 
@@ -179,7 +174,7 @@ def _read_console(world: World, _: Consoles, given: Mapping[str, Any]) -> list[A
 def _write_console(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
     path = world.file(str(given["Path"]))
     with _beside(path, "in").open("ab") as file:
-        file.write(base64.b64decode(str(given["Data"])))
+        file.write(_bytes(given["Data"]))
     return []
 
 
@@ -194,7 +189,7 @@ def _path(world: World, given: Mapping[str, Any]) -> Path:
 
 
 def _missing(path: Path) -> Refusal:
-    return Refusal("PathNotFound", f"Cannot find path '{path}' because it does not exist.", "ObjectNotFound")
+    return Refusal("PathNotFound", f"Cannot find path '{path}' because it does not exist.", "ObjectNotFound", SYSTEM)
 
 
 def _test_path(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
@@ -208,7 +203,9 @@ def _new_item(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
     if given.get("Name"):
         path /= str(given["Name"])
     if str(given.get("ItemType", given.get("Type", "File"))).lower() == "directory":
-        path.mkdir(parents=True, exist_ok=bool(given.get("Force")))
+        if path.exists() and not given.get("Force"):
+            raise Refusal("DirectoryExist", f"An item with the name {path} already exists.", "ResourceExists")
+        path.mkdir(parents=True, exist_ok=True)
     else:
         if path.exists() and not given.get("Force"):
             raise Refusal("NewItemIOError", f"The file '{path}' already exists.", "WriteError")
@@ -299,6 +296,33 @@ def _item(path: Path) -> Thing:
     if path.is_file():
         shown["Length"] = stat.st_size
     return Thing("FileInfo" if path.is_file() else "DirectoryInfo", "", shown)
+
+
+def _own(name: str, **parameters: str) -> tuple[str, Signature]:
+    """One of the agent's own functions: all of its parameters may be left out."""
+    known = {each: Parameter(each, kind) for each, kind in parameters.items()}
+    return name.lower(), Signature(name, "", known, (ParameterSet("", frozenset(), frozenset(known)),), "")
+
+
+OWN: Final = dict(
+    _own(name, **dict(pair.split(":") for pair in declared.split()))
+    for name, declared in {
+        "Receive-InteropFile": "Uri:String Token:String Path:String Seconds:Int32",
+        "Add-InteropChunk": "Path:String Offset:Int64 Data:String",
+        "Compress-InteropData": "Data:Byte[]",
+        "Start-InteropConsole": "Pipe:String Path:String Fresh:SwitchParameter",
+        "Stop-InteropConsole": "Path:String",
+        "Read-InteropConsole": "Path:String Offset:Int64 Limit:Int32",
+        "Write-InteropConsole": "Path:String Data:String",
+    }.items()
+)
+"""How the agent's script declares its functions, by name in lower case."""
+_LEFT_OUT: Final = {"String": "", "Int32": 0, "Int64": 0, "SwitchParameter": False, "Byte[]": ()}
+
+
+def complete(signature: Signature, bound: Mapping[str, Any]) -> dict[str, Any]:
+    """What was bound to one of :data:`OWN`, with what PowerShell gives those that were left out."""
+    return {name: bound.get(name, _LEFT_OUT[each.type]) for name, each in signature.parameters.items()}
 
 
 FUNCTIONS: Final[dict[str, Function]] = {

@@ -6,12 +6,12 @@ knows the machine model's key of what it is about, enumerations are real ones, i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 from harness.twins.hyperv.emulated.configuration import STATES
-from harness.twins.hyperv.emulated.signatures import Parameter, Signature, signatures
+from harness.twins.hyperv.emulated.signatures import Parameter, Signature
 
 SOCKET: Final = "INTEROP_TWIN_SOCKET"
 """The environment variable that names the bridge's socket."""
@@ -43,14 +43,13 @@ _CLASSES: Final = {
 _COMMON: Final = Path(__file__).with_name("twin.ps1")
 
 
-def write(folder: Path, year: int) -> None:
+def write(folder: Path, known: Mapping[str, Signature]) -> None:
     """Write all modules below ``folder``, which belongs on ``PSModulePath``.
 
     Args:
         folder: where.
-        year: of the Windows Server that it passes for.
+        known: the cmdlets that the host has.
     """
-    known = signatures(year)
     for module in sorted({each.module for each in known.values()}):
         place = folder / module
         place.mkdir(parents=True, exist_ok=True)

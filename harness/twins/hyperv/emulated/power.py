@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from harness.twins.hyperv.emulated.configuration import Config, Nic, colons
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file, wrong_state
 from harness.twins.hyperv.emulated.world import World, refused
+from harness.twins.hyperv.plan import Effect
 
 
 def hardware(world: World, vm: Vm, config: Config) -> Hardware:
@@ -138,10 +139,15 @@ def _run(world: World, vm: Vm) -> None:
     vm.machine.power_on()
 
 
-def turn_off(world: World, vm: Vm) -> None:
+def turn_off(world: World, vm: Vm, planned: Collection[Effect] = ()) -> None:
     """Cut its power, or discard its saved state."""
     if vm.state == "Off":
         return
+    if vm.state == "Stopping":
+        raise wrong_state("Turning off", vm.name, vm.id)
+    if Effect.STUCK in planned:
+        vm.state = "Stopping"
+        raise Refusal("OperationFailed", f"'{vm.name}' failed to change state. (0x800705B4)")
     with _passing(vm, "Stopping"), engine():
         if vm.machine is not None:
             vm.machine.power_off()
@@ -151,14 +157,14 @@ def turn_off(world: World, vm: Vm) -> None:
     world.events.worker(18502, vm, "was turned off")
 
 
-def shut_down(world: World, vm: Vm, *, force: bool) -> None:
+def shut_down(world: World, vm: Vm, planned: Collection[Effect] = (), *, force: bool) -> None:
     """Ask the guest, and wait until it is off: that blocks, as on Windows. ``force`` cuts the power in the end."""
     if vm.state == "Off":
         return
     if vm.state != "Running":
         raise wrong_state("Shutting down", vm.name, vm.id)
     try:
-        ask_to_shut_down(vm)
+        ask_to_shut_down(vm, planned)
     except Refusal:
         if not force:
             raise
@@ -179,7 +185,7 @@ def shut_down(world: World, vm: Vm, *, force: bool) -> None:
         turn_off(world, vm)
 
 
-def ask_to_shut_down(vm: Vm, *, reboot: bool = False) -> None:
+def ask_to_shut_down(vm: Vm, planned: Collection[Effect] = (), *, reboot: bool = False) -> None:
     """What ``Msvm_ShutdownComponent`` does: ask the guest, and return.
 
     Raises:
@@ -189,6 +195,11 @@ def ask_to_shut_down(vm: Vm, *, reboot: bool = False) -> None:
     not_ready = Refusal("OperationFailed", f"'{vm.name}': the device is not ready for use. (0x800710DF)")
     if not vm.config.services[shutdown] or vm.state != "Running":
         raise not_ready
+    if Effect.DEAF in planned:
+        return
+    if Effect.STUCK in planned:
+        vm.state = "Stopping"
+        return
     if vm.machine is None:
         vm.state = "Running" if reboot else "Off"
         return

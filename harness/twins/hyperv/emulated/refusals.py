@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
 from typing import Final
 
 _CATEGORIES: Final = {
@@ -20,6 +22,20 @@ _CATEGORIES: Final = {
 
 GENERAL: Final = -2146233088
 """COR_E_EXCEPTION: what a VirtualizationException has; the real HRESULT, where there is one, stands in its text."""
+
+SYSTEM: Final = 0x80131501 - (1 << 32)
+"""COR_E_SYSTEM: of all that PowerShell itself refuses with."""
+FORMAT: Final = 0x80131537 - (1 << 32)
+"""COR_E_FORMAT."""
+INVALID_CAST: Final = 0x80004002 - (1 << 32)
+"""COR_E_INVALIDCAST."""
+OVERFLOW: Final = 0x80131516 - (1 << 32)
+"""COR_E_OVERFLOW."""
+_IO: Final = 0x80131620 - (1 << 32)  # COR_E_IO
+_FILE_NOT_FOUND: Final = 0x80070002 - (1 << 32)
+_PATH_NOT_FOUND: Final = 0x80070003 - (1 << 32)
+_ACCESS_DENIED: Final = 0x80070005 - (1 << 32)
+_DISK_FULL: Final = 0x80070070 - (1 << 32)
 
 
 class Refusal(Exception):
@@ -66,6 +82,15 @@ def no_machine(by: str, value: object, *, listing: bool = False) -> Refusal:
     return Refusal("InvalidParameter" if listing else "ObjectNotFound", said)
 
 
+def no_right(host: str) -> Refusal:
+    """The account is not of those who may."""
+    return Refusal(
+        "AccessDenied",
+        "You do not have the required permission to complete this task. "
+        f"Contact the administrator of the authorization policy for the computer '{host}'.",
+    )
+
+
 def no_file(path: str) -> Refusal:
     """There is no such file."""
     return Refusal("ObjectNotFound", f"The system cannot find the file specified: '{path}'. (0x80070002)")
@@ -76,3 +101,19 @@ def in_use(path: str) -> Refusal:
     return Refusal(
         "ObjectInUse", f"'{path}': the process cannot access the file because it is being used. (0x80070020)"
     )
+
+
+def thrown(error: OSError) -> Refusal:
+    """What .NET throws where this system says so."""
+    path = Path(error.filename or "")
+    if isinstance(error, FileNotFoundError) and path.parent.is_dir():
+        return Refusal("FileNotFoundException", f"Could not find file '{path}'.", "NotSpecified", _FILE_NOT_FOUND)
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        said = f"Could not find a part of the path '{path}'."
+        return Refusal("DirectoryNotFoundException", said, "NotSpecified", _PATH_NOT_FOUND)
+    if isinstance(error, PermissionError | IsADirectoryError):
+        said = f"Access to the path '{path}' is denied."
+        return Refusal("UnauthorizedAccessException", said, "NotSpecified", _ACCESS_DENIED)
+    if error.errno == errno.ENOSPC:
+        return Refusal("IOException", "There is not enough space on the disk.", "NotSpecified", _DISK_FULL)
+    return Refusal("IOException", f"{path}: {error.strerror}", "NotSpecified", _IO)

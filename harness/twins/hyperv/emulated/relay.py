@@ -36,7 +36,8 @@ def main() -> int:
         return 0
     line = socket.socket(socket.AF_UNIX)
     line.connect(os.environ[SOCKET])
-    line.sendall(b"installed\n" if first else b"agent\n")
+    user = os.environ.get("USERNAME", "")
+    line.sendall(f"{'installed' if first else 'agent'} {user}\n".encode())
     if first:
         line.sendall(base64.b64encode(first) + b"\n")
     threading.Thread(target=_feed, args=(line,), daemon=True).start()

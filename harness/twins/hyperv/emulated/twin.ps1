@@ -144,7 +144,7 @@ function Invoke-InteropTwin($cmdlet, [string]$name, $bound) {
     $arguments = @{}
     foreach ($key in $bound.Keys) { $arguments[$key] = ConvertTo-Wire $bound[$key] }
     if (-not $cmdlet.ShouldProcess($name)) { return }
-    $root = Send-InteropTwin @{ call = $name; args = $arguments }
+    $root = Send-InteropTwin @{ call = $name; args = $arguments; user = "$env:USERNAME" }
     $no = [Text.Json.JsonElement]::new()
     if ($root.TryGetProperty('error', [ref]$no)) {
         $why = [Exception]::new($no.GetProperty('message').GetString())

@@ -181,9 +181,9 @@ def _stop(call: Call, vm: Vm) -> None:
         power.save(call.world, vm)
         return
     if call.on("TurnOff"):
-        power.turn_off(call.world, vm)
+        power.turn_off(call.world, vm, call.planned)
     else:
-        power.shut_down(call.world, vm, force=call.on("Force"))
+        power.shut_down(call.world, vm, call.planned, force=call.on("Force"))
     for checkpoint in [each for each in vm.checkpoints if each.automatic and each.id == vm.parent]:
         checkpoints.remove(call.world, vm, checkpoint)
 

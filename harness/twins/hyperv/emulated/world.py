@@ -21,7 +21,8 @@ from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Choice, Thing
 from harness.twins.hyperv.emulated.pipes import Pipes
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, no_machine
-from harness.twins.hyperv.emulated.signatures import BUILDS
+from harness.twins.hyperv.emulated.signatures import BUILDS, Signature, signatures
+from harness.twins.hyperv.plan import FaultPlan
 
 _FIRST_MAC: Final = 0x00155D010000
 
@@ -74,6 +75,8 @@ class WorldSettings:
         cpus: of the host.
         merge_seconds: how long a removed checkpoint's disks are merged.
         stop_seconds: how long ``Stop-VM`` waits for the guest.
+        module: whether Hyper-V's module of PowerShell is there.
+        operators: accounts that may use it, in lower case; None: all.
         pipes: makes of a named pipe's name the Unix socket that .NET looks for.
     """
 
@@ -85,6 +88,8 @@ class WorldSettings:
     cpus: int = 2
     merge_seconds: float = 1.0
     stop_seconds: float = 300.0
+    module: bool = True
+    operators: frozenset[str] | None = None
     pipes: str = "/tmp/CoreFxPipe_"  # noqa: S108  where .NET on Linux looks
 
     @property
@@ -109,11 +114,18 @@ class World:
     switches: list[Switch] = field(default_factory=list)
     events: Events = field(default_factory=Events)
     pipes: Pipes = field(init=False)
+    plan: FaultPlan = field(default_factory=FaultPlan)
     _macs: int = 0
 
     def __post_init__(self) -> None:
         self.pipes = Pipes(self.settings.pipes)
         self.switches += [Switch(uuid.uuid4(), name, "Internal") for name in self.settings.networks]
+
+    @property
+    def cmdlets(self) -> Mapping[str, Signature]:
+        """Those that the host has, by name in lower case."""
+        known = signatures(self.settings.year)
+        return {name: each for name, each in known.items() if self.settings.module or each.module != "Hyper-V"}
 
     # --- machines ------------------------------------------------------------------------------------------------
 
