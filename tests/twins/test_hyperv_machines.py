@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from harness.backends import hyperv
-from harness.backends.hyperv.steps import Step
+from harness.backends.hyperv.errors import Gone
+from harness.backends.hyperv.steps import Ref, Step
 from harness.backends.model import (
     DeviceKind,
     DiskSpec,
@@ -410,6 +411,42 @@ class TestOwnership:
             host.open(identity, soon())
         remove = [Step("Get-VM", {"Id": identity}, name="vm"), Step("Remove-VM", {"Name": "g1~x", "Force": True})]
         host.agents.run("remove", remove, soon())
+
+    def test_a_machine_that_somebody_else_removed_is_the_labs_fault(self, host, machine, twin):
+        """Whatever verb finds out. Its files are still ours, and go."""
+        find = Step("Get-VM", {"Id": machine.id}, name="vm")
+        host.agents.run("theirs", [find, Step("Remove-VM", {"VM": Ref("vm"), "Force": True})], soon())
+        verbs = {
+            "view": lambda: machine.view(soon()),
+            "start": lambda: machine.start(soon()),
+            "stop": lambda: machine.stop(soon()),
+            "shutdown": lambda: machine.shutdown(soon()),
+            "services": lambda: machine.services(soon()),
+            "checkpoints": lambda: machine.checkpoints(soon()),
+            "resize": lambda: machine.resize(soon(), vcpus=1),
+            "console": lambda: machine.console().read(0, 100),
+        }
+        for verb, work in verbs.items():
+            with pytest.raises(Gone) as caught:
+                work()
+            assert (caught.value.host, caught.value.operation) == ("win1", verb)
+            assert "somebody else removed it" in caught.value.hint
+        assert list((twin.store / "machines").iterdir()) != []
+        machine.destroy(soon())
+        assert list((twin.store / "machines").iterdir()) == []
+
+    def test_a_machine_that_somebody_else_renamed_is_still_ours(self, host, machine, twin):
+        """Found by its id, its files by its mark."""
+        find = Step("Get-VM", {"Id": machine.id}, name="vm")
+        host.agents.run("theirs", [find, Step("Rename-VM", {"VM": Ref("vm"), "NewName": "theirs"})], soon())
+        machine.start(soon())
+        view = host.open(machine.id, soon()).view(soon())
+        assert (view.state, json.loads(view.raw)["vm"]["Name"]) == (PowerState.RUNNING, "theirs")
+        assert [(thing.handle, thing.owner.run) for thing in host.owned(soon())] == [(machine.id, "run-1a")]
+        machine.destroy(soon())
+        assert list(host.owned(soon())) == []
+        assert machine.id not in [str(vm.id) for vm in twin.world.all()]
+        assert list((twin.store / "machines").iterdir()) == []
 
     def test_a_creation_that_fails_leaves_nothing(self, host, spec, twin):
         """Here: a switch that is not there."""

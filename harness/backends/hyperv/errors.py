@@ -69,13 +69,16 @@ class StepFailed(Exception):
         self.failure = failure
 
 
+NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
+"""What ``Get-VM`` and its like say of something that is not there, by id and by name."""
+_REMOVED = "somebody else removed it: look at the host, and at other runs that use it"
 _GENERAL = {0x80131500, 0x80131501, 0}  # COR_E_EXCEPTION, COR_E_SYSTEM: .NET's own, which say nothing
 _IN_TEXT = re.compile(r"0x[89A-Fa-f][0-9A-Fa-f]{7}")
 
 # The first part of the id decides, then the HRESULT, then the category.
 _BY_ID: dict[str, tuple[type[InteropError], str | None]] = {
     "InvalidState": (WrongState, None),
-    "NothingNamed": (Gone, "somebody else removed it: look at the host, and at other runs that use it"),
+    "NothingNamed": (Gone, _REMOVED),
     "ObjectNotFound": (Gone, None),
     "PathNotFound": (Gone, None),
     "ItemNotFoundException": (Gone, None),
@@ -158,6 +161,8 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
     hint: str | None
     if first in _BINDER:
         kind, hint = LabError, _OLD_HOST
+    elif first in NOT_FOUND and step is not None and _looks_up(step):
+        kind, hint = Gone, _REMOVED
     elif first in _BY_ID:
         kind, hint = _BY_ID[first]
     elif number in _BY_HRESULT:
@@ -170,3 +175,8 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
     code = f", 0x{number:08X}" if number not in _GENERAL else ""
     where = f"{step}: " if step else ""
     return kind(f"{where}{words} [{first or failure.category}{code}]", host=host, operation=operation, hint=hint)
+
+
+def _looks_up(step: Step) -> bool:
+    """Whether it asks for a machine by its id: that is never wrong, but the machine may be gone."""
+    return step.call.startswith("Get-") and not {"Id", "VMId"}.isdisjoint(step.args)
