@@ -15,7 +15,7 @@ from harness.backends.hyperv.session import Agent
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
-from harness.core import LabError
+from harness.core import LabError, Pending, wait_for
 from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.programs import powershell
 from harness.twins.hyperv.twin import Twin
@@ -57,6 +57,24 @@ def connected(host, how="ntlm", **changes):
 
 def shells(host):
     return host.shells.present()
+
+
+@contextlib.contextmanager
+def reboot(host, *, back=True):
+    """Let the host go down while it works, and come up again."""
+
+    def work():
+        wait_for("a request", lambda: any(shell.busy for shell in shells(host)) or Pending("all is quiet"), soon())
+        host.go_down()
+        if back:
+            host.come_up()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()
 
 
 def shown(certificate, key):
@@ -239,6 +257,24 @@ class TestFaults:
             host.go_down()
             with pytest.raises(LabError, match="no connection"):
                 agent.run("list", [GET_VM], soon(20), repeatable=True)
+            host.come_up()
+            assert agent.run("list", [GET_VM], soon()) == [[]]
+
+    def test_a_host_that_reboots_under_a_request_leaves_its_end_unknown(self, tmp_path):
+        """Unless doing it again is as good: then it is, when the host is back."""
+        nap = Step("Start-Sleep", {"Seconds": 3})
+        with windows(tmp_path) as host, connected(host) as agent:
+            agent.run("warm", [GET_VM], soon())
+            with reboot(host), pytest.raises(Lost, match="not known whether this was done: Start-Sleep"):
+                agent.run("sleep", [nap], soon())
+            agent.run("warm", [GET_VM], soon())
+            with reboot(host):
+                assert agent.run("sleep", [nap], soon(), repeatable=True) == [[]]
+            with reboot(host, back=False), pytest.raises(Lost, match=r"no connection .* Start-Sleep"):
+                agent.run("sleep", [nap], soon(5))
+            with pytest.raises(LabError, match="no connection") as caught:
+                agent.run("list", [GET_VM], soon())
+            assert not isinstance(caught.value, Lost), "nothing was sent"
             host.come_up()
             assert agent.run("list", [GET_VM], soon()) == [[]]
 

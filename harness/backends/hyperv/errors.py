@@ -34,6 +34,10 @@ class Broken(LabError):
     """The connection broke. The shell on the host may still be there, and be reached by another one."""
 
 
+class Unreachable(Broken):
+    """There was no connection to begin with: nothing was sent."""
+
+
 class Ended(LabError):
     """The shell or its agent is gone, and with it whatever it was doing."""
 

@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 import requests
 import spnego.exceptions
+import urllib3.exceptions
 from winrm.exceptions import (
     InvalidCredentialsError,
     WinRMError,
@@ -17,7 +18,7 @@ from winrm.exceptions import (
 
 from harness.backends.hyperv import trust
 from harness.backends.hyperv.door import Door
-from harness.backends.hyperv.errors import Broken, Ended, NoRight
+from harness.backends.hyperv.errors import Broken, Ended, NoRight, Unreachable
 from harness.core import LabError
 
 try:
@@ -93,8 +94,9 @@ def translated(error: BaseException, door: Door) -> Exception:  # noqa: PLR0911 
                 f"the host does not offer {door.settings.auth}: {error}", host=host, operation="connect", hint=hint
             )
         case OSError():
+            kind = Unreachable if _unconnected(error) else Broken
             hint = "is the host up, does WinRM listen there, and does the firewall let it through?"
-            return Broken(f"no connection to {url}: {_root(error)}", host=host, operation="connect", hint=hint)
+            return kind(f"no connection to {url}: {_root(error)}", host=host, operation="connect", hint=hint)
     if isinstance(error, spnego.exceptions.SpnegoError | WinRMError):
         return Broken(f"a sealed message cannot be read: {error}", host=host, operation="connect")
     return Broken(f"the host's answer is not WS-Management: {error!r}", host=host, operation="connect")
@@ -125,7 +127,16 @@ def _status(error: WinRMTransportError, host: str) -> Exception:
     code = error.code
     if code == 400:  # a sealed message that the host cannot unseal: the connection was replaced under us
         return Broken("the host did not understand the message (HTTP 400)", host=host, operation="connect")
-    return LabError(f"the host answered HTTP {code}", host=host, operation="connect", hint=_STATUS.get(code))
+    kind = Broken if code == 503 else LabError
+    return kind(f"the host answered HTTP {code}", host=host, operation="connect", hint=_STATUS.get(code))
+
+
+def _unconnected(error: OSError) -> bool:
+    """Whether there was no connection to begin with, so that nothing was sent."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _root(error: BaseException) -> str:
