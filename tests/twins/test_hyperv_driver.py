@@ -16,6 +16,7 @@ from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
 from harness.core import LabError, Pending, wait_for
+from harness.twins.hyperv import auth, server
 from harness.twins.hyperv.config import TwinConfig
 from harness.twins.hyperv.programs import powershell
 from harness.twins.hyperv.twin import Twin
@@ -218,12 +219,15 @@ class TestFaults:
         from harness.backends.hyperv import transport
 
         monkeypatch.setattr(transport, "_IDLE_SECONDS", 0.5)
+        answered = statuses(monkeypatch)
         with windows(tmp_path, quotas={"connection_idle_seconds": 1.0}) as host, connected(host) as agent:
             agent.run("warm", [GET_VM], soon())
             pause = threading.Event()
             for _ in range(2):
                 pause.wait(1.5)
                 assert agent.run("list", [GET_VM], soon()) == [[]]
+        assert answered.count(401) > 2, "no connection was replaced"
+        assert 400 not in answered
 
     def test_a_busy_host_is_asked_again(self, tmp_path, monkeypatch):
         """Fault 170, three times at most."""
@@ -320,8 +324,9 @@ class TestRefusals:
         assert "maps the certificate to no account" in caught.value.message
 
     @pytest.mark.parametrize("how", [*WAYS, "credssp", "credssp+tls"])
-    def test_a_wrong_password_is_tried_once(self, tmp_path, how):
+    def test_a_wrong_password_is_tried_once(self, tmp_path, how, monkeypatch):
         """By all agents together: hosts lock accounts out."""
+        tried = logins(monkeypatch)
         with windows(tmp_path, schemes=("negotiate", "credssp", "basic")) as host:
             door = Door(lab_settings(host, how, secret="wrong"), "win1")
             agents = [Agent(lambda deadline: Shell(door, deadline), "win1") for _ in range(3)]
@@ -330,6 +335,7 @@ class TestRefusals:
                     agent.run("list", [GET_VM], soon())
                 assert "wrong" not in str(caught.value).split("hint:")[0].replace("password is wrong", "")
             assert agents[0].trips == 0
+        assert len(tried) == 1
 
     def test_a_certificate_of_an_unknown_ca_is_refused(self, tmp_path):
         """With what to write into the lab file."""
@@ -366,6 +372,34 @@ class TestRefusals:
             host.go_down()
             with connected(host) as agent, pytest.raises(LabError, match="no connection"):
                 agent.run("list", [GET_VM], soon())
+
+
+def logins(monkeypatch):
+    """The logins that the twin's gate sees from now on, right or wrong: what a lock-out policy counts."""
+    check, seen = auth.Gate.check, []
+
+    def counted(gate, header):
+        before = gate.context
+        verdict = check(gate, header)
+        began = gate.context is not None and gate.context is not before
+        if began or (header or "").startswith("Basic "):
+            seen.append(header)
+        return verdict
+
+    monkeypatch.setattr(auth.Gate, "check", counted)
+    return seen
+
+
+def statuses(monkeypatch):
+    """What HTTP status the twin answers with from now on."""
+    reply, seen = server.Handler._reply, []
+
+    def noted(handler, status, *rest, **more):
+        seen.append(status)
+        return reply(handler, status, *rest, **more)
+
+    monkeypatch.setattr(server.Handler, "_reply", noted)
+    return seen
 
 
 def _fingerprint(host):
