@@ -22,6 +22,10 @@ class NoRight(LabError):
     """The account may not do this on the host."""
 
 
+class Full(LabError):
+    """A volume of the host has no room left."""
+
+
 class Failed(LabError):
     """The host tried, and that is all it says."""
 
@@ -125,9 +129,9 @@ _BY_HRESULT: dict[int, tuple[type[InteropError], str | None]] = {
     0x800700B7: (Refused, None),  # ERROR_ALREADY_EXISTS
     0x80070020: (Busy, "another process holds the file: a backup, a virus scanner, or a merge of a checkpoint"),
     0x80070021: (Busy, None),
-    0x80070070: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
-    0x80070027: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
-    0x0000001C: (LabError, "free space below `store:`; `interop reap` removes leftovers"),  # ENOSPC: .NET on Linux
+    0x80070070: (Full, "free space below `store:`; `interop reap` removes leftovers"),
+    0x80070027: (Full, "free space below `store:`; `interop reap` removes leftovers"),
+    0x0000001C: (Full, "free space below `store:`; `interop reap` removes leftovers"),  # ENOSPC: .NET on Linux
     0xC03A001A: (LabError, "the file is sparse, compressed or encrypted: `fsutil sparse setflag FILE 0`, `compact /u`"),
     0x8007139F: (WrongState, None),  # ERROR_INVALID_STATE
 }
