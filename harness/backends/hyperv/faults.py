@@ -39,10 +39,26 @@ _STATUS = {
 # WSMan fault codes, from winerror.h and the fault documents of MS-WSMV.
 # 2150859174, too many operations, is among them: only a new shell has new ones.
 _GONE = {2150858843, 0x3E3, 0x4C7, 0x803381C4, 0x803381DE, 2150859174}
-_FULL = {
-    2150859173: "the account has as many shells as the host allows (MaxShellsPerUser): are those of killed runs open?",
-    2150859241: "the shell has as many processes as the host allows (MaxProcessesPerShell)",
+_QUOTAS = {
+    2150859173: (
+        "the account has as many shells as the host allows (MaxShellsPerUser): are those of killed runs open?",
+        "`Get-Process winrshost` on the host shows them; end those of killed runs, or raise the quota: "
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxShellsPerUser 100`",
+    ),
+    2150859179: (
+        "as many accounts have shells as the host allows (MaxConcurrentUsers)",
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxConcurrentUsers 20` on the host allows more",
+    ),
+    2150859241: (
+        "the shell has as many processes as the host allows (MaxProcessesPerShell)",
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxProcessesPerShell 25` on the host allows what it does by default",
+    ),
+    2150858823: (
+        "the request is larger than the host takes (MaxEnvelopeSizekb)",
+        "`Set-Item WSMan:\\localhost\\MaxEnvelopeSizekb 500` on the host allows what it does by default",
+    ),
 }
+"""What the host has too few of, and what to set there."""
 _DENIED = {5, 0x80070005}
 _ODD = (ET.ParseError, StopIteration, KeyError, IndexError, ValueError, AssertionError, struct.error)
 SAID = (WinRMOperationTimeoutError, WSManFaultError)
@@ -109,9 +125,9 @@ def _fault(fault: WSManFaultError, host: str) -> Exception:
         return Overloaded(words)
     if code in _GONE:
         return Ended(f"the shell on the host is gone: {words}", host=host)
-    if code in _FULL:
-        hint = "`Get-Process winrshost` on the host shows them; end those of killed runs, or raise the quota"
-        return LabError(_FULL[code], host=host, operation="connect", hint=hint)
+    if code in _QUOTAS:
+        text, hint = _QUOTAS[code]
+        return LabError(text, host=host, operation="connect", hint=hint)
     if code in _DENIED or (fault.fault_subcode or "").endswith("AccessDenied"):
         return NoRight(
             f"the account has no right to a shell: {words}",
