@@ -1,5 +1,7 @@
 """The driver's verbs against the twin's model of a host, with PowerShell and without: states, refusals, leftovers."""
 
+import contextlib
+import hashlib
 import json
 import subprocess
 import threading
@@ -10,7 +12,10 @@ from pathlib import Path
 import pytest
 
 from harness.backends import hyperv
-from harness.backends.hyperv.steps import Step
+from harness.backends.hyperv import publish
+from harness.backends.hyperv.errors import Full, Gone
+from harness.backends.hyperv.offer import offered
+from harness.backends.hyperv.steps import Ref, Step
 from harness.backends.model import (
     DeviceKind,
     DiskSpec,
@@ -30,6 +35,7 @@ from harness.backends.registry import Context
 from harness.core import Deadline, GiB, LabError, MiB, Size
 from harness.image.model import Format, Image
 from harness.twins.hyperv.config import TwinConfig
+from harness.twins.hyperv.emulated import power
 from harness.twins.hyperv.twin import Twin
 from tests.unit.fake_ledger import NoLedger
 
@@ -318,6 +324,57 @@ def test_an_image_is_published_in_one_round_trip_where_the_host_fetches_it(twin,
         host.close()
 
 
+def _shells(twin):
+    """One an agent: another means that consoles were not pumped for a while."""
+    return {shell.shell_id for shell in twin.host.shells.present()}
+
+
+class TestWaits:
+    """What the host or the guest does not do in time is told of them, by the same agent as before."""
+
+    @pytest.mark.parametrize("verb", ["start", "stop", "view", "destroy"])
+    def test_a_machine_that_does_not_leave_a_state_is_said_to_be_stuck(self, machine, twin, verb):
+        """With what frees it."""
+        machine.start(soon())
+        before = _shells(twin)
+        vm = twin.world.by_id(machine.id)
+        vm.state = "Stopping"
+        try:
+            with pytest.raises(LabError, match="last seen") as caught:
+                getattr(machine, verb)(soon(1))
+        finally:
+            vm.state = "Running"
+        assert (caught.value.host, caught.value.operation) == ("win1", verb)
+        assert "vmwp.exe" in caught.value.hint
+        assert _shells(twin) == before
+
+    def test_a_guest_that_is_asked_to_shut_down_and_stays_up_ignores_it(self, machine, twin, monkeypatch):
+        """It is the guest's fault, not the lab's."""
+        machine.start(soon())
+        before, asked = _shells(twin), []
+        monkeypatch.setattr(power, "ask_to_shut_down", lambda vm, **_: asked.append(vm.name))
+        with pytest.raises(GuestIgnored, match="it is Running"):
+            machine.shutdown(soon(3))
+        assert len(asked) == 1
+        assert machine.view(soon()).state is PowerState.RUNNING
+        assert _shells(twin) == before
+
+    def test_disks_that_are_merged_for_too_long_are_said_to_be(self, machine, twin):
+        """Forgetting a checkpoint ends when the host is done with it."""
+        machine.checkpoint("one", soon(), memory=False)
+        before = _shells(twin)
+        vm = twin.world.by_id(machine.id)
+        slow = replace(twin.world.settings, merge_seconds=600)
+        was, twin.world.settings = twin.world.settings, slow
+        try:
+            with pytest.raises(LabError, match="merging disks"):
+                machine.drop_checkpoint("one", soon(1))
+        finally:
+            twin.world.settings = was
+            vm.merging_until = 0.0
+        assert _shells(twin) == before
+
+
 class TestOwnership:
     """What is ours, and what of it can be taken away."""
 
@@ -358,6 +415,42 @@ class TestOwnership:
             host.open(identity, soon())
         remove = [Step("Get-VM", {"Id": identity}, name="vm"), Step("Remove-VM", {"Name": "g1~x", "Force": True})]
         host.agents.run("remove", remove, soon())
+
+    def test_a_machine_that_somebody_else_removed_is_the_labs_fault(self, host, machine, twin):
+        """Whatever verb finds out. Its files are still ours, and go."""
+        find = Step("Get-VM", {"Id": machine.id}, name="vm")
+        host.agents.run("theirs", [find, Step("Remove-VM", {"VM": Ref("vm"), "Force": True})], soon())
+        verbs = {
+            "view": lambda: machine.view(soon()),
+            "start": lambda: machine.start(soon()),
+            "stop": lambda: machine.stop(soon()),
+            "shutdown": lambda: machine.shutdown(soon()),
+            "services": lambda: machine.services(soon()),
+            "checkpoints": lambda: machine.checkpoints(soon()),
+            "resize": lambda: machine.resize(soon(), vcpus=1),
+            "console": lambda: machine.console().read(0, 100),
+        }
+        for verb, work in verbs.items():
+            with pytest.raises(Gone) as caught:
+                work()
+            assert (caught.value.host, caught.value.operation) == ("win1", verb)
+            assert "somebody else removed it" in caught.value.hint
+        assert list((twin.store / "machines").iterdir()) != []
+        machine.destroy(soon())
+        assert list((twin.store / "machines").iterdir()) == []
+
+    def test_a_machine_that_somebody_else_renamed_is_still_ours(self, host, machine, twin):
+        """Found by its id, its files by its mark."""
+        find = Step("Get-VM", {"Id": machine.id}, name="vm")
+        host.agents.run("theirs", [find, Step("Rename-VM", {"VM": Ref("vm"), "NewName": "theirs"})], soon())
+        machine.start(soon())
+        view = host.open(machine.id, soon()).view(soon())
+        assert (view.state, json.loads(view.raw)["vm"]["Name"]) == (PowerState.RUNNING, "theirs")
+        assert [(thing.handle, thing.owner.run) for thing in host.owned(soon())] == [(machine.id, "run-1a")]
+        machine.destroy(soon())
+        assert list(host.owned(soon())) == []
+        assert machine.id not in [str(vm.id) for vm in twin.world.all()]
+        assert list((twin.store / "machines").iterdir()) == []
 
     def test_a_creation_that_fails_leaves_nothing(self, host, spec, twin):
         """Here: a switch that is not there."""
@@ -406,7 +499,7 @@ class TestPublish:
         ]
 
     @pytest.mark.parametrize("pull", [None, "127.0.0.1"], ids=["sent", "fetched"])
-    def test_a_full_disk_is_said_to_be_full_and_nothing_is_left_on_it(self, twin, image, tmp_path, pull):
+    def test_a_full_disk_is_said_to_be_full_and_nothing_is_left_on_it(self, twin, image, tmp_path, pull, caplog):
         """A volume of 1 MiB, and what the engine itself says of it."""
         images = twin.store / "images"
         images.mkdir(exist_ok=True)
@@ -419,17 +512,75 @@ class TestPublish:
             with pytest.raises(LabError) as caught:
                 host.publish(replace(image, digest="fu" * 32), soon())
             assert "free space below" in (caught.value.hint or "")
+            assert isinstance(caught.value, Full)
+            assert _said(caplog) == [], "it would not fit if it was sent, either"
             assert list(images.iterdir()) == []
         finally:
             host.close()
             subprocess.run(["umount", str(images)], check=True)
 
-    def test_the_host_fetches_it_where_the_lab_says_how(self, twin, image, tmp_path):
-        """By HTTP with a token, and then hashes it."""
-        settings = hyperv.Settings(twin=True, pull="127.0.0.1").at_twin(twin.said())
-        host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
-        try:
-            published = host.publish(replace(image, digest="ef" * 32), soon())
-        finally:
-            host.close()
-        assert Path(published.handle).read_bytes() == image.files[Format.VHDX].read_bytes()
+    def test_the_host_fetches_it_where_the_lab_says_how(self, pulling, image, caplog):
+        """By HTTP with a token, and then hashes it. Nobody writes to it afterwards."""
+        published = Path(pulling.publish(replace(image, digest="ef" * 32), soon()).handle)
+        assert published.read_bytes() == image.files[Format.VHDX].read_bytes()
+        assert published.stat().st_mode & 0o222 == 0
+        assert _said(caplog) == []
+
+    @pytest.mark.parametrize("way", ["nobody listens", "refused"])
+    def test_what_the_host_cannot_fetch_is_sent(self, pulling, image, caplog, monkeypatch, way):
+        """An address that it does not reach, or something in between that says no; the run is told."""
+
+        @contextlib.contextmanager
+        def elsewhere(path, address, name):
+            with offered(path, address, name) as offer:
+                nobody = "http://127.0.0.1:9/" if way == "nobody listens" else offer.url + "x"
+                yield replace(offer, url=nobody)
+
+        monkeypatch.setattr(publish, "offered", elsewhere)
+        digest = hashlib.sha256(way.encode()).hexdigest()
+        published = Path(pulling.publish(replace(image, digest=digest), soon()).handle)
+        assert published.read_bytes() == image.files[Format.VHDX].read_bytes()
+        assert published.stat().st_mode & 0o222 == 0
+        [said] = _said(caplog)
+        assert said.startswith("win1: cannot fetch an image by `pull: 127.0.0.1`, so it is sent")
+        assert list(pulling.owned(soon())) == []
+
+    def test_what_arrives_damaged_never_gets_the_contents_name(self, pulling, image, twin, tmp_path, monkeypatch):
+        """What is left, where the process ends then, is ours by its name, and goes."""
+        spoilt = tmp_path / "spoilt"
+        spoilt.write_bytes(image.files[Format.VHDX].read_bytes()[:-1] + b"!")
+        monkeypatch.setattr(publish, "offered", lambda path, *rest: offered(spoilt, *rest))
+        before = _images(twin)
+        with pytest.raises(LabError, match="arrived damaged"):
+            pulling.publish(replace(image, digest="da" * 32), soon())
+        assert _images(twin) == before
+        with monkeypatch.context() as dying:
+            dying.setattr(publish.Publisher, "discard", lambda *_: None)
+            with pytest.raises(LabError, match="arrived damaged"):
+                pulling.publish(replace(image, digest="da" * 32), soon())
+        [left] = _images(twin) - before
+        assert (twin.store / "images" / left).read_bytes() == spoilt.read_bytes()
+        [thing] = pulling.owned(soon())
+        assert (thing.kind, thing.handle, thing.owner.run) == (ResourceKind.IMAGE, left, "run-1a")
+        with pytest.raises(Refused, match="carries the mark"):
+            pulling.remove(replace(thing, owner=replace(OWNER, token="other")), soon())
+        pulling.remove(thing, soon())
+        pulling.remove(thing, soon())
+        assert _images(twin) == before
+
+
+@pytest.fixture
+def pulling(twin, tmp_path):
+    """The driver of a lab that says how the host reaches us."""
+    settings = hyperv.Settings(twin=True, pull="127.0.0.1").at_twin(twin.said())
+    opened = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
+    yield opened
+    opened.close()
+
+
+def _said(caplog):
+    return [record.getMessage() for record in caplog.records if record.name.startswith("harness.backends")]
+
+
+def _images(twin):
+    return {path.name for path in (twin.store / "images").glob("*")}

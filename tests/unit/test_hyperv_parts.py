@@ -104,6 +104,14 @@ class TestErrors:
         assert type(found) is kind or (kind is LabError and isinstance(found, LabError))
         assert (found.host, found.operation) == ("win1", "start")
 
+    def test_a_machine_that_is_not_there_by_its_id_was_removed_by_somebody(self):
+        """Hyper-V calls that a wrong parameter, which it is of any other step."""
+        failure = Failure(0, "InvalidParameter,X", "InvalidArgument", 0, "")
+        assert type(translated(failure, Step("Get-VM", {"Id": "6d4f"}), "win1", "view")) is Gone
+        assert type(translated(failure, Step("Get-VHD", {"VMId": "6d4f"}), "win1", "view")) is Gone
+        assert type(translated(failure, Step("Set-VM", {"Id": "6d4f"}), "win1", "view")) is Refused
+        assert type(translated(failure, Step("Get-VMSwitch", {"Name": "x"}), "win1", "view")) is Refused
+
     def test_secrets_and_long_arguments_stay_out_of_messages(self):
         """Whatever a step was called with."""
         step = Step(

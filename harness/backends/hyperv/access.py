@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.backends.hyperv import errors
 from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
 from harness.backends.model import Ownership
 from harness.backends.protocol import Ledger
 
-NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
-"""What ``Get-VM`` and its like say of something that is not there, by id and by name."""
+NOT_FOUND = errors.NOT_FOUND
 NO_FILE = ("PathNotFound", "ItemNotFoundException", "DirectoryNotFoundException")
 QUIET = {"Confirm": False}
 """For cmdlets that would ask: nobody is there to answer."""

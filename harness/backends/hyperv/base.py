@@ -15,9 +15,12 @@ from harness.core import Deadline, LabError, Pending, wait_for
 
 VM = Ref("vm")
 OK = "ok"
+STUCK = "a machine that does not leave a state is freed by ending its vmwp.exe on the host, or by a reboot of it"
+"""What to do about one that neither starts nor stops."""
 _AFTER = "after"
 _TOGETHER = 5.0
 """Seconds that an agent waits with the driver, before the driver looks again by itself."""
+_ANSWER_SECONDS = 10.0
 RUNNING, PAUSED, SAVED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SAVED, PowerState.OFF
 
 _SETTLED = {"Running": RUNNING, "Paused": PAUSED, "Saved": SAVED, "FastSaved": SAVED, "Off": OFF}
@@ -48,7 +51,7 @@ class MachineBase:
 
     def _ask(self, verb: str, deadline: Deadline, *steps: Step) -> list[list[Row]]:
         """Read: the machine first, as ``vm``, then what else is asked."""
-        return self._host.agents.run(verb, [self._vm(), *steps], deadline, repeatable=True)
+        return self._host.agents.run(verb, [self._vm(), *steps], answered(deadline), repeatable=True)
 
     def _act(
         self,
@@ -75,7 +78,7 @@ class MachineBase:
         ]
 
         def attempt() -> tuple[PowerState, list[list[Row]]] | Pending:
-            answer = self._host.agents.run(verb, asked, deadline, repeatable=repeatable)
+            answer = self._host.agents.run(verb, asked, answered(deadline), repeatable=repeatable)
             state = state_of(answer[0])
             return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer[2:])
 
@@ -127,13 +130,20 @@ class MachineBase:
         return Refused(message, host=self._host.name, operation=verb, hint=hint)
 
     def _stuck(self, message: str, verb: str) -> LabError:
-        hint = "a machine that does not leave a state is freed by ending its vmwp.exe on the host, or by a reboot of it"
-        return LabError(message, host=self._host.name, operation=verb, hint=hint)
+        return LabError(message, host=self._host.name, operation=verb, hint=STUCK)
 
 
 def state_is(name: str, *states: PowerState, of: str = VM.name) -> Step:
     """The machine again, under another name, if it is in one of these states: later steps hang on that name."""
     return Step("Write-Output", {"InputObject": Ref(of)}, name=name, where=(("State", _words(states)),))
+
+
+def answered(deadline: Deadline) -> Deadline:
+    """For a request of a verb: an agent that is late is ended, with the consoles that it pumps and what it is doing.
+
+    So whoever waits, and has no time left, still hears what the host says, and tells that instead of its silence.
+    """
+    return deadline if deadline.seconds > _ANSWER_SECONDS else Deadline.after(_ANSWER_SECONDS, deadline.clock)
 
 
 def together(deadline: Deadline) -> int:

@@ -22,6 +22,10 @@ class NoRight(LabError):
     """The account may not do this on the host."""
 
 
+class Full(LabError):
+    """A volume of the host has no room left."""
+
+
 class Failed(LabError):
     """The host tried, and that is all it says."""
 
@@ -32,6 +36,10 @@ class Lost(LabError):
 
 class Broken(LabError):
     """The connection broke. The shell on the host may still be there, and be reached by another one."""
+
+
+class Unreachable(Broken):
+    """There was no connection to begin with: nothing was sent."""
 
 
 class Ended(LabError):
@@ -69,13 +77,16 @@ class StepFailed(Exception):
         self.failure = failure
 
 
+NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
+"""What ``Get-VM`` and its like say of something that is not there, by id and by name."""
+_REMOVED = "somebody else removed it: look at the host, and at other runs that use it"
 _GENERAL = {0x80131500, 0x80131501, 0}  # COR_E_EXCEPTION, COR_E_SYSTEM: .NET's own, which say nothing
 _IN_TEXT = re.compile(r"0x[89A-Fa-f][0-9A-Fa-f]{7}")
 
 # The first part of the id decides, then the HRESULT, then the category.
 _BY_ID: dict[str, tuple[type[InteropError], str | None]] = {
     "InvalidState": (WrongState, None),
-    "NothingNamed": (Gone, "somebody else removed it: look at the host, and at other runs that use it"),
+    "NothingNamed": (Gone, _REMOVED),
     "ObjectNotFound": (Gone, None),
     "PathNotFound": (Gone, None),
     "ItemNotFoundException": (Gone, None),
@@ -118,9 +129,9 @@ _BY_HRESULT: dict[int, tuple[type[InteropError], str | None]] = {
     0x800700B7: (Refused, None),  # ERROR_ALREADY_EXISTS
     0x80070020: (Busy, "another process holds the file: a backup, a virus scanner, or a merge of a checkpoint"),
     0x80070021: (Busy, None),
-    0x80070070: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
-    0x80070027: (LabError, "free space below `store:`; `interop reap` removes leftovers"),
-    0x0000001C: (LabError, "free space below `store:`; `interop reap` removes leftovers"),  # ENOSPC: .NET on Linux
+    0x80070070: (Full, "free space below `store:`; `interop reap` removes leftovers"),
+    0x80070027: (Full, "free space below `store:`; `interop reap` removes leftovers"),
+    0x0000001C: (Full, "free space below `store:`; `interop reap` removes leftovers"),  # ENOSPC: .NET on Linux
     0xC03A001A: (LabError, "the file is sparse, compressed or encrypted: `fsutil sparse setflag FILE 0`, `compact /u`"),
     0x8007139F: (WrongState, None),  # ERROR_INVALID_STATE
 }
@@ -158,6 +169,8 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
     hint: str | None
     if first in _BINDER:
         kind, hint = LabError, _OLD_HOST
+    elif first in NOT_FOUND and step is not None and _looks_up(step):
+        kind, hint = Gone, _REMOVED
     elif first in _BY_ID:
         kind, hint = _BY_ID[first]
     elif number in _BY_HRESULT:
@@ -170,3 +183,8 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
     code = f", 0x{number:08X}" if number not in _GENERAL else ""
     where = f"{step}: " if step else ""
     return kind(f"{where}{words} [{first or failure.category}{code}]", host=host, operation=operation, hint=hint)
+
+
+def _looks_up(step: Step) -> bool:
+    """Whether it asks for a machine by its id: that is never wrong, but the machine may be gone."""
+    return step.call.startswith("Get-") and not {"Id", "VMId"}.isdisjoint(step.args)

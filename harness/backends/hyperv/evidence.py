@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from harness.backends.hyperv import nics
 from harness.backends.hyperv.access import QUIET
-from harness.backends.hyperv.base import RUNNING, VM, state_of
+from harness.backends.hyperv.base import RUNNING, VM, answered, state_of
 from harness.backends.hyperv.console import PipeConsole
 from harness.backends.hyperv.disks import Disks, drives, files_of, views
 from harness.backends.hyperv.nics import Nics
@@ -36,7 +36,7 @@ class Evidence(Disks, Nics):
         steps = [self._vm(*_SHOWN), nics.cards_of(), drives(), files_of(self._id)]
 
         def look() -> tuple[PowerState, list[list[Row]]] | Pending:
-            answer = self._host.agents.run("view", steps, deadline, repeatable=True)
+            answer = self._host.agents.run("view", steps, answered(deadline), repeatable=True)
             state = state_of(answer[0])
             return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer)
 

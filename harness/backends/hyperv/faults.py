@@ -7,6 +7,7 @@ import xml.etree.ElementTree as ET
 
 import requests
 import spnego.exceptions
+import urllib3.exceptions
 from winrm.exceptions import (
     InvalidCredentialsError,
     WinRMError,
@@ -17,7 +18,7 @@ from winrm.exceptions import (
 
 from harness.backends.hyperv import trust
 from harness.backends.hyperv.door import Door
-from harness.backends.hyperv.errors import Broken, Ended, NoRight
+from harness.backends.hyperv.errors import Broken, Ended, NoRight, Unreachable
 from harness.core import LabError
 
 try:
@@ -38,10 +39,26 @@ _STATUS = {
 # WSMan fault codes, from winerror.h and the fault documents of MS-WSMV.
 # 2150859174, too many operations, is among them: only a new shell has new ones.
 _GONE = {2150858843, 0x3E3, 0x4C7, 0x803381C4, 0x803381DE, 2150859174}
-_FULL = {
-    2150859173: "the account has as many shells as the host allows (MaxShellsPerUser): are those of killed runs open?",
-    2150859241: "the shell has as many processes as the host allows (MaxProcessesPerShell)",
+_QUOTAS = {
+    2150859173: (
+        "the account has as many shells as the host allows (MaxShellsPerUser): are those of killed runs open?",
+        "`Get-Process winrshost` on the host shows them; end those of killed runs, or raise the quota: "
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxShellsPerUser 100`",
+    ),
+    2150859179: (
+        "as many accounts have shells as the host allows (MaxConcurrentUsers)",
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxConcurrentUsers 20` on the host allows more",
+    ),
+    2150859241: (
+        "the shell has as many processes as the host allows (MaxProcessesPerShell)",
+        "`Set-Item WSMan:\\localhost\\Shell\\MaxProcessesPerShell 25` on the host allows what it does by default",
+    ),
+    2150858823: (
+        "the request is larger than the host takes (MaxEnvelopeSizekb)",
+        "`Set-Item WSMan:\\localhost\\MaxEnvelopeSizekb 500` on the host allows what it does by default",
+    ),
 }
+"""What the host has too few of, and what to set there."""
 _DENIED = {5, 0x80070005}
 _ODD = (ET.ParseError, StopIteration, KeyError, IndexError, ValueError, AssertionError, struct.error)
 SAID = (WinRMOperationTimeoutError, WSManFaultError)
@@ -93,8 +110,9 @@ def translated(error: BaseException, door: Door) -> Exception:  # noqa: PLR0911 
                 f"the host does not offer {door.settings.auth}: {error}", host=host, operation="connect", hint=hint
             )
         case OSError():
+            kind = Unreachable if _unconnected(error) else Broken
             hint = "is the host up, does WinRM listen there, and does the firewall let it through?"
-            return Broken(f"no connection to {url}: {_root(error)}", host=host, operation="connect", hint=hint)
+            return kind(f"no connection to {url}: {_root(error)}", host=host, operation="connect", hint=hint)
     if isinstance(error, spnego.exceptions.SpnegoError | WinRMError):
         return Broken(f"a sealed message cannot be read: {error}", host=host, operation="connect")
     return Broken(f"the host's answer is not WS-Management: {error!r}", host=host, operation="connect")
@@ -107,9 +125,9 @@ def _fault(fault: WSManFaultError, host: str) -> Exception:
         return Overloaded(words)
     if code in _GONE:
         return Ended(f"the shell on the host is gone: {words}", host=host)
-    if code in _FULL:
-        hint = "`Get-Process winrshost` on the host shows them; end those of killed runs, or raise the quota"
-        return LabError(_FULL[code], host=host, operation="connect", hint=hint)
+    if code in _QUOTAS:
+        text, hint = _QUOTAS[code]
+        return LabError(text, host=host, operation="connect", hint=hint)
     if code in _DENIED or (fault.fault_subcode or "").endswith("AccessDenied"):
         return NoRight(
             f"the account has no right to a shell: {words}",
@@ -125,7 +143,16 @@ def _status(error: WinRMTransportError, host: str) -> Exception:
     code = error.code
     if code == 400:  # a sealed message that the host cannot unseal: the connection was replaced under us
         return Broken("the host did not understand the message (HTTP 400)", host=host, operation="connect")
-    return LabError(f"the host answered HTTP {code}", host=host, operation="connect", hint=_STATUS.get(code))
+    kind = Broken if code == 503 else LabError
+    return kind(f"the host answered HTTP {code}", host=host, operation="connect", hint=_STATUS.get(code))
+
+
+def _unconnected(error: OSError) -> bool:
+    """Whether there was no connection to begin with, so that nothing was sent."""
+    if isinstance(error, requests.exceptions.ConnectTimeout):
+        return True
+    reason = getattr(error.args[0] if error.args else None, "reason", None)
+    return isinstance(reason, urllib3.exceptions.NewConnectionError)
 
 
 def _root(error: BaseException) -> str:

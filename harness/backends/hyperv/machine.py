@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, QUIET, HostAccess
-from harness.backends.hyperv.base import VM
+from harness.backends.hyperv.base import STUCK, VM, answered
 from harness.backends.hyperv.checkpoints import Checkpoints
 from harness.backends.hyperv.errors import Busy
 from harness.backends.hyperv.evidence import Evidence
@@ -62,10 +62,13 @@ def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: 
         steps.append(Step("Stop-InteropConsole", {"Path": host.file(folder, LOG)}))
         steps.append(Step("Remove-Item", {"LiteralPath": path, "Recurse": True, "Force": True}, allow=NO_FILE))
 
+    hints: list[str | None] = [None]
+
     def attempt() -> bool | Pending:
         try:
-            host.agents.run("destroy", steps, deadline, repeatable=True)
+            host.agents.run("destroy", steps, answered(deadline), repeatable=True)
         except (Busy, WrongState) as error:  # while it merges disks, it is in no state to be removed
+            hints.append(STUCK if isinstance(error, WrongState) else error.hint)
             return Pending(error.message)
         return True
 
@@ -74,5 +77,5 @@ def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: 
         attempt,
         deadline,
         every=1,
-        fault=lambda text: LabError(text, host=host.name, operation="destroy"),
+        fault=lambda text: LabError(text, host=host.name, operation="destroy", hint=hints[-1]),
     )

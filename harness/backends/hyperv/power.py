@@ -13,7 +13,6 @@ from harness.core import Deadline, Pending, wait_for
 NAMESPACE = "root\\virtualization\\v2"
 LOG = "console.log"
 _READY_SECONDS = 30.0
-_ANSWER_SECONDS = 10.0
 """How long a guest that has just booted may take until it answers to its shutdown service."""
 _COMPLETED, _JOB = 0, 4096
 _RESET = 11  # RequestedState of CIM_EnabledLogicalElement, as Msvm_ComputerSystem has it
@@ -127,8 +126,7 @@ class Power(MachineBase):
         def attempt() -> bool | Pending:
             _, answer = self._act(
                 verb,
-                # An agent that is late is ended: whoever has no time for the guest still hears what the host says.
-                deadline if deadline.seconds > _ANSWER_SECONDS else Deadline.after(_ANSWER_SECONDS),
+                deadline,
                 (RUNNING,),
                 Step("Get-CimInstance", component, name="service", get=("EnabledState?",)),
                 Step("Invoke-CimMethod", asked, get=("ReturnValue",), when="service"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,12 +18,15 @@ from filelock import FileLock, Timeout
 
 from harness.backends.hyperv import marks, upload
 from harness.backends.hyperv.access import NO_FILE, HostAccess
+from harness.backends.hyperv.errors import Full, NoRight, StepFailed
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.steps import Masked, Ref, Row, Step, Value, exactly
 from harness.backends.model import PublishedImage, ResourceKind
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Format, Image
 from harness.image.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +95,11 @@ class Publisher:
         self.host.ledger.gone(ResourceKind.IMAGE, partial)
 
     def _fetch(self, source: Path, path: str, deadline: Deadline, first: list[Step], after: list[Step]) -> str:
-        """Bring it to the host: one request, or one a piece; the SHA-256 that it has there."""
-        if self.host.settings.pull is None:
-            for piece in upload.pieces(self.host, source, path):
-                self.host.agents.run("publish", [*first, piece], deadline, repeatable=True)
-                first = []
-            return _told(self.host.agents.run("publish", after, deadline))
-        with offered(source, self.host.settings.pull, self.host.name) as offer:
+        """Have the host fetch it, in one request; where it cannot, send it. The SHA-256 that it has there."""
+        pull = self.host.settings.pull
+        if pull is None:
+            return self._send(source, path, deadline, first, after)
+        with offered(source, pull, self.host.name) as offer:
             args: dict[str, Value] = {
                 "Uri": Masked(offer.url),
                 "Token": Masked(offer.token),
@@ -105,7 +107,25 @@ class Publisher:
                 "Seconds": int(deadline.seconds),
             }
             fetch = Step("Receive-InteropFile", args, get=("Length",))
-            return _told(self.host.agents.run("publish", [*first, fetch, *after], deadline))
+            try:
+                return _told(self.host.agents.run("publish", [*first, fetch, *after], deadline))
+            except LabError as error:
+                if deadline.expired or not _not_fetched(error, len(first)):
+                    raise
+                _log.warning(
+                    "%s: cannot fetch an image by `pull: %s`, so it is sent, some ten times slower: %s",
+                    self.host.name,
+                    pull,
+                    error.message,
+                )
+        return self._send(source, path, deadline, first, after)
+
+    def _send(self, source: Path, path: str, deadline: Deadline, first: list[Step], after: list[Step]) -> str:
+        """Send it, a request a piece."""
+        for piece in upload.pieces(self.host, source, path):
+            self.host.agents.run("publish", [*first, piece], deadline, repeatable=True)
+            first = []
+        return _told(self.host.agents.run("publish", after, deadline))
 
     def discard(self, name: str, deadline: Deadline) -> None:
         """Remove a half upload; no-op when it is gone."""
@@ -123,6 +143,17 @@ def settled(path: str, target: str, wanted: str) -> Iterator[Step]:
     yield Step("Write-Output", {"InputObject": Ref("hash")}, name="right", where=(("Hash", exactly(wanted)),))
     yield Step("Set-ItemProperty", {"LiteralPath": path, "Name": "IsReadOnly", "Value": True}, when="right")
     yield Step("Move-Item", {"LiteralPath": path, "Destination": target}, when="right")
+
+
+def _not_fetched(error: LabError, step: int) -> bool:
+    """Whether the host could not reach us, and could take the file all the same.
+
+    Args:
+        error: of the whole request.
+        step: which of its steps fetches.
+    """
+    cause = error.__cause__
+    return isinstance(cause, StepFailed) and cause.failure.step == step and not isinstance(error, Full | NoRight)
 
 
 def _told(answer: list[list[Row]]) -> str:

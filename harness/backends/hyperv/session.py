@@ -12,14 +12,16 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from harness import agent
-from harness.backends.hyperv.errors import Broken, Ended, Failure, Lost, StepFailed, translated
+from harness.backends.hyperv.errors import Broken, Ended, Failure, Lost, StepFailed, Unreachable, translated
 from harness.backends.hyperv.steps import Row, Step, request
-from harness.core import Deadline, LabError
+from harness.core import Deadline, LabError, Pending, wait_for
 
 _MARK = agent.MARK.encode("ascii") + b" "
 _LONGEST = 64 << 20
 """More than that on one line is no answer: the agent stops at 8 MiB of text, at worst six bytes a character."""
 _WORDS = 2000
+_AWAY_SECONDS = 300.0
+"""For how long a host may be away in the middle of a request: it may be rebooting."""
 _PUMP = "Start-InteropConsole"
 _PUMPS = (_PUMP, "Stop-InteropConsole")
 
@@ -34,6 +36,7 @@ class Pipe(Protocol):
         """Hand over bytes.
 
         Raises:
+            Unreachable: there is no connection; no byte of ``data`` was sent with this call.
             Broken: the connection broke; :meth:`reconnect` may find the agent again.
             Ended: there is no agent any more; nothing of ``data`` was done.
         """
@@ -72,6 +75,7 @@ class Agent:
         self._pipe: Pipe | None = None
         self._rest = bytearray()
         self._noise = b""
+        self._torn = False
         self._number = 0
         self._pumps: dict[str, Step] = {}
         self.engine = ""
@@ -116,23 +120,41 @@ class Agent:
             pipe = self._ready(operation, deadline)
             sent = False
             try:
-                self._send(pipe, line, deadline)
+                try:
+                    self._write(pipe, line, deadline)
+                except Unreachable:
+                    raise
+                except Broken:
+                    sent = True  # for all that is known
+                    self._again(pipe, line, deadline)
                 sent = True
                 return self._await(pipe, self._number, line, operation, deadline)
-            except Ended as error:
-                self._drop()
-                if last or (sent and not repeatable):
-                    kind = Lost if sent else LabError
-                    done = "; it is not known whether this was done: " + ", ".join(step.call for step in steps)
-                    raise kind(
-                        error.message + (done if sent else ""), host=self._host, operation=operation, hint=error.hint
-                    ) from error
+            except LabError as error:
+                if isinstance(error, Ended):
+                    self._drop()
+                    if not last and (repeatable or not sent):
+                        continue
+                if sent and not repeatable:
+                    raise self._lost(error, operation, steps) from error
+                if isinstance(error, Ended):
+                    raise LabError(error.message, host=self._host, operation=operation, hint=error.hint) from error
+                raise
         raise AssertionError("unreachable")
+
+    def _lost(self, error: LabError, operation: str, steps: Sequence[Step]) -> Lost:
+        calls = ", ".join(step.call for step in steps)
+        return Lost(
+            f"{error.message}; it is not known whether this was done: {calls}",
+            host=self._host,
+            operation=operation,
+            hint=error.hint,
+        )
 
     def _ready(self, operation: str, deadline: Deadline) -> Pipe:
         if self._pipe is None:
             self._rest.clear()
             self._noise = b""
+            self._torn = False
             self._pipe = self._start(deadline)
             try:
                 self._pipe.write(self._pipe.greeting, deadline)
@@ -177,13 +199,41 @@ class Agent:
                 self._drop()
                 raise
 
-    def _send(self, pipe: Pipe, line: bytes, deadline: Deadline) -> None:
-        try:
-            pipe.write(line, deadline)
-        except Broken:
-            pipe.reconnect(deadline)
-            # A blank line first: half of the request may have got there. The agent skips it, or says that it is none.
-            pipe.write(b"\n" + line, deadline)
+    def _write(self, pipe: Pipe, line: bytes, deadline: Deadline) -> None:
+        """A request. A blank line before it ends what is left of one that was cut off: the agent skips it, or says
+        that it is none.
+        """
+        line = b"\n" + line if self._torn else line
+        self._torn = True
+        pipe.write(line, deadline)
+        self._torn = False
+
+    def _again(self, pipe: Pipe, line: bytes, deadline: Deadline) -> None:
+        """Ask once more by another connection, as soon as the host lets us: the agent does nothing twice.
+
+        Raises:
+            Broken: the host did not come back in time.
+            Ended: it came back without the agent.
+        """
+        hints: list[str | None] = [None]
+
+        def attempt() -> bool | Pending:
+            try:
+                pipe.reconnect(deadline)
+                self._write(pipe, line, deadline)
+            except Broken as error:
+                hints.append(error.hint)
+                return Pending(error.message)
+            return True
+
+        self._rest.clear()
+        wait_for(
+            "the host to come back",
+            attempt,
+            deadline.sooner(_AWAY_SECONDS),
+            every=1,
+            fault=lambda text: Broken(text, host=self._host, operation="connect", hint=hints[-1]),
+        )
 
     def _await(self, pipe: Pipe, number: int, line: bytes, operation: str, deadline: Deadline) -> dict[str, Any]:
         """Read until the answer is there. Where the connection breaks, ask again: the agent does nothing twice."""
@@ -202,10 +252,8 @@ class Agent:
             except Broken:
                 if healed or not line:
                     raise
-                healed = True
-                pipe.reconnect(deadline)
-                self._rest.clear()
-                pipe.write(b"\n" + line, deadline)
+                healed = self._torn = True
+                self._again(pipe, line, deadline)
             if len(self._rest) > _LONGEST:
                 raise Ended("it speaks without end", host=self._host)
 

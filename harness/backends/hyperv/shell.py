@@ -101,7 +101,8 @@ class Shell:
                 f"the host did not {what} in time",
                 host=self._door.host,
                 operation="connect",
-                hint="is it overloaded? `Get-Process wsmprovhost, winrshost` on the host shows what WinRM runs",
+                hint="is it overloaded? `Get-Process wsmprovhost, winrshost` on the host shows what WinRM runs; "
+                "a shell that it opens all the same ends by itself, when nobody has used it for two hours",
             ) from error
 
     def _send(self, protocol: Protocol, part: bytes) -> None:

@@ -89,13 +89,13 @@ class Wire:
             raise LabError(str(error), host=door.host, operation="connect") from error
         self._used: float | None = None
 
-    def call(self, work: Callable[[Protocol], T], deadline: Deadline, *, seconds: int = _OPERATION_SECONDS) -> T:
+    def call(self, work: Callable[[Protocol], T], deadline: Deadline, *, seconds: int | None = None) -> T:
         """Do one exchange.
 
         Args:
             work: the exchange.
             deadline: when to give up.
-            seconds: how long the host may take to answer.
+            seconds: how long the host may take to answer; None: as long as it may for most.
 
         Raises:
             Timeout: the host has nothing to say within that time.
@@ -105,7 +105,7 @@ class Wire:
         """
         for left in range(_BUSY_TRIES, -1, -1):
             try:
-                return self._once(work, deadline, seconds)
+                return self._once(work, deadline, _OPERATION_SECONDS if seconds is None else seconds)
             except Overloaded as error:
                 if not left or deadline.seconds < _BUSY_SECONDS:
                     raise LabError(
