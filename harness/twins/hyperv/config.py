@@ -28,6 +28,9 @@ class TwinConfig(Config):
         plan: what goes wrong from the beginning.
         powershell: ``pwsh``: the real engine; ``emulated``: our own invoker; ``auto``: the engine where it is on PATH.
         language: ``constrained``: a policy trusts signed files alone, and commands run in constrained language.
+        lacks: what a host that nobody made ready has not: the ``module`` of cmdlets, the ``feature`` behind it, or
+            ``rights`` of its account.
+        free: bytes free on its volumes, as clients see it; None: those of this machine's.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
         merge_seconds: how long disks of a removed checkpoint are merged.
@@ -46,6 +49,8 @@ class TwinConfig(Config):
     plan: tuple[dict[str, Any], ...] = ()
     powershell: Literal["auto", "pwsh", "emulated"] = "auto"
     language: Literal["full", "constrained"] = "full"
+    lacks: tuple[Literal["module", "feature", "rights"], ...] = ()
+    free: int | None = Field(default=None, ge=0)
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)
     merge_seconds: float = 1.0

@@ -41,6 +41,8 @@ class Twin:
                 config.cpus,
                 config.merge_seconds,
                 config.stop_seconds,
+                frozenset(config.lacks),
+                config.free,
             )
         )
         self._guests: Guests | None = None
@@ -108,7 +110,7 @@ class Twin:
         environment = {modules.SOCKET: str(folder / "cmdlets")}
         constrained = config.language == "constrained"
         if self.engine == "pwsh":
-            modules.write(folder / "modules", config.year)
+            modules.write(folder / "modules", config.year, without="Hyper-V" if "module" in config.lacks else "")
             real = powershell(folder / "modules", environment, constrained=constrained)
             if real is not None:
                 return real

@@ -101,9 +101,28 @@ def run(world: World, name: str, arguments: Mapping[str, Any]) -> list[Any]:
     function = TABLE.get(name.lower())
     if function is None:
         raise Refusal("NotSupported", f"This twin has no {name}.")
+    if name.lower().partition("-")[2].startswith(("vm", "vhd")):
+        lacking(world)
     if arguments.get("WhatIf"):
         return []
     return list(function(Call(world, name, arguments)))
+
+
+def lacking(world: World) -> None:
+    """What every cmdlet of Hyper-V says on a host without its service, or to an account without rights.
+
+    Raises:
+        Refusal: this is such a host.
+    """
+    if "feature" in world.settings.lacks:
+        name = world.settings.name
+        raise Refusal(
+            "ObjectNotFound",
+            f"Hyper-V encountered an error trying to access an object on computer '{name}' because the object was not "
+            "found: is the Virtual Machine Management service running?",
+        )
+    if "rights" in world.settings.lacks:
+        raise Refusal("AccessDenied", "You do not have the required permission to complete this task.")
 
 
 def like(text: str, pattern: str) -> bool:

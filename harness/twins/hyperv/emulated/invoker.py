@@ -30,6 +30,7 @@ from harness.twins.hyperv.emulated.world import World
 _REMEMBERED: Final = 8
 _LARGEST: Final = 8 << 20
 _PAUSE: Final = 0.1
+_NO_FILE: Final = 0x80070002 - (1 << 32)
 ENGINE: Final = "twin"
 """What the ready line says the engine is, so that results can."""
 
@@ -62,6 +63,17 @@ class Agent:
             if not source.replace(b"\r\n", b"\n").startswith(agent.source()):
                 return False
             self._begun = True
+            if "module" in self._world.settings.lacks:
+                missing = Refusal(
+                    "Modules_ModuleNotFound",
+                    "The specified module 'Hyper-V' was not loaded.",
+                    "ResourceUnavailable",
+                    _NO_FILE,
+                )
+                self._fail(
+                    0, -1, [], missing, f"{missing.identifier},Microsoft.PowerShell.Commands.ImportModuleCommand"
+                )
+                return True
             installed = {"script": agent.script_digest()} if self._installed else {}
             self._answer(0, {"ok": True, "engine": ENGINE, "process": 0, "results": [], **installed})
             return True

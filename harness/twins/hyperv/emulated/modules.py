@@ -43,15 +43,16 @@ _CLASSES: Final = {
 _COMMON: Final = Path(__file__).with_name("twin.ps1")
 
 
-def write(folder: Path, year: int) -> None:
+def write(folder: Path, year: int, *, without: str = "") -> None:
     """Write all modules below ``folder``, which belongs on ``PSModulePath``.
 
     Args:
         folder: where.
         year: of the Windows Server that it passes for.
+        without: a module that this host has not.
     """
     known = signatures(year)
-    for module in sorted({each.module for each in known.values()}):
+    for module in sorted({each.module for each in known.values()} - {without}):
         place = folder / module
         place.mkdir(parents=True, exist_ok=True)
         own = [each for each in known.values() if each.module == module]

@@ -74,6 +74,8 @@ class WorldSettings:
         cpus: of the host.
         merge_seconds: how long a removed checkpoint's disks are merged.
         stop_seconds: how long ``Stop-VM`` waits for the guest.
+        lacks: what of Hyper-V it has not: ``module``, ``feature``, ``rights``.
+        free: bytes free on its volumes; None: as many as there are.
         pipes: makes of a named pipe's name the Unix socket that .NET looks for.
     """
 
@@ -85,6 +87,8 @@ class WorldSettings:
     cpus: int = 2
     merge_seconds: float = 1.0
     stop_seconds: float = 300.0
+    lacks: frozenset[str] = frozenset()
+    free: int | None = None
     pipes: str = "/tmp/CoreFxPipe_"  # noqa: S108  where .NET on Linux looks
 
     @property
