@@ -32,7 +32,7 @@ def open_host(settings: Settings, context: Context) -> HypervHypervisor:
     door = Door(settings, context.host)
     agents = Agents(lambda deadline: Shell(door, deadline), context.host)
     context.scratch.mkdir(parents=True, exist_ok=True)
-    access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch)
+    access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch, context.ours)
     try:
         return HypervHypervisor(access)
     except InteropError as error:
@@ -91,7 +91,7 @@ class HypervHypervisor:
         rows = self._host.agents.run("open", [find], deadline, repeatable=True)[0]
         if not rows:
             raise LabError(f"there is no machine {machine_id}", host=self.name, operation="open")
-        mark = marks.read(str(rows[0]["Notes"] or ""))
+        mark = marks.read(str(rows[0]["Notes"] or ""), self._host.ours)
         if mark is None:
             raise LabError(f"the machine {machine_id} is not ours", host=self.name, operation="open")
         return machine(self._host, machine_id, mark)
