@@ -75,7 +75,7 @@ class HypervHypervisor:
 
     def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
         """What this host can do with a machine of this shape."""
-        return abilities(shape, twin=self._host.twin)
+        return abilities(shape, twin=self._host.twin, memory=self._host.settings.checkpoints == "standard")
 
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Once by content."""
