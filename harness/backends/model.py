@@ -170,7 +170,8 @@ class Ownership:
 
     Args:
         run: the run's id.
-        token: a random word of the run; a thing with the right run but another token is somebody else's.
+        token: a word that only holders of the lab's key can make for the run; a thing with the right run but another
+            token is somebody else's.
         expiry: after this moment (UTC) another controller may reap it.
     """
 

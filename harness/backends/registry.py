@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -80,6 +80,7 @@ class Context:
         scratch: a folder of this host and controller that survives runs; the backend may keep caches there.
         image: the run's image, if there is one yet: its kernel serves to probe acceleration.
         proxy: the lab's proxy for this host; without one, those of the environment must not be used.
+        genuine: whether a mark is one that a run of the lab made; None: nobody can tell.
     """
 
     host: str
@@ -88,6 +89,13 @@ class Context:
     scratch: Path
     image: Image | None = None
     proxy: str | None = None
+    genuine: Callable[[Ownership], bool] | None = None
+
+    def ours(self, owner: Ownership) -> bool:
+        """Whether what carries this mark is the lab's: where nobody can tell, only what our own run made."""
+        if self.genuine is None:
+            return (owner.run, owner.token) == (self.owner.run, self.owner.token)
+        return self.genuine(owner)
 
 
 class Backend(Protocol):

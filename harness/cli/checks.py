@@ -8,10 +8,10 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias
 
 import click
 from rich.console import Console
@@ -20,9 +20,10 @@ from rich.table import Table
 
 from harness.core import UsageError
 from harness.lab.load import DEFAULT
-from harness.plugin.checklist import Checklist, ClockBound, Listed
 
 _SUITES = "suites"
+_PLUGIN = "harness.plugin.checklist"
+Row: TypeAlias = dict[str, Any]
 
 
 @click.command("checks", context_settings={"help_option_names": ["-h", "--help"]})
@@ -40,21 +41,22 @@ def command(  # noqa: PLR0917  click calls it by name
     PATHS are suites; without any, the folder `suites`. Hosts are opened (twins are started for the moment), and no
     guest is. How well each host's clock can be known is told as well, with the checks that ask for more.
     """
-    found = collected(paths or (Path(_SUITES),), lab, host, markers, words)
+    told = collected(paths or (Path(_SUITES),), lab, host, markers, words)
     if as_json:
-        told = {"checks": [asdict(each) for each in found.listed], "clocks": [asdict(each) for each in found.clocks]}
         click.echo(json.dumps(told, indent=1))
         return
     console = Console(soft_wrap=not sys.stdout.isatty(), highlight=False)
-    for suite, rows in groupby(sorted(found.listed, key=lambda row: (row.suite, row.check, row.title)), _suite):
+    for suite, rows in groupby(
+        sorted(told["checks"], key=lambda row: (row["suite"], row["check"], row["title"])), _suite
+    ):
         console.print(_table(suite, list(rows)))
-    _sum_up(console, found.listed)
-    for clock in found.clocks:
+    _sum_up(console, told["checks"])
+    for clock in told["clocks"]:
         console.print(escape(_of_clock(clock)))
 
 
-def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, words: str) -> Checklist:
-    """What pytest finds, asked about its hosts.
+def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, words: str) -> dict[str, list[Row]]:
+    """What pytest finds, asked about its hosts: ``checks`` and ``clocks``, as ``harness.plugin.checklist`` writes them.
 
     Raises:
         UsageError: a path, an expression, the lab or its host is not there; says what pytest said.
@@ -64,43 +66,48 @@ def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, w
     for path in paths:
         if not path.exists():
             raise UsageError(f"there are no suites at {path}", hint="name their folder: interop checks path/to/suites")
-    checklist, said = Checklist(), io.StringIO()
+    said = io.StringIO()
     with TemporaryDirectory() as folder:
+        found = Path(folder, "checks.json")
         options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--lab", lab, "--report-dir", folder]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", markers, "-k", words]
-        options += [f"--host={host}"] if host else []
+        options += ["-p", _PLUGIN, "--checklist", str(found), *([f"--host={host}"] if host else [])]
         with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-            status = pytest.main([*options, *map(str, paths)], plugins=[checklist])
-    if status == pytest.ExitCode.NO_TESTS_COLLECTED:
-        raise UsageError("nothing was selected", hint="`interop checks` without -m and -k lists all")
-    if status != pytest.ExitCode.OK:
-        raise UsageError(f"the suites cannot be collected:\n{said.getvalue().strip()}")
-    return checklist
+            status = pytest.main([*options, *map(str, paths)])
+        if status == pytest.ExitCode.NO_TESTS_COLLECTED:
+            raise UsageError("nothing was selected", hint="`interop checks` without -m and -k lists all")
+        if status != pytest.ExitCode.OK:
+            raise UsageError(f"the suites cannot be collected:\n{said.getvalue().strip()}")
+        told: dict[str, list[Row]] = json.loads(found.read_text(encoding="utf-8"))
+    return told
 
 
-def _suite(row: Listed) -> str:
-    return row.suite
+def _suite(row: Row) -> str:
+    return str(row["suite"])
 
 
-def _table(suite: str, rows: list[Listed]) -> Table:
+def _table(suite: str, rows: list[Row]) -> Table:
     table = Table(title=suite, title_justify="left", box=None, pad_edge=False)
     for heading in ("check", "asserts", "runs on", "skipped"):
         table.add_column(heading)
-    for (check, title), same in groupby(rows, lambda row: (row.check, row.title)):
+    for (check, title), same in groupby(rows, lambda row: (row["check"], row["title"])):
         tests = list(same)
-        runs = sorted({row.column for row in tests if not row.why_not})
-        skipped = sorted({row.why_not for row in tests if row.why_not})
+        runs = sorted({row["column"] for row in tests if not row["why_not"]})
+        skipped = sorted({row["why_not"] for row in tests if row["why_not"]})
         table.add_row(check, escape(title), ", ".join(runs) or "-", escape("; ".join(skipped)))
     return table
 
 
-def _sum_up(console: Console, listed: list[Listed]) -> None:
-    console.print(f"{len({row.check for row in listed})} checks in {len({row.title for row in listed})} tests")
-    runs, every = Counter(row.column for row in listed if not row.why_not), Counter(row.column for row in listed)
+def _sum_up(console: Console, listed: list[Row]) -> None:
+    console.print(f"{len({row['check'] for row in listed})} checks in {len({row['title'] for row in listed})} tests")
+    runs, every = (
+        Counter(row["column"] for row in listed if not row["why_not"]),
+        Counter(row["column"] for row in listed),
+    )
     for column, count in sorted(every.items()):
         console.print(escape(f"{column}: {runs[column]} of {count} would run"))
 
 
-def _of_clock(clock: ClockBound) -> str:
-    out = f"; rules out {', '.join(clock.ruled_out)}" if clock.ruled_out else ""
-    return f"{clock.column}: its clock can be known to {clock.uncertainty * 1000:.1f} ms{out}"
+def _of_clock(clock: Row) -> str:
+    out = f"; rules out {', '.join(clock['ruled_out'])}" if clock["ruled_out"] else ""
+    return f"{clock['column']}: its clock can be known to {clock['uncertainty'] * 1000:.1f} ms{out}"

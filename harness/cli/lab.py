@@ -62,6 +62,8 @@ def check(lab: str, look: bool) -> None:
     console.print(f"[bold]{escape(found.name)}[/] ({escape(str(found.path))})")
     console.print(_hosts(found))
     console.print(_networks(found))
+    if found.key is not None:
+        console.print(f"the lab needs {escape(f'its key, the secret {found.key} ({_state(found.key)})')}")
     for host in found.hosts.values():
         for need in needs(host):
             console.print(f"{host.name} needs {escape(need)}")

@@ -36,6 +36,28 @@ _OF_OTHERS = {
     },
 }
 
+_IDENTIFY = (
+    '<s:Envelope xmlns:s="http://www.w3.org/2003/05/soap-envelope"><s:Header/><s:Body>'
+    '<i:Identify xmlns:i="http://schemas.dmtf.org/wbem/wsman/identity/1/wsmanidentity.xsd"/></s:Body></s:Envelope>'
+)
+"""WS-Management (DSP0226), 11: what a host says of itself."""
+_LOGIN = (
+    'import os, winrm; e = os.environ.get; p = "INTEROP_TWIN_"; s = winrm.Session(e(p + "ENDPOINT"), transport="ntlm", '
+    'auth=(e(p + "USER"), e(p + "PASSWORD")), ca_trust_path=e(p + "CA"), proxy=None); '
+)
+_ASKED = {
+    "pwsh": _LOGIN + 'r = s.run_ps("Get-VMHost | ConvertTo-Json; Get-VMSwitch | ConvertTo-Json"); '
+    "print((r.std_out or r.std_err).decode())",
+    # No script but the agent's is understood there; but a host that one can log in to says what it is.
+    "emulated": _LOGIN + f"print(s.protocol.send_message({_IDENTIFY!r}).decode())",
+}
+"""What Python asks a twin of Hyper-V, by what runs its PowerShell."""
+_FETCHED = (
+    '$c = [Net.WebClient]::new(); $c.Headers.Add("WSMANIDENTIFY", "unauthenticated"); '
+    '$c.Headers.Add("Content-Type", "application/soap+xml;charset=UTF-8"); $c.UploadString("{endpoint}", "{text}")'
+)
+"""What Test-WSMan does, which is Windows's alone; and PowerShell elsewhere has no other client of WS-Management."""
+
 
 @click.group("twin")
 def command() -> None:
@@ -65,6 +87,8 @@ def up(host: str | None, lab: str) -> None:
             click.echo(f"{name:9} {said[name]}")
     click.echo(f"password  `interop twin env{_words(section, lab)}` prints it")
     click.echo(f"log       {twin.log}")
+    for name, line in tries(said, _words(section, lab)).items():
+        click.echo(f"{name:9} {line}")
 
 
 @command.command("down")
@@ -118,6 +142,25 @@ def variables(backend: str, twin: Twin) -> dict[str, str]:
     keys = [key for key in ("endpoint", "ca", "user", "password") if key in said]
     ours = {f"INTEROP_TWIN_{key.upper()}": str(said[key]) for key in keys}
     return ours | {name: form.format_map(said) for name, form in _OF_OTHERS.get(backend, {}).items()}
+
+
+def tries(said: dict[str, Any], words: str) -> dict[str, str]:
+    """Lines to type that show that a twin answers, by what they are for; none where its clients need none.
+
+    Args:
+        said: what the twin said when it came up.
+        words: how ``interop twin`` is told of it.
+    """
+    if said.get("kind") != "hyperv":
+        return {}
+    host, _, port = str(said["endpoint"]).partition("://")[2].partition("/")[0].rpartition(":")
+    code = shlex.quote(_ASKED[str(said["powershell"])])
+    fetched = _FETCHED.format(endpoint=said["endpoint"], text=_IDENTIFY.replace('"', "'"))
+    return {
+        "python": f'eval "$(interop twin env{words})"; python -c {code}',
+        "pwsh": f"SSL_CERT_FILE={shlex.quote(str(said['ca']))} pwsh -NoProfile -Command {shlex.quote(fetched)}",
+        "windows": f"Test-WSMan -ComputerName {host} -Port {port} -UseSSL",
+    }
 
 
 def _section(lab: Lab, name: str | None) -> str:

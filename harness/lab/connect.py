@@ -28,7 +28,7 @@ def connect(host: Host, run: Run, image: Image | None = None) -> Hypervisor:
     Raises:
         LabError: the host refuses or cannot be reached; names it.
     """
-    context = Context(host.name, run.owner, run.ledger(host), scratch(host), image, host.proxy)
+    context = Context(host.name, run.owner, run.ledger(host), scratch(host), image, host.proxy, run.genuine)
     try:
         return registry.find(host.backend).connect(twins.settings_of(host, run.lab.path, run.id), context)
     except InteropError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -58,6 +59,7 @@ class Judge:
         liveness: tells who is alive.
         wish: what to reap.
         own: the reaper's own run.
+        genuine: whether a mark is one that a run of the lab made, of whichever controller.
     """
 
     lab: Lab
@@ -65,6 +67,7 @@ class Judge:
     liveness: Liveness
     wish: Wish
     own: str
+    genuine: Callable[[Ownership], bool]
 
     def verdict(self, host: Host, thing: Owned, mine: list[Entry]) -> Verdict | None:
         """``DOOMED``, or why it is left alone; None: not even worth telling.
@@ -118,6 +121,8 @@ class Judge:
         return Fate.DOOMED, f"run {owner.run} of {began:%Y-%m-%d %H:%M} UTC"
 
     def _unknown(self, owner: Ownership) -> Verdict:
+        if not self.genuine(owner):
+            return Fate.FOREIGN, f"run {owner.run}, whose mark was not made with this lab's key"
         expiry = f"{owner.expiry:%Y-%m-%d %H:%M} UTC"
         if owner.expiry > datetime.fromtimestamp(self.liveness.now(), UTC):
             return Fate.UNKNOWN, f"run {owner.run}, expires {expiry}"

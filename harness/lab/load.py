@@ -11,6 +11,7 @@ from harness.backends import registry
 from harness.backends.registry import HostSettings
 from harness.core import UsageError, paths
 from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
+from harness.core.secrets import Secret
 from harness.lab.fields import NAME_RULE, Name, is_name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
@@ -23,6 +24,10 @@ class _Frame(StrictModel):
     hosts: dict[Name, dict[str, Any]] = Field(min_length=1)
     networks: dict[Name, Network]
     limits: Limits = Limits()
+    key: Secret | None = None
+    """What the marks on hosts are made with, a secret of at least 16 letters: `env:NAME`, `file:PATH` or
+    `keyring:SERVICE/USER`. Controllers that share a lab share the key, so that each can remove what another left when
+    its time is up. Left out: a key of this controller's own, which it makes and keeps in its state folder."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -78,7 +83,7 @@ def read_lab(text: str, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text)
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key)
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
@@ -120,6 +125,7 @@ def lab_model() -> type[StrictModel]:
         ),
         "networks": (Annotated[dict[Name, Network], Field(description="The networks, by name.")], ...),
         "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
+        "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
 

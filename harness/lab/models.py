@@ -20,6 +20,7 @@ from harness.backends.registry import HostSettings
 from harness.core import Size
 from harness.core.config import StrictModel
 from harness.core.fields import Bytes, Duration
+from harness.core.secrets import Secret
 from harness.lab import sizing
 from harness.lab.fields import Address, AddressRange, MacRange, Name, Subnet
 
@@ -306,6 +307,7 @@ class Lab:
         networks: by name.
         limits: how long things may last.
         text: the file as it was read: the journal keeps it, so that hosts can be reaped when the file is gone.
+        key: what the tokens of its runs are made with; None: a key of this controller's own.
     """
 
     name: str
@@ -314,6 +316,7 @@ class Lab:
     networks: dict[str, Network]
     limits: Limits
     text: str = field(default="", repr=False)
+    key: Secret | None = None
 
     def pools(self) -> dict[str, tuple[Host, ...]]:
         """The hosts of each pool, in the file's order."""

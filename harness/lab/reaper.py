@@ -83,7 +83,7 @@ class Reaper:
                 self._bury(run.id)
                 if any(host.twin for host in self._lab.hosts.values()):
                     sweep(self._store, self._liveness)
-            judge = Judge(self._lab, self._store, self._liveness, self._wish, run.id)
+            judge = Judge(self._lab, self._store, self._liveness, self._wish, run.id, run.genuine)
             known = entries(self._store, lab=str(self._lab.path))
             for host in self._lab.hosts.values():
                 about = [entry for entry in known if entry.host == host.name]
@@ -95,7 +95,9 @@ class Reaper:
 
     def expected(self) -> list[Finding]:
         """What dead runs left, as far as the journal alone can tell: no host is asked, and nothing is touched."""
-        judge = Judge(self._lab, self._store, self._liveness, self._wish, "")
+        judge = Judge(
+            self._lab, self._store, self._liveness, self._wish, "", lambda _: False
+        )  # the journal names no run it does not know
         left = []
         for entry in entries(self._store, lab=str(self._lab.path)):
             host = self._lab.hosts.get(entry.host)

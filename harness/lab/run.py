@@ -12,6 +12,7 @@ from typing import Any, Self
 from harness.backends.model import Ownership
 from harness.backends.protocol import LeaseLost
 from harness.core import LabError
+from harness.lab import keys
 from harness.lab.addresses import Addresses
 from harness.lab.booking import leave
 from harness.lab.journal import Journal, entries
@@ -31,14 +32,17 @@ class Run:
     Use it as a context manager, or call :meth:`close`.
     """
 
-    def __init__(self, lab: Lab, store: Store, liveness: Liveness, run: str, token: str, *, began: bool) -> None:
+    def __init__(
+        self, lab: Lab, store: Store, liveness: Liveness, run: str, token: str, *, key: bytes, began: bool
+    ) -> None:
         self.lab = lab
         self.id = run
         """Sorts by time of birth; ten letters and digits, so that it fits into names of machines."""
         self.token = token
-        """A random word: a thing with the right id and another token is somebody else's."""
+        """Made with the lab's key: a thing with the right id and another token is somebody else's."""
         self.store = store
         self.member = _word(secrets.randbits(30), 6)
+        self._key = key
         self._liveness = liveness
         self._began = began
         self._lock = Held.take(liveness.lock(run, self.member))
@@ -57,11 +61,12 @@ class Run:
         """Start a new run of ``lab`` in this process.
 
         Raises:
-            LabError: the state folder cannot be written.
+            LabError: the state folder cannot be written, or the lab's key is not where the lab file says.
         """
         store, liveness = store or open_store(), liveness or Liveness()
         now = liveness.now()
-        run = cls(lab, store, liveness, _new_id(now), secrets.token_hex(16), began=True)
+        name, key = _new_id(now), keys.key_of(lab, store.folder)
+        run = cls(lab, store, liveness, name, keys.token(key, name), key=key, began=True)
         with store.write() as rows:
             rows.run(
                 "INSERT INTO runs (id, token, lab, lab_name, lab_text, controller, started, heartbeat, expiry)"
@@ -79,9 +84,10 @@ class Run:
 
         Raises:
             LeaseLost: that run is over, or was another one.
+            LabError: the lab's key is not where the lab file says.
         """
         store, liveness = store or open_store(), liveness or Liveness()
-        part = cls(lab, store, liveness, run, token, began=False)
+        part = cls(lab, store, liveness, run, token, key=keys.key_of(lab, store.folder), began=False)
         try:
             part._check_run()
         except LeaseLost:
@@ -98,6 +104,16 @@ class Run:
         """The mark for what is made now."""
         expiry = datetime.fromtimestamp(self._liveness.now() + self._span, UTC)
         return Ownership(self.id, self.token, expiry)
+
+    def genuine(self, owner: Ownership) -> bool:
+        """Whether a mark was made by a run of this lab, of whichever controller.
+
+        Its token was made with the lab's key; or it stands in the journal, which this controller alone can write: runs
+        from before there was a key, or another one.
+        """
+        if keys.genuine(self._key, owner.run, owner.token):
+            return True
+        return bool(self.store.rows("SELECT id FROM runs WHERE id = ? AND token = ?", owner.run, owner.token))
 
     def ledger(self, host: Host | str) -> Journal:
         """The journal for what a backend makes on ``host``."""

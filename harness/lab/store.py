@@ -62,6 +62,10 @@ ALTER TABLE runs ADD COLUMN lab_text TEXT NOT NULL DEFAULT '';
 class Store(Protocol):
     """Rows that outlive processes, changed in transactions that are on disk when they end."""
 
+    @property
+    def folder(self) -> Path:
+        """What else this controller has to remember stands there, in files of its own."""
+
     def write(self) -> AbstractContextManager[Writer]:
         """One transaction, alone among all processes; rolled back on an exception, else synced to disk."""
 
@@ -107,6 +111,11 @@ class SqliteStore:
             self._create()
         except (OSError, sqlite3.Error) as error:
             raise self._fault(error) from error
+
+    @property
+    def folder(self) -> Path:
+        """See :attr:`Store.folder`."""
+        return self.path.parent
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Writer]:

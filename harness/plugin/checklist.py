@@ -1,9 +1,14 @@
-"""What a run would do, without a guest: every selected check, and on each host whether it runs or why not."""
+"""What a run would do, without a guest: every selected check, and on each host whether it runs or why not.
+
+A plugin for ``--collect-only`` runs: ``-p harness.plugin.checklist --checklist FILE`` writes what was found, as JSON.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -53,10 +58,25 @@ class ClockBound:
     ruled_out: tuple[str, ...]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare where the list goes."""
+    parser.addoption("--checklist", metavar="FILE", help="where to write what would run, and what not and why")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Begin the list."""
+    config.pluginmanager.register(Checklist(Path(config.getoption("--checklist"))), "interop_checklist")
+
+
 @dataclass(slots=True)
 class Checklist:
-    """A plugin for ``--collect-only``: opens the hosts of what was collected, and starts nothing on them."""
+    """Opens the hosts of what was collected, and starts nothing on them.
 
+    Args:
+        file: where the list is written.
+    """
+
+    file: Path
     listed: list[Listed] = field(default_factory=list)
     clocks: list[ClockBound] = field(default_factory=list)
 
@@ -83,6 +103,9 @@ class Checklist:
             for name, opened in columns.items()
             if isinstance(opened, Column) and (bound := _clock(name, opened, self._on_clocks(session, state, name)))
         ]
+
+        told = {"checks": [asdict(each) for each in self.listed], "clocks": [asdict(each) for each in self.clocks]}
+        self.file.write_text(json.dumps(told), encoding="utf-8")
 
     def _on_clocks(self, session: pytest.Session, state: State, column: str) -> set[str]:
         """The checks of a column that read its host's clock."""

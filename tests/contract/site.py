@@ -83,7 +83,8 @@ class Site:
 
     def connect(self) -> Any:
         """A connection of its own."""
-        context = registry.Context(self.host.name, self.run.owner, self.witness, scratch(self.host), self.image)
+        name, run = self.host.name, self.run
+        context = registry.Context(name, run.owner, self.witness, scratch(self.host), self.image, genuine=run.genuine)
         settings = settings_of(self.host, self.lab.path, self.run.id)
         return observed_host(registry.find(self.host.backend).connect(settings, context), self.log)
 

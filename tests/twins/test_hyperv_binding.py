@@ -82,6 +82,7 @@ def _exercise(host, owner, folder, tag):
     disk.write_bytes(b"x" * 1000)
     files = {Format.QCOW2: disk, Format.VHDX: disk}
     host.clock(soon())
+    host.examine((), soon())
     host.publish(Image("tiny", (tag * 64).encode().hex()[:64], files, Size(MiB)), soon())
     base = host._host.image(f"base-{tag}")
     make = Step("New-VHD", {"Path": base, "SizeBytes": 64 << 20, "Dynamic": True})

@@ -161,6 +161,21 @@ def test_a_checkpoint_without_memory_leaves_the_machine_off(talk, vm):
     assert state(talk, vm) == "Off"
 
 
+def test_a_production_checkpoint_holds_no_memory(talk, vm):
+    """A guest without VSS, as this one, gives none while it runs; ``Production`` takes a standard one then, unasked."""
+    talk.one("Set-VM", Name=vm, CheckpointType="ProductionOnly")
+    talk.one("Checkpoint-VM", Name=vm, SnapshotName="cold")
+    talk.one("Start-VM", Name=vm)
+    said = refused(lambda: talk.one("Checkpoint-VM", Name=vm, SnapshotName="running"))
+    assert said.id.startswith("OperationFailed,")
+    talk.one("Set-VM", Name=vm, CheckpointType="Production")
+    talk.one("Checkpoint-VM", Name=vm, SnapshotName="running")
+    talk.one("Stop-VM", Name=vm, TurnOff=True)
+    for name, left in (("running", "Saved"), ("cold", "Off")):
+        talk.one("Restore-VMSnapshot", VMName=vm, Name=name, Confirm=False)
+        assert state(talk, vm) == left
+
+
 def test_checkpoints_have_parents_and_are_merged_later(talk, vm, tmp_path):
     disk = tmp_path / "d.vhdx"
     talk.one("New-VHD", Path=disk, SizeBytes=64 << 20, Dynamic=True)

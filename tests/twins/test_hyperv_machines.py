@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends import hyperv
+from harness.backends.capabilities import Capability
 from harness.backends.hyperv import publish
 from harness.backends.hyperv.errors import Full, Gone
 from harness.backends.hyperv.offer import offered
@@ -164,6 +165,27 @@ def test_checkpoints_bring_memory_or_disks_back(machine):
     for name in ("cold", "warm", "warm"):
         machine.drop_checkpoint(name, soon())
     assert machine.checkpoints(soon()) == ()
+
+
+def test_where_the_lab_wants_production_checkpoints_none_holds_memory(twin, spec, tmp_path):
+    """The host is told so when a machine is made, says so before, and going back leaves the machine off."""
+    settings = hyperv.Settings(twin=True, checkpoints="production").at_twin(twin.said())
+    host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
+    with contextlib.closing(host):
+        able = host.capabilities(spec.shape)
+        assert Capability.CHECKPOINT in able
+        assert Capability.CHECKPOINT_WITH_MEMORY not in able
+        machine = host.create(spec, soon())
+        look = Step("Get-VM", {"Id": machine.id}, get=("CheckpointType",))
+        assert host.agents.run("look", [look], soon())[0] == [{"CheckpointType": "ProductionOnly"}]
+        machine.checkpoint("cold", soon(), memory=False)
+        machine.start(soon())
+        with pytest.raises(Refused, match="hold no memory"):
+            machine.checkpoint("warm", soon(), memory=True)
+        assert machine.checkpoints(soon()) == ("cold",)
+        machine.revert("cold", soon())
+        assert machine.view(soon()).state is PowerState.OFF
+        machine.destroy(soon())
 
 
 def test_disks_come_grow_and_go_while_it_runs(machine, twin):

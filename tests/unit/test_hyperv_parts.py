@@ -128,11 +128,16 @@ class TestErrors:
 def test_names_and_notes_tell_whose_a_thing_is():
     """Also when nothing but the name was written yet."""
     name = marks.name("g1", OWNER)
-    assert marks.named(name) == ("g1", OWNER)
-    for other in ("g1", "g1~x", "somebody's~thing", f"{'ab' * 32}.vhdx"):
-        assert marks.named(other) is None
+    assert marks.named(name, OWNER.__eq__) == ("g1", OWNER)
+    for other in ("g1", "g1~x", "somebody's~thing", f"{'ab' * 32}.vhdx", f"g1~run-1a~t0k3n~{'9' * 30}"):
+        assert marks.named(other, lambda _: True) is None
     for notes in (None, "", "interop", "interop:run:1\nnot JSON", "mine"):
-        assert marks.read(notes) is None
+        assert marks.read(notes, lambda _: True) is None
+
+
+def test_a_name_counts_only_where_its_token_does():
+    """Anybody can write one."""
+    assert marks.named(marks.name("g1", OWNER), lambda owner: owner.token != OWNER.token) is None
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from harness.lab import Host, Lab, Run, load_lab
 from harness.lab.journal import entries
 from harness.lab.judge import Fate, Wish
 from harness.lab.keep import Kept, KeptGuest, keep_warm
+from harness.lab.keys import key_of, token
 from harness.lab.liveness import Liveness
 from harness.lab.models import Capacity, Limits
 from harness.lab.reaper import Reaper, journalled_labs
@@ -68,6 +69,10 @@ class Scene:
     def begin(self) -> Run:
         self.runs.append(Run.begin(self.lab, store=self.store, liveness=self.liveness))
         return self.runs[-1]
+
+    def token(self, run: str) -> str:
+        """The token of a run that another controller with the same key made."""
+        return token(key_of(self.lab, self.store.folder), run)
 
     def dead(self) -> Run:
         """A run that died: its lock is free, nothing else was done."""
@@ -183,11 +188,21 @@ def test_a_run_id_with_another_token_is_somebody_else_s(scene):
 def test_an_unknown_run_s_things_wait_for_their_expiry_and_for_force(scene):
     now = datetime.fromtimestamp(scene.clock, UTC)
     scene.shelves["far"].things = [
-        Owned(MACHINE, "fresh", Ownership("elsewhere1", "t", now + SOON)),
-        Owned(MACHINE, "stale", Ownership("elsewhere2", "t", now - SOON)),
+        Owned(MACHINE, "fresh", Ownership("elsewhere1", scene.token("elsewhere1"), now + SOON)),
+        Owned(MACHINE, "stale", Ownership("elsewhere2", scene.token("elsewhere2"), now - SOON)),
     ]
     assert scene.reap() == {"fresh": Fate.UNKNOWN, "stale": Fate.UNKNOWN}
     assert scene.reap(force_expired=True) == {"fresh": Fate.UNKNOWN, "stale": Fate.REMOVED}
+
+
+def test_a_token_that_was_not_made_with_the_lab_s_key_is_somebody_else_s(scene):
+    """Of a run that nobody here knows, the token of another one, and one of another lab's key."""
+    past = datetime.fromtimestamp(scene.clock, UTC) - SOON
+    scene.shelves["far"].things = [
+        Owned(MACHINE, "copied", Ownership("elsewhere1", scene.token("elsewhere2"), past)),
+        Owned(MACHINE, "theirs", Ownership("elsewhere1", token(b"k" * 32, "elsewhere1"), past)),
+    ]
+    assert scene.reap(force_expired=True) == {"copied": Fate.FOREIGN, "theirs": Fate.FOREIGN}
 
 
 def test_an_unmarked_thing_may_be_in_the_making_while_any_run_lives(scene):

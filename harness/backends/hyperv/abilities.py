@@ -34,12 +34,13 @@ _ALWAYS = frozenset(
 )
 
 
-def abilities(shape: Shape, *, twin: bool) -> AbstractSet[Capability]:
+def abilities(shape: Shape, *, twin: bool, memory: bool = True) -> AbstractSet[Capability]:
     """What a host can do with such a machine. No vCPU is ever added or taken away while it runs.
 
     Args:
         shape: what a test asks for.
         twin: whether a twin stands in for the host.
+        memory: whether checkpoints hold it: standard ones do.
     """
     can = set(_ALWAYS)
     if shape.firmware is Firmware.UEFI:
@@ -48,6 +49,8 @@ def abilities(shape: Shape, *, twin: bool) -> AbstractSet[Capability]:
         can.add(Capability.LEGACY_NIC)
     if shape.max_memory and shape.max_memory > shape.memory:
         can.add(Capability.MEMORY_HOT_ADD)
+    if not memory:
+        can.remove(Capability.CHECKPOINT_WITH_MEMORY)
     if not twin:
         can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP}
     return frozenset(can)

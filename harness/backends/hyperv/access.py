@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +29,7 @@ class HostAccess:
         ledger: told of everything before it is made.
         owner: marks what is made.
         scratch: a folder of this controller.
+        ours: whether a mark was made by a run of this lab.
     """
 
     name: str
@@ -36,6 +38,7 @@ class HostAccess:
     ledger: Ledger
     owner: Ownership
     scratch: Path
+    ours: Callable[[Ownership], bool]
 
     @property
     def twin(self) -> bool:

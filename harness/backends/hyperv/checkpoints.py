@@ -1,4 +1,4 @@
-"""Checkpoints: standard ones, which hold memory where there is some."""
+"""Checkpoints: standard ones, which hold memory where there is some; or production ones, which hold disks alone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ _MERGING = ("MergingDisks", "DeletingSnapshot", "ApplyingSnapshot")
 
 
 class Checkpoints(Power):
-    """The verbs of :class:`Checkpointed`. ``CheckpointType`` is *Standard*: production ones need VSS in the guest."""
+    """The verbs of :class:`Checkpointed`. Of which type they are is said when a machine is made."""
 
     def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
         """Of a machine that is off it holds disks alone; of one that runs, memory as well."""
         with self._lock:
             if not _NAME.fullmatch(name):
                 raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+            if memory and self._host.settings.checkpoints == "production":
+                raise self._refused(
+                    "production checkpoints hold no memory", "checkpoint", "write checkpoints: standard"
+                )
             states = (RUNNING, PAUSED) if memory else (OFF,)
             take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET}, when=OK, unless=_POINT)
             with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._id}/{name}") as creation:

@@ -22,6 +22,8 @@ SYSTEM, SEED = "system.vhdx", "seed.iso"
 _OURS = "ours"
 _CLEANING_SECONDS = 30.0
 _LONGEST = 100  # the name of a machine, in characters: the host refuses longer ones
+_CHECKPOINTS = {"standard": "Standard", "production": "ProductionOnly"}
+"""What ``Set-VM`` calls them. Its *Production* takes one with memory where the guest has no VSS, and says nothing."""
 _DVD = {Firmware.BIOS: (1, 0), Firmware.UEFI: (0, 63)}
 """Controller and location of the seed: IDE in generation 1, the last place of SCSI in generation 2."""
 
@@ -105,7 +107,7 @@ def steps(host: HostAccess, mark: Mark) -> Iterator[Step]:
             "StaticMemory": True,
             "ProcessorCount": spec.shape.vcpus,
             "AutomaticCheckpointsEnabled": False,  # client Windows makes some by itself
-            "CheckpointType": "Standard",
+            "CheckpointType": _CHECKPOINTS[host.settings.checkpoints],
             "AutomaticStartAction": "Nothing",
             "AutomaticStopAction": "TurnOff",  # saving needs a file as large as the memory
             **QUIET,

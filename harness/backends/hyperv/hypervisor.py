@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime
 
 from harness.backends import belongings
 from harness.backends.capabilities import Capability
-from harness.backends.hyperv import create, facts, marks
+from harness.backends.check import Remark
+from harness.backends.hyperv import check, create, facts, marks
 from harness.backends.hyperv.abilities import abilities
 from harness.backends.hyperv.access import NOT_FOUND, HostAccess
 from harness.backends.hyperv.door import Door
@@ -20,13 +20,11 @@ from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step
-from harness.backends.model import ClockReading, HostFacts, MachineSpec, Owned, PublishedImage, Shape
+from harness.backends.model import ClockReading, HostFacts, MachineSpec, NetworkSpec, Owned, PublishedImage, Shape
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Image
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def open_host(settings: Settings, context: Context) -> HypervHypervisor:
@@ -34,10 +32,11 @@ def open_host(settings: Settings, context: Context) -> HypervHypervisor:
     door = Door(settings, context.host)
     agents = Agents(lambda deadline: Shell(door, deadline), context.host)
     context.scratch.mkdir(parents=True, exist_ok=True)
-    access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch)
+    access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch, context.ours)
     try:
         return HypervHypervisor(access)
-    except InteropError:
+    except InteropError as error:
+        error.hint = check.cure(error, settings) or error.hint
         agents.close()
         raise
 
@@ -76,7 +75,7 @@ class HypervHypervisor:
 
     def capabilities(self, shape: Shape) -> AbstractSet[Capability]:
         """What this host can do with a machine of this shape."""
-        return abilities(shape, twin=self._host.twin)
+        return abilities(shape, twin=self._host.twin, memory=self._host.settings.checkpoints == "standard")
 
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Once by content."""
@@ -92,7 +91,7 @@ class HypervHypervisor:
         rows = self._host.agents.run("open", [find], deadline, repeatable=True)[0]
         if not rows:
             raise LabError(f"there is no machine {machine_id}", host=self.name, operation="open")
-        mark = marks.read(str(rows[0]["Notes"] or ""))
+        mark = marks.read(str(rows[0]["Notes"] or ""), self._host.ours)
         if mark is None:
             raise LabError(f"the machine {machine_id} is not ours", host=self.name, operation="open")
         return machine(self._host, machine_id, mark)
@@ -116,14 +115,12 @@ class HypervHypervisor:
         before = time.monotonic()
         rows = self._host.agents.run("clock", [step], deadline, repeatable=True)[0]
         spent = time.monotonic() - before
-        return ClockReading(_seconds(str(rows[0]["."])) + spent / 2, spent / 2)
+        return ClockReading(facts.seconds(str(rows[0]["."])) + spent / 2, spent / 2)
+
+    def examine(self, networks: Iterable[NetworkSpec], deadline: Deadline) -> tuple[Remark, ...]:
+        """Rights, switches, the folder, space, and whether it reaches us, before a run needs them."""
+        return tuple(check.examine(self._host, networks, deadline))
 
     def close(self) -> None:
         """Delete our shells on the host."""
         self._host.agents.close()
-
-
-def _seconds(text: str) -> float:
-    head, _, tail = text.rstrip("Z").partition(".")
-    whole = datetime.fromisoformat(head).replace(tzinfo=UTC)
-    return (whole - _EPOCH).total_seconds() + float(f"0.{tail or 0}")

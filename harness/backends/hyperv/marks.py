@@ -1,12 +1,14 @@
 """Our mark on things: a machine's notes, and names that carry the owner where nothing else can.
 
 ``New-VM`` takes no notes and a file carries no tag, so the name of every machine, folder and half upload tells whose it
-is from the moment it exists, also when the process died before the next cmdlet.
+is from the moment it exists, also when the process died before the next cmdlet. Anybody can write such a name or note:
+it counts where its token was made with the lab's key, and is nobody's business else.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -39,15 +41,16 @@ def written(mark: Mark) -> str:
     return f"{_HEAD}{mark.owner.run}:{int(mark.owner.expiry.timestamp())}\n{codec.dumps(mark)}"
 
 
-def read(notes: str | None) -> Mark | None:
-    """The mark in a machine's notes; None where there is none, or another release's."""
+def read(notes: str | None, ours: Callable[[Ownership], bool]) -> Mark | None:
+    """The mark in a machine's notes; None where there is none, another release's, or one that is not ``ours``."""
     head, _, rest = (notes or "").partition("\n")
     if not head.startswith(_HEAD):
         return None
     try:
-        return codec.loads(Mark, rest)
+        mark = codec.loads(Mark, rest)
     except ValueError:
         return None
+    return mark if ours(mark.owner) else None
 
 
 def name(first: str, owner: Ownership) -> str:
@@ -55,9 +58,14 @@ def name(first: str, owner: Ownership) -> str:
     return f"{first}~{owner.run}~{owner.token}~{int(owner.expiry.timestamp())}"
 
 
-def named(text: str) -> tuple[str, Ownership] | None:
-    """The first part of such a name, and the owner; None when it is none."""
+def named(text: str, ours: Callable[[Ownership], bool]) -> tuple[str, Ownership] | None:
+    """The first part of such a name, and the owner; None when it is none, or none that is ``ours``."""
     found = _NAME.fullmatch(text)
     if found is None:
         return None
-    return found["name"], Ownership(found["run"], found["token"], datetime.fromtimestamp(int(found["expiry"]), UTC))
+    try:
+        expiry = datetime.fromtimestamp(int(found["expiry"]), UTC)
+    except (OverflowError, ValueError, OSError):  # a year that no calendar has
+        return None
+    owner = Ownership(found["run"], found["token"], expiry)
+    return (found["name"], owner) if ours(owner) else None

@@ -9,7 +9,7 @@ from harness.backends.hyperv import marks
 from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, HostAccess
 from harness.backends.hyperv.machine import erase
 from harness.backends.hyperv.publish import Publisher
-from harness.backends.hyperv.steps import Step, exactly
+from harness.backends.hyperv.steps import Row, Step, exactly
 from harness.backends.model import Owned, Ownership, ResourceKind
 from harness.backends.protocol import Refused
 from harness.core import Deadline
@@ -38,18 +38,16 @@ class Belongings:
         )
         things, known = [], set()
         for row in found:
-            name, mark = str(row["Name"]), marks.read(str(row["Notes"] or ""))
-            by_name = marks.named(name)
-            owner = mark.owner if mark else by_name[1] if by_name else None
-            if owner:
-                known.add(mark.folder if mark else name)
-                things.append(Owned(ResourceKind.MACHINE, str(row["Id"]).lower(), owner, name))
+            whose = self._whose(row)
+            if whose:
+                known.add(whose[1])
+                things.append(Owned(ResourceKind.MACHINE, str(row["Id"]).lower(), whose[0], str(row["Name"])))
         for kind, rows in ((ResourceKind.FOLDER, folders), (ResourceKind.IMAGE, files)):
             for row in rows:
                 name = str(row["Name"])
-                whose = marks.named(name)
-                if whose and name not in known:
-                    things.append(Owned(kind, name, whose[1], whose[0]))
+                named = marks.named(name, self.host.ours)
+                if named and name not in known:
+                    things.append(Owned(kind, name, named[1], named[0]))
         return things
 
     def remove_machine(self, thing: Owned, deadline: Deadline) -> None:
@@ -61,13 +59,11 @@ class Belongings:
         find = _found(thing.handle)
         rows = self.host.agents.run("remove", [find], deadline, repeatable=True)[0]
         if rows:
-            name, mark = str(rows[0]["Name"]), marks.read(str(rows[0]["Notes"] or ""))
-            by_name = marks.named(name)
-            owner = mark.owner if mark else by_name[1] if by_name else None
-            if owner is None:
+            whose = self._whose(rows[0])
+            if whose is None:
                 raise self._refused(f"the machine {thing.handle} is not ours")
-            self._refuse_others(thing, owner)
-            erase(self.host, str(rows[0]["Id"]), mark.folder if mark else name, deadline)
+            self._refuse_others(thing, whose[0])
+            erase(self.host, str(rows[0]["Id"]), whose[1], deadline)
         self.host.ledger.gone(ResourceKind.MACHINE, thing.handle)
 
     def remove_folder(self, thing: Owned, deadline: Deadline) -> None:
@@ -83,6 +79,15 @@ class Belongings:
         self.publisher.discard(thing.handle, deadline)
         self.host.ledger.gone(ResourceKind.IMAGE, thing.handle)
 
+    def _whose(self, row: Row) -> tuple[Ownership, str] | None:
+        """Whose a machine is, and its folder's name: by its notes, or by its name where it was not marked yet."""
+        name = str(row["Name"])
+        mark = marks.read(str(row["Notes"] or ""), self.host.ours)
+        if mark:
+            return mark.owner, mark.folder
+        named = marks.named(name, self.host.ours)
+        return (named[1], name) if named else None
+
     def _listed(self, folder: str) -> Step:
         path = str(self.host.settings.path(folder))
         return Step(
@@ -90,7 +95,7 @@ class Belongings:
         )
 
     def _marked(self, name: str) -> Ownership:
-        found = marks.named(name)
+        found = marks.named(name, self.host.ours)
         if found is None:
             raise self._refused(f"{name} is not ours")
         return found[1]

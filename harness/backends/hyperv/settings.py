@@ -14,6 +14,7 @@ from harness.core import LabError
 from harness.core.secrets import Secret
 
 Authentication = Literal["ntlm", "kerberos", "credssp", "certificate", "basic"]
+Checkpoints = Literal["standard", "production"]
 
 
 class Settings(HostSettings):
@@ -69,6 +70,10 @@ class Settings(HostSettings):
     store: str = "C:\\interop"
     """The folder on the host that everything of the harness is kept in: images, disks, consoles. It may be on a
     cluster's shared volume. The harness makes it where it is missing."""
+
+    checkpoints: Checkpoints = "standard"
+    """What checkpoints of guests are: `standard` ones hold memory, where a guest runs; `production` ones never do, so
+    that the host lacks `CHECKPOINT_WITH_MEMORY` and every fresh guest is a cold boot."""
 
     pull: str | None = None
     """The address by which the host reaches this controller, with `:port` if the firewall wants a certain one: the host

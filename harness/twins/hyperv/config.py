@@ -30,6 +30,8 @@ class TwinConfig(Config):
         language: ``constrained``: a policy trusts signed files alone, and commands run in constrained language.
         module: whether the PowerShell module of Hyper-V is there.
         operators: accounts that may use it (the group Hyper-V Administrators); unset: all.
+        feature: whether the service behind the module is there.
+        free: bytes free on its volumes, as clients see it; None: those of this machine's.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
         merge_seconds: how long disks of a removed checkpoint are merged.
@@ -50,6 +52,8 @@ class TwinConfig(Config):
     language: Literal["full", "constrained"] = "full"
     module: bool = True
     operators: tuple[str, ...] | None = None
+    feature: bool = True
+    free: int | None = Field(default=None, ge=0)
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)
     merge_seconds: float = 1.0

@@ -43,6 +43,8 @@ class Twin:
                 config.stop_seconds,
                 module=config.module,
                 operators=None if config.operators is None else frozenset(map(str.casefold, config.operators)),
+                feature=config.feature,
+                free=config.free,
             )
         )
         self._guests: Guests | None = None

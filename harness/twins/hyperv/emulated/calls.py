@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from harness.core.waiting import pause
 from harness.twins.hyperv.emulated.objects import Thing
-from harness.twins.hyperv.emulated.refusals import Refusal, no_machine, no_right
+from harness.twins.hyperv.emulated.refusals import Refusal, no_machine, no_right, no_service
 from harness.twins.hyperv.plan import Effect
 
 if TYPE_CHECKING:
@@ -111,6 +111,8 @@ def run(world: World, name: str, arguments: Mapping[str, Any], user: str = "") -
     function = TABLE.get(name.lower())
     if function is None:
         raise Refusal("NotSupported", f"This twin has no {name}.")
+    if name.lower().partition("-")[2].startswith(("vm", "vhd")) and not world.settings.feature:
+        raise no_service(world.settings.name)
     operators = world.settings.operators
     if operators is not None and user.casefold() not in operators and _needs_rights(name, arguments):
         raise no_right(world.settings.name)

@@ -202,14 +202,21 @@ def _new_item(world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]:
     path = _path(world, given)
     if given.get("Name"):
         path /= str(given["Name"])
-    if str(given.get("ItemType", given.get("Type", "File"))).lower() == "directory":
-        if path.exists() and not given.get("Force"):
-            raise Refusal("DirectoryExist", f"An item with the name {path} already exists.", "ResourceExists")
-        path.mkdir(parents=True, exist_ok=True)
-    else:
-        if path.exists() and not given.get("Force"):
-            raise Refusal("NewItemIOError", f"The file '{path}' already exists.", "WriteError")
-        path.write_text(str(given.get("Value", "")), encoding="utf-8")
+    folder = str(given.get("ItemType", given.get("Type", "File"))).lower() == "directory"
+    what = "CreateDirectory" if folder else "NewItem"
+    try:
+        if folder:
+            path.mkdir(parents=True, exist_ok=bool(given.get("Force")))
+        else:
+            if path.exists() and not given.get("Force"):
+                raise Refusal("NewItemIOError", f"The file '{path}' already exists.", "WriteError")
+            path.write_text(str(given.get("Value", "")), encoding="utf-8")
+    except FileExistsError as error:
+        message = f"An item with the name {path} already exists."
+        raise Refusal("DirectoryExist", message, "ResourceExists") from error
+    except PermissionError as error:
+        message = f"Access to the path '{path}' is denied."
+        raise Refusal(f"{what}UnauthorizedAccessError", message, "PermissionDenied") from error
     return [_item(path)]
 
 

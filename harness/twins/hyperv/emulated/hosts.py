@@ -80,7 +80,9 @@ def get_net_neighbor(call: Call) -> Answer:
 @cmdlet("Get-Volume")
 def get_volume(call: Call) -> Answer:
     """Where files are."""
-    usage = shutil.disk_usage(call.world.settings.folder)
+    settings = call.world.settings
+    place = call.world.file(str(call.get("FilePath"))) if "FilePath" in call else settings.folder
+    usage = shutil.disk_usage(place if place.exists() else settings.folder)
     return [
         Thing(
             "CimInstance",
@@ -92,7 +94,7 @@ def get_volume(call: Call) -> Answer:
                 "DriveType": "Fixed",
                 "HealthStatus": "Healthy",
                 "Size": usage.total,
-                "SizeRemaining": usage.free,
+                "SizeRemaining": usage.free if settings.free is None else settings.free,
             },
         )
     ]

@@ -26,6 +26,7 @@ from harness.twins.hyperv.emulated.world import World
 
 _REMEMBERED: Final = 8
 _PAUSE: Final = 0.1
+_NO_FILE: Final = 0x80070002 - (1 << 32)
 ENGINE: Final = "twin"
 """What the ready line says the engine is, so that results can."""
 

@@ -82,6 +82,15 @@ def no_machine(by: str, value: object, *, listing: bool = False) -> Refusal:
     return Refusal("InvalidParameter" if listing else "ObjectNotFound", said)
 
 
+def no_service(host: str) -> Refusal:
+    """There is the module, and no service behind it."""
+    return Refusal(
+        "ObjectNotFound",
+        f"Hyper-V encountered an error trying to access an object on computer '{host}' because the object was not "
+        "found: is the Virtual Machine Management service running?",
+    )
+
+
 def no_right(host: str) -> Refusal:
     """The account is not of those who may."""
     return Refusal(

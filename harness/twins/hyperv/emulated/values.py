@@ -75,7 +75,7 @@ def typed(kind: str, value: Any) -> Any:
         Named: it cannot be one, or there is no such type.
     """
     if kind.endswith("[]"):
-        return [typed(kind[:-2], each) for each in (value if isinstance(value, list | tuple) else [value])]
+        return [typed(kind[:-2], each) for each in (value if isinstance(value, list | tuple | bytes) else [value])]
     try:
         if kind in {"double", "single", "float"}:
             return float(str(value).replace("Infinity", "inf"))

@@ -77,6 +77,8 @@ class WorldSettings:
         stop_seconds: how long ``Stop-VM`` waits for the guest.
         module: whether Hyper-V's module of PowerShell is there.
         operators: accounts that may use it, in lower case; None: all.
+        feature: whether the service behind the module is there.
+        free: bytes free on its volumes; None: as many as there are.
         pipes: makes of a named pipe's name the Unix socket that .NET looks for.
     """
 
@@ -90,6 +92,8 @@ class WorldSettings:
     stop_seconds: float = 300.0
     module: bool = True
     operators: frozenset[str] | None = None
+    feature: bool = True
+    free: int | None = None
     pipes: str = "/tmp/CoreFxPipe_"  # noqa: S108  where .NET on Linux looks
 
     @property

@@ -1,0 +1,200 @@
+"""Whether a Windows host has what runs need: rights, switches, a folder to write into, room, a way back to us.
+
+Every lack comes with the one command that cures it, for a PowerShell of an administrator on the host;
+``docs/hyperv-host.md`` explains each.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+
+from harness.backends.check import Remark
+from harness.backends.hyperv import facts, marks
+from harness.backends.hyperv.access import NO_FILE, HostAccess
+from harness.backends.hyperv.errors import Gone, NoRight
+from harness.backends.hyperv.offer import offered
+from harness.backends.hyperv.publish import Publisher
+from harness.backends.hyperv.settings import Settings
+from harness.backends.hyperv.steps import Masked, Step, Value
+from harness.backends.model import NetworkKind, NetworkSpec, ResourceKind
+from harness.core import Deadline, GiB, InteropError, Size
+from harness.core.config import nearest
+
+ROOM = Size(20 * GiB)
+"""An image, its clones' growth and a memory checkpoint each, for a handful of guests."""
+_ASTRAY = 5.0
+"""Seconds between two clocks that nobody keeps right; tickets of Kerberos stand 300."""
+_FETCH_SECONDS = 30
+_UNWRITABLE = (
+    "NewItemUnauthorizedAccessError",
+    "CreateDirectoryUnauthorizedAccessError",
+    "NewItemIOError",
+    "CreateDirectoryIOError",
+    "UnauthorizedAccessException",
+    "IOException",
+)
+"""Error ids of ``New-Item`` where it may not, or cannot, write."""
+_TRUE = ((".", "^True$"),)
+
+
+def examine(host: HostAccess, networks: Iterable[NetworkSpec], deadline: Deadline) -> Iterator[Remark]:
+    """Everything that can be seen. In the folder an empty file is made, and removed in the same request.
+
+    A request each for what may fail for a reason of its own: the looks, the volume, the way back to us.
+
+    Args:
+        host: the host, which has answered to ``Get-VMHost`` already.
+        networks: those that the lab plugs guests into, the one of their first NIC first.
+        deadline: when to give up.
+    """
+    yield Remark("account", f"{host.settings.user or 'the certificate'} may open shells and use Hyper-V")
+    probe = marks.name(f"check-{secrets.token_hex(3)}", host.owner)  # half an upload, should we die in the middle
+    with host.ledger.creating(ResourceKind.IMAGE, probe) as creation:
+        creation.made(probe)
+        yield from _examined(host, networks, probe, deadline)
+    host.ledger.gone(ResourceKind.IMAGE, probe)
+
+
+def cure(error: InteropError, settings: Settings) -> str | None:
+    """What to do where a host that was reached does not even say what it is; None: what the error says.
+
+    Args:
+        error: why ``Get-VMHost`` failed.
+        settings: of the host.
+    """
+    if isinstance(error, NoRight):
+        return f"Add-LocalGroupMember -SID S-1-5-32-578 -Member {_quoted(str(settings.user))}"
+    if isinstance(error, Gone):  # what the module says where no Virtual Machine Management service runs
+        return (
+            "Install-WindowsFeature -Name Hyper-V -IncludeManagementTools -Restart; where it is installed, "
+            "Start-Service -Name vmms"
+        )
+    return None
+
+
+def clock(ahead: float) -> Remark:
+    """How far the host's clock is ahead of ours, in seconds."""
+    text = f"{abs(ahead):.1f} s {'ahead of' if ahead > 0 else 'behind'} this controller's"
+    if abs(ahead) > _ASTRAY:
+        return Remark("clock", text, None, "w32tm /resync; or is it this controller's that is wrong?")
+    return Remark("clock", text)
+
+
+def _examined(host: HostAccess, networks: Iterable[NetworkSpec], probe: str, deadline: Deadline) -> Iterator[Remark]:
+    before = time.time()
+    switches, drive, store, _, written, _, now = host.agents.run("check", [*_looks(host, probe)], deadline)
+    spent = time.time() - before
+    names = {str(row["Name"]) for row in switches}
+    for at, network in enumerate(networks):
+        yield _switch(network, names, first=at == 0)
+    yield _folder(host, there=bool(store), drive=bool(drive), writable=bool(written))
+    yield _space(host, there=bool(store), deadline=deadline)
+    yield clock(facts.seconds(str(now[0]["."])) - before - spent / 2)
+    if host.settings.pull is not None:
+        yield _way_back(host, host.settings.pull, probe, bool(written), deadline)
+
+
+def _looks(host: HostAccess, probe: str) -> Iterator[Step]:
+    store = host.settings.path()
+    path = str(host.settings.path("images", probe))
+    images: dict[str, Value] = {"Path": str(host.settings.path("images")), "ItemType": "Directory", "Force": True}
+    yield Step("Get-VMSwitch", get=("Name",))
+    yield Step("Test-Path", {"LiteralPath": store.anchor}, get=(".",), where=_TRUE)
+    there: dict[str, Value] = {"LiteralPath": str(store), "PathType": "Container"}
+    yield Step("Test-Path", there, name="store", get=(".",), where=_TRUE)
+    yield Step("New-Item", images, name="images", when="store", allow=_UNWRITABLE)
+    yield Step(
+        "New-Item",
+        {"Path": path, "ItemType": "File"},
+        name="probe",
+        get=("Name",),
+        when="images",
+        allow=_UNWRITABLE,
+    )
+    yield Step("Remove-Item", {"LiteralPath": path, "Force": True}, when="probe", allow=NO_FILE)
+    yield Step("Get-Date", name="now", get=(".",))
+
+
+def _switch(network: NetworkSpec, names: set[str], *, first: bool) -> Remark:
+    subject = f"network {network.name}"
+    if network.kind not in (NetworkKind.NETWORK, NetworkKind.SWITCH) or not network.source:
+        text = f"is a {network.kind.value} without a virtual switch"
+        return Remark(subject, text, False, "write `kind: network`, and the switch's name as `source:`")
+    if network.source.lower() in {name.lower() for name in names}:
+        return Remark(subject, f"the virtual switch {network.source}")
+    text = f"the host has no virtual switch {network.source!r}{nearest(network.source, names)}"
+    # Guests are reached on the first; on the others they meet each other alone.
+    kind = "-NetAdapterName 'Ethernet' # the adapter: Get-NetAdapter" if first else "-SwitchType Private"
+    return Remark(subject, text, False, f"New-VMSwitch -Name {_quoted(network.source)} {kind}")
+
+
+def _folder(host: HostAccess, *, there: bool, drive: bool, writable: bool) -> Remark:
+    store = host.settings.path()
+    if writable:
+        return Remark("folder", f"{store} can be written")
+    path = _quoted(str(store))
+    if there:
+        account = str(host.settings.user)
+        cured = f"icacls {path} /grant {_quoted(f'{account}:(OI)(CI)M')}"
+        return Remark("folder", f"{store} cannot be written by {account}", False, cured)
+    if not drive:
+        return Remark("folder", f"the host has no {store.anchor}", False, "name a folder it has under `store:`")
+    cured = f"New-Item -ItemType Directory -Path {path}"
+    return Remark("folder", f"{store} is not there: the first run makes it, if the account may", None, cured)
+
+
+def _space(host: HostAccess, *, there: bool, deadline: Deadline) -> Remark:
+    store = host.settings.path()
+    place = str(store if there else store.anchor)
+    look = Step("Get-Volume", {"FilePath": place}, get=("SizeRemaining", "Size"))
+    try:
+        rows = host.agents.run("check", [look], deadline, repeatable=True)[0]
+    except InteropError as error:
+        return Remark("space", f"could not be found out: {error.message}", None)
+    if not rows:
+        return Remark("space", f"could not be found out: {place} is on no volume", None)
+    free, size = Size(int(rows[0]["SizeRemaining"])), Size(int(rows[0]["Size"]))
+    text = f"{free} of {size} free on the volume of {place}"
+    if free < ROOM:
+        cured = "`interop reap` removes leftovers, or name a folder on another volume under `store:`"
+        return Remark("space", f"{text}; runs want {ROOM}", False, cured)
+    return Remark("space", text)
+
+
+def _way_back(host: HostAccess, pull: str, probe: str, writable: bool, deadline: Deadline) -> Remark:
+    """A small file goes the way that images go."""
+    if not writable:
+        return Remark("pull", "could not be found out: there is no folder to fetch into", None)
+    text = secrets.token_bytes(4096)
+    source = host.scratch / probe
+    source.write_bytes(text)
+    try:
+        with offered(source, pull, host.name) as offer:
+            asked: dict[str, Value] = {
+                "Uri": Masked(offer.url),
+                "Token": Masked(offer.token),
+                "Path": str(host.settings.path("images", probe)),
+                "Seconds": _FETCH_SECONDS,
+            }
+            rows = host.agents.run("check", [Step("Receive-InteropFile", asked, get=("Sha256",))], deadline)[0]
+    except InteropError as error:
+        cured = (
+            "let the host connect to this controller: open the port of `pull: ADDRESS:PORT` in the firewalls between"
+        )
+        return Remark("pull", f"the host fetches nothing from {pull}: {error.message}", False, error.hint or cured)
+    finally:
+        source.unlink()
+        Publisher(host).discard(probe, deadline)
+    if str(rows[0]["Sha256"]).lower() != hashlib.sha256(text).hexdigest():
+        return Remark(
+            "pull", f"what the host fetches from {pull} is not what was sent", False, "is a proxy in between?"
+        )
+    return Remark("pull", f"the host fetches from {pull}")
+
+
+def _quoted(text: str) -> str:
+    """A text as a word of PowerShell."""
+    return "'" + text.replace("'", "''") + "'"
