@@ -30,6 +30,7 @@ class TwinConfig(Config):
         language: ``constrained``: a policy trusts signed files alone, and commands run in constrained language.
         lacks: what a host that nobody made ready has not: the ``module`` of cmdlets, the ``feature`` behind it, or
             ``rights`` of its account.
+        nodes: names of other nodes of its cluster, which answer through it.
         free: bytes free on its volumes, as clients see it; None: those of this machine's.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
@@ -50,6 +51,7 @@ class TwinConfig(Config):
     powershell: Literal["auto", "pwsh", "emulated"] = "auto"
     language: Literal["full", "constrained"] = "full"
     lacks: tuple[Literal["module", "feature", "rights"], ...] = ()
+    nodes: tuple[str, ...] = ()
     free: int | None = Field(default=None, ge=0)
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)

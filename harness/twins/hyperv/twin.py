@@ -43,6 +43,7 @@ class Twin:
                 config.stop_seconds,
                 frozenset(config.lacks),
                 config.free,
+                config.nodes,
             )
         )
         self._guests: Guests | None = None
