@@ -176,3 +176,53 @@ def test_a_host_that_nobody_told_of_a_key_knows_its_own_run_alone(tmp_path, twin
         context = Context("win1", run.owner, run.ledger("win1"), tmp_path / "scratch")
         with contextlib.closing(hyperv.connect(controller.settings, context)) as host:
             assert [thing.name for thing in host.owned(soon())] == ["own"]
+
+
+class TestCluster:
+    """Two nodes that share a volume; somebody moved a machine from one to the other."""
+
+    @pytest.fixture(params=MODES)
+    def twin(self, request, tmp_path):
+        """The first node; the second is asked through it."""
+        config = TwinConfig(folder=tmp_path / "twin", guests=False, powershell=request.param, nodes=("HV2",))
+        with Twin(config) as twin:
+            (twin.store / "machines").mkdir()
+            yield twin
+
+    @pytest.fixture
+    def moved(self, tmp_path, twin):
+        """A controller whose dead run left a machine, which is on the second node by now."""
+        controller = Controller(tmp_path / "here", twin, KEY)
+        with controller.connected() as (run, host):
+            folder = marks.name("g1", run.owner)
+            (twin.store / "machines" / folder).mkdir()
+            machine_of(host, folder, marks.written(Mark(run.owner, spec_of("g1", run.owner), folder, "interop-x")))
+        next(iter(twin.world.vms.values())).node = "HV2"
+        return controller
+
+    def test_it_is_found_by_its_id_and_removed_where_it_is(self, twin, moved):
+        """With its folder, and not taken for a folder without a machine; those of others stay on both nodes."""
+        moved.settings = moved.settings.model_copy(update={"nodes": ("HV2",)})
+        (identity,) = map(str, twin.world.vms)
+        with moved.connected() as (_, host):
+            theirs = {machine_of(host, name) for name in ("a", "z", "zz")}
+            twin.world.by_id(min(theirs)).node = "HV2"
+            assert host.open(identity, soon()).spec.name == "g1"
+            assert [(thing.kind, thing.handle) for thing in host.owned(soon())] == [(ResourceKind.MACHINE, identity)]
+        assert moved.reap() == {"g1": Fate.REMOVED}
+        assert set(map(str, twin.world.vms)) == theirs
+        assert list((twin.store / "machines").iterdir()) == []
+
+    def test_a_node_that_does_not_answer_keeps_everything(self, twin, moved):
+        """What is on it is not gone."""
+        moved.settings = moved.settings.model_copy(update={"nodes": ("HV2", "HV3")})
+        assert moved.reap() == {"None": Fate.FAILED}
+        assert len(twin.world.vms) == 1
+        assert len(list((twin.store / "machines").iterdir())) == 1
+
+    def test_what_is_made_is_made_here(self, twin, moved):
+        """And a machine of the same name on another node is another one."""
+        moved.settings = moved.settings.model_copy(update={"nodes": ("HV2",)})
+        with moved.connected() as (_, host):
+            machine_of(host, "here")
+            assert machines(host) == {"here"}

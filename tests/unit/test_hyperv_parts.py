@@ -68,6 +68,15 @@ class TestSettings:
         with pytest.raises(ValidationError, match=words):
             settings(**changes)
 
+    def test_the_folder_may_be_on_a_volume_that_a_cluster_shares(self):
+        """As its nodes name it; and the other nodes are named as hosts are, not as patterns."""
+        found = settings(store="C:\\ClusterStorage\\Volume1\\x", nodes=("HV2", "hv3.example"))
+        assert str(found.path("images", "a.vhdx")) == "C:\\ClusterStorage\\Volume1\\x\\images\\a.vhdx"
+        assert found.path().anchor == "C:\\"
+        for node in ("", "HV*", "-x", "HV2,HV3"):
+            with pytest.raises(ValidationError, match="nodes"):
+                settings(nodes=(node,))
+
     def test_a_twins_settings_come_from_the_twin(self):
         """And its password stays out of dumps."""
         record = {"endpoint": "https://127.0.0.1:1/wsman", "http": "http://127.0.0.1:2/wsman", "ca": "/ca.pem"}

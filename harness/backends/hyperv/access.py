@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.backends.hyperv import errors
 from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
+from harness.backends.hyperv.steps import Step, Value, exactly
 from harness.backends.model import Ownership
 from harness.backends.protocol import Ledger
 
@@ -44,6 +45,21 @@ class HostAccess:
     def twin(self) -> bool:
         """Whether a twin stands in for it."""
         return self.settings.twin
+
+    @property
+    def everywhere(self) -> dict[str, Value]:
+        """For ``Get-VM``: on this host; on all nodes of its cluster where the lab names them.
+
+        A node that does not answer is an error then: what may run there is not missing.
+        """
+        return {"ComputerName": ["localhost", *self.settings.nodes]} if self.settings.nodes else {}
+
+    def found(self, identity: str, *, name: str | None = None, get: tuple[str, ...] = ()) -> Step:
+        """The machine of an id, on whichever node it is; nothing where there is none."""
+        if not self.settings.nodes:
+            return Step("Get-VM", {"Id": identity}, name=name, get=get, allow=NOT_FOUND)
+        # By -Id each node that has it not would be an error, and the first of them the end.
+        return Step("Get-VM", self.everywhere, name=name, get=get, where=(("Id", exactly(identity)),))
 
     def image(self, digest: str) -> str:
         """Where the base disk of an image is."""

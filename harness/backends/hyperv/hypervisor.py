@@ -11,7 +11,7 @@ from harness.backends.capabilities import Capability
 from harness.backends.check import Remark
 from harness.backends.hyperv import check, create, facts, marks
 from harness.backends.hyperv.abilities import abilities
-from harness.backends.hyperv.access import NOT_FOUND, HostAccess
+from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.door import Door
 from harness.backends.hyperv.machine import HypervMachine, machine
 from harness.backends.hyperv.owned import Belongings
@@ -87,7 +87,7 @@ class HypervHypervisor:
 
     def open(self, machine_id: str, deadline: Deadline) -> Machine:
         """By its id; the spec comes from the machine's notes."""
-        find = Step("Get-VM", {"Id": machine_id}, get=("Notes",), allow=NOT_FOUND)
+        find = self._host.found(machine_id, get=("Notes",))
         rows = self._host.agents.run("open", [find], deadline, repeatable=True)[0]
         if not rows:
             raise LabError(f"there is no machine {machine_id}", host=self.name, operation="open")

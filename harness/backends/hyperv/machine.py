@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, QUIET, HostAccess
+from harness.backends.hyperv.access import NO_FILE, QUIET, HostAccess
 from harness.backends.hyperv.base import STUCK, VM, answered
 from harness.backends.hyperv.checkpoints import Checkpoints
 from harness.backends.hyperv.errors import Busy
@@ -49,9 +49,9 @@ def erase(host: HostAccess, identity: str | None, folder: str | None, deadline: 
         deadline: when to give up. The host merges disks of checkpoints, and holds them while it does.
     """
     if identity is not None:
-        find = Step("Get-VM", {"Id": identity}, name=VM.name, allow=NOT_FOUND)
+        find = host.found(identity, name=VM.name)
     else:
-        find = Step("Get-VM", name=VM.name, where=(("Name", exactly(folder or "")),))
+        find = Step("Get-VM", host.everywhere, name=VM.name, where=(("Name", exactly(folder or "")),))
     steps = [
         find,
         *(step if step.when else step.only(VM.name) for step in switched_off()),

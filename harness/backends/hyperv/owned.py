@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 from harness.backends.hyperv import marks
-from harness.backends.hyperv.access import NO_FILE, NOT_FOUND, HostAccess
+from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.machine import erase
 from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.steps import Row, Step, exactly
@@ -32,7 +32,7 @@ class Belongings:
 
     def all(self, deadline: Deadline) -> list[Owned]:
         """Machines, folders of machines that are not there, half uploads: one request."""
-        machines = Step("Get-VM", get=("Id", "Name", "Notes"))
+        machines = Step("Get-VM", self.host.everywhere, get=("Id", "Name", "Notes"))
         found, folders, files = self.host.agents.run(
             "owned", [machines, self._listed("machines"), self._listed("images")], deadline, repeatable=True
         )
@@ -56,7 +56,7 @@ class Belongings:
         Raises:
             Refused: it does not carry our mark, or another run's.
         """
-        find = _found(thing.handle)
+        find = self._found(thing.handle)
         rows = self.host.agents.run("remove", [find], deadline, repeatable=True)[0]
         if rows:
             whose = self._whose(rows[0])
@@ -88,6 +88,13 @@ class Belongings:
         named = marks.named(name, self.host.ours)
         return (named[1], name) if named else None
 
+    def _found(self, handle: str) -> Step:
+        """The machine of a handle: its id; or, of one that was to be made and nobody knows whether it was, its name."""
+        get = ("Id", "Name", "Notes")
+        if _ID.fullmatch(handle):
+            return self.host.found(handle, get=get)
+        return Step("Get-VM", self.host.everywhere, where=(("Name", exactly(handle)),), get=get)
+
     def _listed(self, folder: str) -> Step:
         path = str(self.host.settings.path(folder))
         return Step(
@@ -109,11 +116,3 @@ class Belongings:
 
     def _refused(self, text: str) -> Refused:
         return Refused(text, host=self.host.name, operation="remove")
-
-
-def _found(handle: str) -> Step:
-    """The machine of a handle: its id, or, of one that was to be made and nobody knows whether it was, its name."""
-    get = ("Id", "Name", "Notes")
-    if _ID.fullmatch(handle):
-        return Step("Get-VM", {"Id": handle}, get=get, allow=NOT_FOUND)
-    return Step("Get-VM", where=(("Name", exactly(handle)),), get=get)

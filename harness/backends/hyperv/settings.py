@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
@@ -70,6 +70,10 @@ class Settings(HostSettings):
     store: str = "C:\\interop"
     """The folder on the host that everything of the harness is kept in: images, disks, consoles. It may be on a
     cluster's shared volume. The harness makes it where it is missing."""
+
+    nodes: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")], ...] = ()
+    """The names of the cluster's other nodes, where the host is one and the `store` a shared volume: machines of ours
+    that somebody moved there are found and can be removed. The account must be allowed to pass from node to node."""
 
     checkpoints: Checkpoints = "standard"
     """What checkpoints of guests are: `standard` ones hold memory, where a guest runs; `production` ones never do, so

@@ -31,6 +31,7 @@ class TwinConfig(Config):
         module: whether the PowerShell module of Hyper-V is there.
         operators: accounts that may use it (the group Hyper-V Administrators); unset: all.
         feature: whether the service behind the module is there.
+        nodes: names of other nodes of its cluster, which answer through it.
         free: bytes free on its volumes, as clients see it; None: those of this machine's.
         guests: whether machines run for real; else they change their state, and no more.
         memory: of the host in bytes, as clients see it.
@@ -53,6 +54,7 @@ class TwinConfig(Config):
     module: bool = True
     operators: tuple[str, ...] | None = None
     feature: bool = True
+    nodes: tuple[str, ...] = ()
     free: int | None = Field(default=None, ge=0)
     guests: bool = True
     memory: int = Field(default=8 << 30, ge=1 << 20)

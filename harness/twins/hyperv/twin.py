@@ -45,6 +45,7 @@ class Twin:
                 operators=None if config.operators is None else frozenset(map(str.casefold, config.operators)),
                 feature=config.feature,
                 free=config.free,
+                nodes=config.nodes,
             )
         )
         self._guests: Guests | None = None

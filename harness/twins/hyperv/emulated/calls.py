@@ -77,14 +77,18 @@ class Call:
         """
         if "VM" in self:
             return [self.world.vm(thing.key) for thing in self.many("VM")]
+        there = self.world.on_nodes([str(name) for name in self.many("ComputerName")])
         if "Id" in self:
-            return [self.world.by_id(self.get("Id"))]
+            vm = self.world.by_id(self.get("Id"))
+            if vm not in there:
+                raise no_machine("id", self.get("Id"), listing=True)
+            return [vm]
         names = self.many("VMName") or self.many("Name")
         if not names:
-            return self.world.all()
+            return there
         found: list[Vm] = []
         for name in names:
-            fits = [vm for vm in self.world.all() if like(vm.name, str(name))]
+            fits = [vm for vm in there if like(vm.name, str(name))]
             # A name with wildcards that fits nothing is no error; one without is.
             if not fits and not is_pattern(str(name)):
                 raise no_machine("name", name, listing=self.name.lower() == "get-vm")

@@ -33,6 +33,8 @@ class Vm:
         """Nobody has read its console since it was switched on."""
         self.merging_until = 0.0
         self.gone = False
+        self.node = ""
+        """Another node of the cluster that has it."""
         self._state = "Off"
         self._since = time.monotonic()
 

@@ -8,7 +8,7 @@ import ntpath
 import subprocess
 import threading
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -79,6 +79,7 @@ class WorldSettings:
         operators: accounts that may use it, in lower case; None: all.
         feature: whether the service behind the module is there.
         free: bytes free on its volumes; None: as many as there are.
+        nodes: names of other nodes of its cluster: machines may be there, and nothing runs.
         pipes: makes of a named pipe's name the Unix socket that .NET looks for.
     """
 
@@ -94,6 +95,7 @@ class WorldSettings:
     operators: frozenset[str] | None = None
     feature: bool = True
     free: int | None = None
+    nodes: tuple[str, ...] = ()
     pipes: str = "/tmp/CoreFxPipe_"  # noqa: S108  where .NET on Linux looks
 
     @property
@@ -137,6 +139,20 @@ class World:
         """All machines, by name."""
         with self.lock:
             return sorted(self.vms.values(), key=lambda vm: (vm.name.lower(), str(vm.id)))
+
+    def on_nodes(self, names: Iterable[str]) -> list[Vm]:
+        """The machines of nodes, by name; of this one where no names are given.
+
+        Raises:
+            Refusal: there is no such node.
+        """
+        here = {"localhost", ".", self.settings.name.lower()}
+        known = {node.lower(): node for node in self.settings.nodes} | dict.fromkeys(here, "")
+        for name in names:
+            if name.lower() not in known:
+                raise Refusal("OperationFailed", f"'{name}': the RPC server is unavailable. (0x800706BA)")
+        wanted = {known[name.lower()] for name in names} or {""}
+        return [vm for vm in self.all() if vm.node in wanted]
 
     def by_id(self, value: Any) -> Vm:
         """The machine of this id."""
