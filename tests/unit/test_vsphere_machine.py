@@ -433,6 +433,14 @@ def test_the_hosts_record_tells_what_happened_oldest_first(running):
     assert all(running.spec.name in event.message for event in events if event.kind.startswith("powered"))
 
 
+def test_a_record_is_asked_for_again_when_the_vcenter_was_away(host, running):
+    """It only reads, and without it a test's result would be unknown."""
+    for trouble in (host.front.refusing, host.front.cutting):
+        trouble["QueryEvents"] = 2
+        assert "powered-on" in {event.kind for event in running.events(within())}
+        assert trouble["QueryEvents"] == 0
+
+
 def test_the_description_names_the_machine_and_its_nics(machine):
     raw = view(machine).raw
     assert machine.spec.name in raw
@@ -622,8 +630,12 @@ def test_a_restart_by_ha_is_a_move_though_it_has_no_class_of_its_own():
 
 
 def question(identity, text, *choices, default=None):
-    """What a machine asks."""
-    options = [vim.ElementDescription(key=str(number), label=label) for number, label in enumerate(choices)]
+    """What a machine asks; a choice is its label, or its label and its summary, which is what people read."""
+    pairs = [(choice, "") if isinstance(choice, str) else choice for choice in choices]
+    options = [
+        vim.ElementDescription(key=str(number), label=label, summary=summary)
+        for number, (label, summary) in enumerate(pairs)
+    ]
     return vim.vm.QuestionInfo(
         id="7",
         text=text,
@@ -638,8 +650,14 @@ def question(identity, text, *choices, default=None):
         (question("msg.serial.file.open", "The file exists.", "Append", "Replace", "Cancel", default=0), "1"),
         (question("msg.uuid.altered", "Moved or copied?", "Cancel", "I _Moved It", "I _Copied It"), "2"),
         (question("msg.something.else", "Really?", "No", "Yes", default=1), "1"),
+        (
+            question("msg.uuid.altered", "?", ("button.cancel", "Cancel"), ("button.uuid.copiedTheVM", "I _Copied It")),
+            "1",
+        ),
+        (question("msg.serial.file.open", "?", ("button.append", "_Append"), ("button.replace", "_Replace")), "1"),
+        (question("msg.cdromdisconnect.locked", "Override?", ("button.no", ""), ("button.yes", "")), "1"),
     ],
-    ids=["serial", "copied", "default"],
+    ids=["serial", "copied", "default", "summary", "underscore", "name"],
 )
 def test_a_question_is_answered(asked, chosen):
     assert questions.answer(asked, "esx1", "start") == chosen
@@ -657,3 +675,19 @@ def test_a_question_that_no_answer_helps_fails_with_its_words(asked):
     with pytest.raises(LabError, match=r"asks .*(space|Which)") as caught:
         questions.answer(asked, "esx1", "start")
     assert (caught.value.host, caught.value.operation) == ("esx1", "start")
+
+
+SPACE = question("msg.hbacommon.outofspace", "No space.", ("button.retry", "_Retry"), ("button.abort", "_Cancel"))
+
+
+def test_a_machine_that_is_to_stop_anyway_may_give_up():
+    """Of what has an answer that helps, that one is given all the same."""
+    assert questions.answer(SPACE, "esx1", "stop", ending=True) == "1"
+    copied = question("msg.uuid.altered", "Moved or copied?", "Cancel", "I _Copied It")
+    assert questions.answer(copied, "esx1", "stop", ending=True) == "1"
+    with pytest.raises(LabError, match="no answer would help"):
+        questions.answer(question("msg.something.else", "Which?", "This", "That"), "esx1", "stop", ending=True)
+
+
+def test_a_question_is_told_with_its_answers_as_people_read_them():
+    assert questions.told(SPACE) == "the machine asks 'No space.' (Retry, Cancel)"
