@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,7 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
 from harness.backends.vsphere import collector, history, marks, placement, questions, tasks
+from harness.backends.vsphere import create as making
 from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
@@ -194,6 +196,46 @@ def test_a_clone_that_fails_leaves_nothing(host, monkeypatch):
         host.front.refusing.clear()
     folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
     assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+@pytest.mark.parametrize("step", ["_complete", "pin"])
+def test_a_machine_that_fails_after_its_clone_is_taken_away_whole(host, monkeypatch, step):
+    """It is there by then, with its seed and its run's folder."""
+    spec, there = host.spec(), []
+
+    def fail(access, ref, *arguments):
+        there.extend([*host.below("VirtualMachine"), *host.below("Folder")])
+        assert host.raw(SimpleNamespace(id=ref.id), "name") == {"name": spec.name}
+        raise LabError("no more of this")
+
+    monkeypatch.setattr(placement if step == "pin" else making, step, fail)
+    monkeypatch.setattr(marks.secrets, "token_hex", lambda _: "0badcafe")
+    with pytest.raises(LabError, match="no more of this"):
+        create(host.access, spec, within())
+    assert spec.name in there
+    assert len(there) == 3
+    assert host.below("VirtualMachine").keys() == {"image"}
+    assert host.below("Folder") == {}
+    folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
+    assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+@pytest.mark.parametrize(("status", "body"), [(507, ""), (500, "There is not enough space on the disk.")])
+def test_a_datastore_that_is_too_full_for_a_seed_is_told_and_nothing_is_made(host, status, body):
+    """By HTTP's own status for it, or in the words of an ESXi."""
+    if body:
+        host.front.faults["PUT"] = body
+    else:
+        host.front.refusing["PUT"], host.front.status["PUT"] = 1, status
+    before = host.front.calls["CloneVM_Task"]
+    try:
+        with pytest.raises(LabError, match=f"answered {status}") as caught:
+            host.create()
+    finally:
+        host.front.status.clear()
+    assert "free space on the datastore" in caught.value.hint
+    assert host.front.calls["CloneVM_Task"] == before
+    assert host.below("VirtualMachine").keys() == {"image"}
 
 
 def test_a_name_that_is_taken_leaves_what_its_machine_stands_on(host, machine):
@@ -455,6 +497,25 @@ def test_tools_that_do_not_run_give_no_heartbeat_and_no_addresses(machine):
         assert machine.addresses(within()) == ()
         if view(machine).state is OFF:
             machine.start(within())
+
+
+def test_addresses_are_those_of_our_own_nics(host, running, monkeypatch):
+    """A guest's tools tell of its bridges and containers too, which have other MACs."""
+    mine, foreign = host.nic(1).mac, "02:42:ac:11:00:01"
+    told = [
+        vim.vm.GuestInfo.NicInfo(macAddress=foreign, ipAddress=["192.168.122.1"], connected=True, deviceConfigId=-1),
+        vim.vm.GuestInfo.NicInfo(
+            macAddress=mine.upper(), ipAddress=["10.78.0.1", "fe80::1"], connected=True, deviceConfigId=4000
+        ),
+        vim.vm.GuestInfo.NicInfo(ipAddress=["172.17.0.1"], connected=True, deviceConfigId=-1),
+    ]
+    real = VsphereMachine._read
+    monkeypatch.setattr(VsphereMachine, "_read", lambda *arguments: real(*arguments) | {"guest.net": told})
+    found = running.addresses(within())
+    assert [(view.mac, view.address) for view in found] == [(mine, "10.78.0.1"), (mine, "fe80::1")]
+    assert {view.source for view in found} == {"tools"}
+    running.stop(within())
+    assert running.addresses(within()) == ()
 
 
 def test_a_key_of_guestinfo_can_be_set_and_others_are_refused(host, running):

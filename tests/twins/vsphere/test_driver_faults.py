@@ -22,6 +22,7 @@ from pyVmomi import vim
 from harness.backends.model import (
     HELD,
     MOVED,
+    DiskSpec,
     MachineSpec,
     NetworkKind,
     NetworkSpec,
@@ -352,6 +353,17 @@ def test_a_task_that_fails_half_way_is_the_labs_fault_and_can_be_asked_again(mak
     machine.start(within())
 
 
+def test_a_clone_that_somebody_cancels_is_told_and_leaves_nothing(make: Make, driver: Any, control: Control) -> None:
+    """As an administrator does in the vSphere client; the next one is made."""
+    name = make().spec.name.removesuffix("1") + "2"
+    control.plan(Plan(calls=[CallFault("CloneVM_Task", "RequestCanceled")]))
+    with pytest.raises(Cancelled, match=r"create: RequestCanceled"):
+        make()
+    assert machines(driver, name) == []
+    control.plan()
+    assert make().view(within()).state is PowerState.OFF
+
+
 # Privileges.
 
 
@@ -410,6 +422,25 @@ def test_a_datastore_without_room_is_said_by_the_check_and_by_the_upload(
         driver.publish(small(image, "full"), within())
     assert "free space on the datastore" in (caught.value.hint or ""), caught.value
     assert images(driver) == []
+
+
+def test_a_datastore_without_room_for_a_machine_or_a_disk_is_the_labs_fault(
+    make: Make, driver: Any, control: Control
+) -> None:
+    """With what to do about it; nothing half-made stays, and with room it goes on."""
+    machine = make()
+    name = machine.spec.name.removesuffix("1") + "2"
+    for method, verb in (
+        ("CloneVM_Task", make),
+        ("ReconfigVM_Task", lambda: machine.attach_disk(DiskSpec("late", Size(16 * MiB)), within())),
+    ):
+        control.plan(Plan(calls=[CallFault(method, "NoDiskSpace")]))
+        with pytest.raises(LabError, match="NoDiskSpace") as caught:
+            verb()
+        assert "free space on the datastore" in (caught.value.hint or "")
+    assert machines(driver, name) == []
+    assert machine.view(within()).disks == ()
+    machine.attach_disk(DiskSpec("late", Size(16 * MiB)), within())
 
 
 def _network() -> NetworkSpec:
