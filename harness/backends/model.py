@@ -307,6 +307,9 @@ class ClockReading:
 MOVED = "moved"
 """The kind of every :class:`HostEvent` that says: the host took the machine elsewhere, or reset it, by itself."""
 
+HELD = "held"
+"""The kind of every :class:`HostEvent` that says: the host lets the machine stand still until somebody answers it."""
+
 
 @dataclass(frozen=True, slots=True)
 class HostEvent:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from harness.backends.model import MOVED, HostEvent
+from harness.backends.model import HELD, MOVED, HostEvent
 from harness.backends.protocol import HostEvents, Moved, Screenshot
-from harness.core import Deadline, InteropError
+from harness.core import Deadline, InteropError, LabError
 from harness.guest import Guest, Result
 
 # A dead network is an AssertionError, the product's failure; while evidence is collected it is just a way that is shut.
@@ -49,32 +49,55 @@ class Loan:
 
     @classmethod
     def of(cls, guest: Guest, clock: Callable[[], float] = time.monotonic) -> Loan:
-        """Remember where the guest's console stands now."""
-        return cls(guest, console_end(guest), clock(), len(moves_of(guest)))
+        """Remember where the guest's console and its host's record stand now.
+
+        Raises:
+            LabError: as :func:`record_of`.
+        """
+        return cls(guest, console_end(guest), clock(), len(_moves(record_of(guest))))
 
     def stayed(self) -> None:
         """Make sure that the host left the guest's machine alone since.
 
         Raises:
             Moved: it took it elsewhere, or reset it by itself.
+            LabError: it lets it stand still and asks somebody what to do, or its record cannot be read.
         """
-        since = moves_of(self.guest)[self.moves :]
+        host, record = self.guest.hypervisor.name, record_of(self.guest)
+        since = _moves(record)[self.moves :]
         if since:
             raise Moved(
                 f"unknown: moved: {since[0].message}",
-                host=self.guest.hypervisor.name,
+                host=host,
                 hint="keep the cluster from touching the lab's machines: docs/vsphere-host.md",
             )
+        held = [event for event in record if event.kind == HELD]
+        if held:
+            hint = "see to what it asks about on the host, then run again"
+            raise LabError(held[-1].message, host=host, operation="look after the guest", hint=hint)
 
 
-def moves_of(guest: Guest) -> list[HostEvent]:
-    """What the host says it did to the machine's place, oldest first; empty where it does not say such things."""
+def record_of(guest: Guest) -> tuple[HostEvent, ...]:
+    """The host's own record of the machine, oldest first; empty where the host keeps none.
+
+    Raises:
+        LabError: it keeps one that cannot be read: whether it moved the machine is not known then.
+    """
     if not isinstance(guest.machine, HostEvents):
-        return []
+        return ()
     try:
-        return [event for event in guest.machine.events(Deadline.after(_PATIENCE)) if event.kind == MOVED]
-    except UNAVAILABLE:
-        return []
+        return guest.machine.events(Deadline.after(_PATIENCE))
+    except UNAVAILABLE as error:
+        raise LabError(
+            f"unknown whether {guest.identity.name} was moved: {error}",
+            host=guest.hypervisor.name,
+            operation="read events",
+            hint="the account must be able to read what the host records of its machines",
+        ) from error
+
+
+def _moves(record: Iterable[HostEvent]) -> list[HostEvent]:
+    return [event for event in record if event.kind == MOVED]
 
 
 def console_end(guest: Guest) -> int:

@@ -5,17 +5,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.backends.model import MOVED, HostEvent
-from harness.backends.protocol import Moved
+from harness.backends.model import HELD, MOVED, HostEvent
+from harness.backends.protocol import Moved, Refused
 from harness.core import LabError
-from harness.plugin.evidence import Loan, moves_of
+from harness.plugin.evidence import Loan, record_of
 
 MOVE = HostEvent(datetime.now(UTC), MOVED, "migrated: from esx1 to esx2")
+HOLD = HostEvent(datetime.now(UTC), HELD, "the machine asks 'There is no more space' (Retry, Cancel)")
 START = HostEvent(datetime.now(UTC), "powered-on", "it was powered on")
 
 
 class Machine:
-    """A machine whose host tells what happened to it."""
+    """A machine whose host tells what happened to it, and whose console is empty."""
 
     def __init__(self, *events, fault=None):
         self.told = list(events)
@@ -26,9 +27,13 @@ class Machine:
             raise self.fault
         return tuple(self.told)
 
+    def console(self):
+        return SimpleNamespace(read=lambda offset, limit: b"")
+
 
 def guest(machine):
-    return SimpleNamespace(machine=machine, hypervisor=SimpleNamespace(name="esx1"))
+    identity = SimpleNamespace(name="slot-1")
+    return SimpleNamespace(machine=machine, hypervisor=SimpleNamespace(name="esx1"), identity=identity)
 
 
 def test_a_move_during_a_test_makes_its_result_unknown():
@@ -40,6 +45,39 @@ def test_a_move_during_a_test_makes_its_result_unknown():
         loan.stayed()
 
 
-def test_a_host_that_tells_nothing_spoils_nothing():
-    assert moves_of(guest(SimpleNamespace())) == []
-    assert moves_of(guest(Machine(MOVE, fault=LabError("no answer")))) == []
+def test_a_move_before_a_guest_is_lent_is_no_news():
+    machine = Machine(MOVE, START, MOVE)
+    loan = Loan.of(guest(machine))
+    loan.stayed()
+    machine.told.append(MOVE)
+    with pytest.raises(Moved):
+        loan.stayed()
+
+
+def test_a_machine_that_its_host_holds_is_the_labs_fault():
+    """Whatever the guest did not do meanwhile."""
+    machine = Machine(START)
+    loan = Loan.of(guest(machine))
+    machine.told.append(HOLD)
+    with pytest.raises(LabError, match=r"esx1: .*no more space") as caught:
+        loan.stayed()
+    assert "see to what it asks about" in caught.value.hint
+    machine.told.append(MOVE)
+    with pytest.raises(Moved):
+        loan.stayed()
+
+
+def test_a_host_without_a_record_spoils_nothing():
+    assert record_of(guest(SimpleNamespace())) == ()
+    Loan(guest(SimpleNamespace()), 0, 0.0).stayed()
+
+
+@pytest.mark.parametrize("fault", [LabError("no answer"), Refused("not you"), AssertionError("dead")])
+def test_a_record_that_cannot_be_read_leaves_it_unknown_whether_the_machine_was_moved(fault):
+    """Neither before a test nor after it is that taken for a machine that stayed where it was."""
+    machine = Machine(MOVE)
+    loan = Loan.of(guest(machine))
+    machine.fault = fault
+    for look in (loan.stayed, lambda: Loan.of(guest(machine))):
+        with pytest.raises(LabError, match=rf"esx1: .*unknown whether slot-1 was moved: .*{fault}"):
+            look()

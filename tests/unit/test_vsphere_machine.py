@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 
@@ -27,6 +28,7 @@ from harness.backends.model import (
 )
 from harness.backends.protocol import GuestIgnored, LeaseLost, Refused, WrongState
 from harness.backends.vsphere import collector, history, marks, placement, questions, tasks
+from harness.backends.vsphere import create as making
 from harness.backends.vsphere.create import create
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.machine import VsphereMachine
@@ -188,6 +190,46 @@ def test_a_clone_that_fails_leaves_nothing(host, monkeypatch):
         host.front.refusing.clear()
     folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
     assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+@pytest.mark.parametrize("step", ["_complete", "pin"])
+def test_a_machine_that_fails_after_its_clone_is_taken_away_whole(host, monkeypatch, step):
+    """It is there by then, with its seed and its run's folder."""
+    spec, there = host.spec(), []
+
+    def fail(access, ref, *arguments):
+        there.extend([*host.below("VirtualMachine"), *host.below("Folder")])
+        assert host.raw(SimpleNamespace(id=ref.id), "name") == {"name": spec.name}
+        raise LabError("no more of this")
+
+    monkeypatch.setattr(placement if step == "pin" else making, step, fail)
+    monkeypatch.setattr(marks.secrets, "token_hex", lambda _: "0badcafe")
+    with pytest.raises(LabError, match="no more of this"):
+        create(host.access, spec, within())
+    assert spec.name in there
+    assert len(there) == 3
+    assert host.below("VirtualMachine").keys() == {"image"}
+    assert host.below("Folder") == {}
+    folder = f"{host.access.root}/{marks.folder_name(spec.name, OWNER)}"
+    assert host.access.store.read(f"{folder}/seed.iso", 0, 10, within()) == b""
+
+
+@pytest.mark.parametrize(("status", "body"), [(507, ""), (500, "There is not enough space on the disk.")])
+def test_a_datastore_that_is_too_full_for_a_seed_is_told_and_nothing_is_made(host, status, body):
+    """By HTTP's own status for it, or in the words of an ESXi."""
+    if body:
+        host.front.faults["PUT"] = body
+    else:
+        host.front.refusing["PUT"], host.front.status["PUT"] = 1, status
+    before = host.front.calls["CloneVM_Task"]
+    try:
+        with pytest.raises(LabError, match=f"answered {status}") as caught:
+            host.create()
+    finally:
+        host.front.status.clear()
+    assert "free space on the datastore" in caught.value.hint
+    assert host.front.calls["CloneVM_Task"] == before
+    assert host.below("VirtualMachine").keys() == {"image"}
 
 
 def test_a_name_that_is_taken_leaves_what_its_machine_stands_on(host, machine):
@@ -437,6 +479,14 @@ def test_the_hosts_record_tells_what_happened_oldest_first(running):
     assert all(running.spec.name in event.message for event in events if event.kind.startswith("powered"))
 
 
+def test_a_record_is_asked_for_again_when_the_vcenter_was_away(host, running):
+    """It only reads, and without it a test's result would be unknown."""
+    for trouble in (host.front.refusing, host.front.cutting):
+        trouble["QueryEvents"] = 2
+        assert "powered-on" in {event.kind for event in running.events(within())}
+        assert trouble["QueryEvents"] == 0
+
+
 def test_the_description_names_the_machine_and_its_nics(machine):
     raw = view(machine).raw
     assert machine.spec.name in raw
@@ -451,6 +501,25 @@ def test_tools_that_do_not_run_give_no_heartbeat_and_no_addresses(machine):
         assert machine.addresses(within()) == ()
         if view(machine).state is OFF:
             machine.start(within())
+
+
+def test_addresses_are_those_of_our_own_nics(host, running, monkeypatch):
+    """A guest's tools tell of its bridges and containers too, which have other MACs."""
+    mine, foreign = host.nic(1).mac, "02:42:ac:11:00:01"
+    told = [
+        vim.vm.GuestInfo.NicInfo(macAddress=foreign, ipAddress=["192.168.122.1"], connected=True, deviceConfigId=-1),
+        vim.vm.GuestInfo.NicInfo(
+            macAddress=mine.upper(), ipAddress=["10.78.0.1", "fe80::1"], connected=True, deviceConfigId=4000
+        ),
+        vim.vm.GuestInfo.NicInfo(ipAddress=["172.17.0.1"], connected=True, deviceConfigId=-1),
+    ]
+    real = VsphereMachine._read
+    monkeypatch.setattr(VsphereMachine, "_read", lambda *arguments: real(*arguments) | {"guest.net": told})
+    found = running.addresses(within())
+    assert [(view.mac, view.address) for view in found] == [(mine, "10.78.0.1"), (mine, "fe80::1")]
+    assert {view.source for view in found} == {"tools"}
+    running.stop(within())
+    assert running.addresses(within()) == ()
 
 
 def test_a_key_of_guestinfo_can_be_set_and_others_are_refused(host, running):
@@ -626,8 +695,12 @@ def test_a_restart_by_ha_is_a_move_though_it_has_no_class_of_its_own():
 
 
 def question(identity, text, *choices, default=None):
-    """What a machine asks."""
-    options = [vim.ElementDescription(key=str(number), label=label) for number, label in enumerate(choices)]
+    """What a machine asks; a choice is its label, or its label and its summary, which is what people read."""
+    pairs = [(choice, "") if isinstance(choice, str) else choice for choice in choices]
+    options = [
+        vim.ElementDescription(key=str(number), label=label, summary=summary)
+        for number, (label, summary) in enumerate(pairs)
+    ]
     return vim.vm.QuestionInfo(
         id="7",
         text=text,
@@ -642,8 +715,14 @@ def question(identity, text, *choices, default=None):
         (question("msg.serial.file.open", "The file exists.", "Append", "Replace", "Cancel", default=0), "1"),
         (question("msg.uuid.altered", "Moved or copied?", "Cancel", "I _Moved It", "I _Copied It"), "2"),
         (question("msg.something.else", "Really?", "No", "Yes", default=1), "1"),
+        (
+            question("msg.uuid.altered", "?", ("button.cancel", "Cancel"), ("button.uuid.copiedTheVM", "I _Copied It")),
+            "1",
+        ),
+        (question("msg.serial.file.open", "?", ("button.append", "_Append"), ("button.replace", "_Replace")), "1"),
+        (question("msg.cdromdisconnect.locked", "Override?", ("button.no", ""), ("button.yes", "")), "1"),
     ],
-    ids=["serial", "copied", "default"],
+    ids=["serial", "copied", "default", "summary", "underscore", "name"],
 )
 def test_a_question_is_answered(asked, chosen):
     assert questions.answer(asked, "esx1", "start") == chosen
@@ -661,3 +740,19 @@ def test_a_question_that_no_answer_helps_fails_with_its_words(asked):
     with pytest.raises(LabError, match=r"asks .*(space|Which)") as caught:
         questions.answer(asked, "esx1", "start")
     assert (caught.value.host, caught.value.operation) == ("esx1", "start")
+
+
+SPACE = question("msg.hbacommon.outofspace", "No space.", ("button.retry", "_Retry"), ("button.abort", "_Cancel"))
+
+
+def test_a_machine_that_is_to_stop_anyway_may_give_up():
+    """Of what has an answer that helps, that one is given all the same."""
+    assert questions.answer(SPACE, "esx1", "stop", ending=True) == "1"
+    copied = question("msg.uuid.altered", "Moved or copied?", "Cancel", "I _Copied It")
+    assert questions.answer(copied, "esx1", "stop", ending=True) == "1"
+    with pytest.raises(LabError, match="no answer would help"):
+        questions.answer(question("msg.something.else", "Which?", "This", "That"), "esx1", "stop", ending=True)
+
+
+def test_a_question_is_told_with_its_answers_as_people_read_them():
+    assert questions.told(SPACE) == "the machine asks 'No space.' (Retry, Cancel)"

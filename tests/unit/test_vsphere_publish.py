@@ -628,12 +628,12 @@ def test_a_host_without_a_clock_of_its_own_says_so(host):
         host.clock(within())
 
 
-def checked(place, tmp_path, source):
+def checked(place, tmp_path, source, password=vsphere_host.PASSWORD):
     """What `interop lab check --connect` says of a lab with this host."""
-    front, folder = place
-    (folder / "password").write_text(vsphere_host.PASSWORD)
+    front, _ = place
+    (tmp_path / "password").write_text(password)
     host = {"backend": "vsphere", "endpoint": front.endpoint, "user": vsphere_host.USER}
-    host |= {"password": f"file:{folder / 'password'}", "ca": str(front.certificate.ca), "esxi": "DC0_H0"}
+    host |= {"password": f"file:{tmp_path / 'password'}", "ca": str(front.certificate.ca), "esxi": "DC0_H0"}
     networks = {"management": {"kind": "network", "source": source, "subnet": "192.0.2.0/24"}}
     lab = tmp_path / "lab.yaml"
     lab.write_text(json.dumps({"hosts": {"vc": host}, "networks": networks}))
@@ -649,3 +649,15 @@ def test_lab_check_tells_of_a_fit_host_and_of_one_that_lacks_something(place, tm
     unfit = checked(place, tmp_path, "VM Netwrok")
     assert unfit.exit_code == 1
     assert "did you mean 'VM Network'?" in unfit.output
+
+
+def test_lab_check_says_that_the_account_is_refused_without_its_password(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
+    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
+    refused = checked(place, tmp_path, "VM Network", password="hunter2")
+    assert refused.exit_code == 1
+    said = " ".join(refused.output.split())
+    assert f"vc: log in: the account {vsphere_host.USER} is refused at {place[0].endpoint}" in said
+    assert "check `user`" in said
+    assert "hunter2" not in said
+    assert "Traceback" not in said

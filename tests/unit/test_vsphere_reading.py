@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -196,6 +197,71 @@ def test_a_wait_that_is_in_vain_says_what_it_saw(session, machines, front):
     assert front.calls["DestroyPropertyFilter"] == before + 1
 
 
+def filters(front):
+    """How many a host has of us."""
+    return front.calls["CreateFilter"] - front.calls["DestroyPropertyFilter"]
+
+
+@pytest.mark.parametrize("error", [LabError("no"), ValueError("a mistake of ours"), KeyboardInterrupt()])
+def test_a_wait_whose_caller_raises_leaves_no_filter_behind(session, machines, front, error):
+    """Filters stay on the host as long as the session, and each update is counted out to all of them."""
+
+    def accept(values):
+        raise error
+
+    before = filters(front)
+    with pytest.raises(type(error)):
+        collector.wait_one(session, "it", machines[0], [STATE], accept, deadline=within())
+    assert filters(front) == before
+    assert collector.wait_one(session, "it", machines[0], [STATE], lambda values: values[STATE], deadline=within())
+
+
+def test_a_question_that_cannot_be_answered_ends_its_task_and_its_filter(session, machines, front, monkeypatch):
+    """Whoever waits is told; the task is cancelled, for it would wait for ever."""
+    machine = machines[3]
+    tasks.run(session, "power on", machine, "PowerOnVM_Task", within(), None)
+    whole = collector._Watch._apply
+
+    def asking(watch, known, change):
+        whole(watch, known, change)
+        if machine in known:
+            known[machine]["runtime.question"] = SimpleNamespace(id="1", text="Well?")
+
+    monkeypatch.setattr(collector._Watch, "_apply", asking)
+
+    def refuse(question):
+        raise LabError(f"no answer to {question.text}")
+
+    before, cancelled = filters(front), front.calls["CancelTask"]
+    with pytest.raises(LabError, match=r"no answer to Well\?"):
+        tasks.run(session, "suspend", machine, "SuspendVM_Task", within(), machine=machine, question=refuse)
+    assert filters(front) == before
+    assert front.calls["CancelTask"] == cancelled + 1
+
+
+def test_a_task_goes_on_when_the_machine_that_is_watched_with_it_has_left(session, machines):
+    """As it does by its own removal, of which the host tells before the task has ended."""
+    machine, doomed = machines[4], machines.pop()
+    tasks.run(session, "power on", machine, "PowerOnVM_Task", within(), None)
+    thread = threading.Thread(target=lambda: tasks.run(session, "destroy", doomed, "Destroy_Task", within()))
+
+    def begun(question):
+        raise AssertionError(question)
+
+    real = collector._Watch._follow
+
+    def following(watch, made):
+        if doomed in watch.watched:
+            thread.start()
+        return real(watch, made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(collector._Watch, "_follow", following)
+        tasks.run(session, "suspend", machine, "SuspendVM_Task", within(), machine=doomed, question=begun)
+    thread.join()
+    assert collector.read_one(session, machine, STATE, deadline=within()) == {STATE: "suspended"}
+
+
 def test_waits_of_several_threads_do_not_mix(session, machines):
     """Each has a collector of its own."""
     results = {}
@@ -247,10 +313,11 @@ def test_a_task_that_overruns_its_deadline_is_cancelled(session, machines, front
     """And cancelled means that it is known how it ended."""
     machine = machines[1]
     tasks.run(session, "power on", machine, "PowerOnVM_Task", within(), None)
+    before = front.calls["CancelTask"]
     with pytest.raises(LabError, match="the task to suspend") as caught:
         tasks.run(session, "suspend", machine, "SuspendVM_Task", within(0.5))
     assert "cancelled" in caught.value.message or isinstance(caught.value, Cancelled)
-    assert front.calls["CancelTask"] == 1
+    assert front.calls["CancelTask"] == before + 1
 
 
 def test_a_task_cancelled_by_somebody_else_is_told(session, front, machines):

@@ -48,8 +48,19 @@ class MachineBase:
     def _read(self, operation: str, deadline: Deadline, *paths: str) -> Values:
         return collector.read_one(self._host.session, self._ref, *paths, deadline=deadline, operation=operation)
 
-    def _task(self, operation: str, method: str, deadline: Deadline, *arguments: Any, ref: Ref | None = None) -> Any:
-        """Run a task of the machine (or of one of its snapshots); the run's lease is checked first."""
+    def _task(
+        self,
+        operation: str,
+        method: str,
+        deadline: Deadline,
+        *arguments: Any,
+        ref: Ref | None = None,
+        ending: bool = False,
+    ) -> Any:
+        """Run a task of the machine (or of one of its snapshots); the run's lease is checked first.
+
+        A question that the machine asks is answered; ``ending`` as of :func:`~.questions.answer`.
+        """
         self._host.ledger.check()
         return tasks.run(
             self._host.session,
@@ -59,7 +70,7 @@ class MachineBase:
             deadline,
             *arguments,
             machine=self._ref,
-            question=lambda asked: self._answer(asked, operation, deadline),
+            question=questions.answering(self._host.session, self._ref, operation, deadline, ending=ending),
             patient=True,
         )
 
@@ -108,10 +119,6 @@ class MachineBase:
                 hint="is the ESXi up and its datastore there? Then look at the machine in the inventory",
             )
         return state_of(values)
-
-    def _answer(self, question: Any, operation: str, deadline: Deadline) -> None:
-        chosen = questions.answer(question, self._host.name, operation)
-        self._host.session.call(f"{operation}: answer", self._ref, "AnswerVM", deadline, question.id, chosen)
 
     def _hear(self, *, fresh: bool = False) -> Wire | None:
         """The wire to the machine's serial port, heard from now on; None where that is a file.

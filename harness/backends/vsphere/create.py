@@ -12,7 +12,7 @@ from pyVmomi import vim
 
 from harness.backends.model import Firmware, MachineSpec, ResourceKind
 from harness.backends.protocol import Refused
-from harness.backends.vsphere import alone, collector, devices, marks, networks, notes, placement, tasks
+from harness.backends.vsphere import alone, collector, devices, marks, networks, notes, placement, questions, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.checkpoints import TREE, snapshots_in
 from harness.backends.vsphere.collector import Values
@@ -201,7 +201,18 @@ def _clone(host: HostAccess, image: Image, where: tuple[Ref, str], config: dict[
         powerOn=False,
         template=False,
     )
-    made: Ref = tasks.run(host.session, "create", image.ref, "CloneVM_Task", deadline, *where, asked, patient=True)
+    made: Ref = tasks.run(
+        host.session,
+        "create",
+        image.ref,
+        "CloneVM_Task",
+        deadline,
+        *where,
+        asked,
+        machine=image.ref,  # the new one is not known before the end
+        question=questions.answering(host.session, image.ref, "create", deadline),
+        patient=True,
+    )
     return made
 
 
@@ -226,7 +237,18 @@ def _complete(host: HostAccess, machine: Ref, config: dict[str, Any], deadline: 
         missing["extraConfig"] = options
     if missing:
         spec = vim.vm.ConfigSpec(**missing)
-        tasks.run(host.session, "create", machine, "ReconfigVM_Task", deadline, spec, patient=True)
+        answering = questions.answering(host.session, machine, "create", deadline)
+        tasks.run(
+            host.session,
+            "create",
+            machine,
+            "ReconfigVM_Task",
+            deadline,
+            spec,
+            machine=machine,
+            question=answering,
+            patient=True,
+        )
 
 
 def _differs(values: Values, path: str, wanted: Any) -> bool:

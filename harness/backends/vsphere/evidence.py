@@ -5,25 +5,27 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+from datetime import UTC, datetime
 from typing import Any
 
 from pyVmomi.VmomiJSONEncoder import VmomiJSONEncoder
 
-from harness.backends.model import Firmware, HostEvent, MachineView, NicView, PowerState, Topology
+from harness.backends.model import HELD, Firmware, HostEvent, MachineView, NicView, PowerState, Topology
 from harness.backends.protocol import Console
-from harness.backends.vsphere import devices, history, notes
+from harness.backends.vsphere import devices, history, notes, questions
 from harness.backends.vsphere.base import STATE
 from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.console import LOG, FileConsole
 from harness.backends.vsphere.devices import DEVICES
 from harness.backends.vsphere.disks import Disks
 from harness.backends.vsphere.nics import Nics
+from harness.backends.vsphere.questions import QUESTION
 from harness.backends.vsphere.refs import Ref
 from harness.core import Deadline, LabError, MiB, Size
 
 _HARDWARE = tuple(f"config.hardware.{name}" for name in ("numCPU", "numCoresPerSocket", "memoryMB"))
 _CONFIG = ("config.name", "config.firmware", "config.uuid", "config.version", "config.cpuHotAddEnabled")
-_SHOWN = (*STATE, *_HARDWARE, *_CONFIG, DEVICES, notes.EXTRA, "runtime.host", "runtime.question")
+_SHOWN = (*STATE, *_HARDWARE, *_CONFIG, DEVICES, notes.EXTRA, "runtime.host", QUESTION)
 _LARGEST_PICTURE = 32 << 20
 _LARGEST_LOG = 4 << 20
 _LOG_FOLDER = "config.files.logDirectory"
@@ -86,14 +88,24 @@ class Evidence(Disks, Nics):
             self._call("nmi", "SendNMI", deadline)
 
     def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
-        """What vCenter (or the ESXi) remembers of it, by the host's clock; with the end of the machine's own log."""
-        events = [*history.of_machine(self._host.session, self._ref, deadline), *self._log(deadline)]
-        return tuple(sorted(events, key=lambda event: event.at))
+        """What vCenter (or the ESXi) remembers of it, by the host's clock; with the end of the machine's own log.
 
-    def _log(self, deadline: Deadline) -> tuple[HostEvent, ...]:
+        A question that it asks now comes last: whatever the guest does not do since then is not the guest's fault.
+        """
+        session = self._host.session
+        values = self._read("events", deadline, _LOG_FOLDER, QUESTION)
+        events = [*history.of_machine(session, self._ref, deadline), *self._log(values, deadline)]
+        events.sort(key=lambda event: event.at)
+        asked = values.get(QUESTION)
+        if asked is not None:
+            now = max([datetime.now(UTC), *(event.at for event in events)])
+            events.append(HostEvent(now, HELD, f"{questions.told(asked)} and stands still until it is answered"))
+        return tuple(events)
+
+    def _log(self, values: Values, deadline: Deadline) -> tuple[HostEvent, ...]:
         """Lines of ``vmware.log``, which lies beside the disks; none where it cannot be read now."""
         if self._log_file is None:
-            found = _FILE.fullmatch(str(self._read("events", deadline, _LOG_FOLDER).get(_LOG_FOLDER, "")))
+            found = _FILE.fullmatch(str(values.get(_LOG_FOLDER, "")))
             ours = found is not None and found["store"] == self._host.store.name
             self._log_file = f"{found['path'].rstrip('/')}/vmware.log" if found and ours else ""
         if not self._log_file:

@@ -6,7 +6,7 @@ import contextlib
 
 from harness.backends.model import ResourceKind
 from harness.backends.protocol import WrongState
-from harness.backends.vsphere import collector, tasks
+from harness.backends.vsphere import collector, questions, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.base import STATE, state_of
 from harness.backends.vsphere.checkpoints import TREE, Checkpoints, snapshots_in
@@ -42,10 +42,17 @@ def erase(host: HostAccess, machine: Ref, files: str | None, deadline: Deadline)
         values = collector.read_one(
             host.session, machine, *STATE, "parent", TREE, deadline=deadline, operation="destroy"
         )
+        answering = questions.answering(host.session, machine, "destroy", deadline, ending=True)
+
+        def run(method: str) -> None:
+            tasks.run(
+                host.session, "destroy", machine, method, deadline, machine=machine, question=answering, patient=True
+            )
+
         if state_of(values) is not OFF:
             with contextlib.suppress(WrongState):  # it went off by itself just now
-                tasks.run(host.session, "destroy", machine, "PowerOffVM_Task", deadline, patient=True)
-        tasks.run(host.session, "destroy", machine, "Destroy_Task", deadline, patient=True)
+                run("PowerOffVM_Task")
+        run("Destroy_Task")
         for snapshot in snapshots_in(values.get(TREE)):
             host.ledger.gone(ResourceKind.CHECKPOINT, f"{machine.id}/{snapshot.name}")
         host.folders.leave(host.session, host.place.folder, values.get("parent"), deadline)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.backends.model import PowerState
-from harness.backends.protocol import GuestIgnored
+from harness.backends.protocol import GuestIgnored, WrongState
 from harness.backends.vsphere import collector
 from harness.backends.vsphere.base import STATE, MachineBase, state_of
 from harness.core import Deadline, Pending
@@ -82,7 +82,11 @@ class Power(MachineBase):
         self._task(verb, "PowerOnVM_Task", deadline, self._host.place.host)
 
     def _off(self, deadline: Deadline) -> None:
-        self._task("stop", "PowerOffVM_Task", deadline)
+        """A machine that is held by a question may go off by the answer to it, before the task comes to it."""
+        try:
+            self._task("stop", "PowerOffVM_Task", deadline, ending=True)
+        except WrongState:
+            self._require("stop", deadline, OFF)
 
     def _ask_guest(self, verb: str, method: str, deadline: Deadline) -> None:
         """Ask; where the host says that no tools run, see whether they come, and ask once more."""

@@ -27,7 +27,7 @@ _OLDEST = "vim.version.version9"  # what every vSphere of these years understand
 _KEEP_ALIVE = 300.0  # a session that is idle for half an hour ends (measured by others: pyvmomi issues 349, 953)
 _ALIVE_SECONDS = 30.0
 _TRIES = 3
-_READS = {"RetrieveServiceContent", "RetrievePropertiesEx", "CurrentTime", "WaitForUpdatesEx", "Login"}
+_READS = {"RetrieveServiceContent", "RetrievePropertiesEx", "CurrentTime", "WaitForUpdatesEx", "QueryEvents", "Login"}
 
 
 class Session:

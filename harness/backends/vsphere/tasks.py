@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from harness.backends.vsphere import collector
-from harness.backends.vsphere.errors import Busy, translated
+from harness.backends.vsphere.errors import Busy, Gone, translated
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
 from harness.core import Deadline, InteropError, LabError, Pending, wait_for
@@ -37,7 +37,7 @@ def run(
         method: its name in the API, ending in ``_Task``.
         deadline: when to cancel it and give up.
         arguments: of the method.
-        machine: whose ``runtime.question`` is looked at as well; with ``question``.
+        machine: whose ``runtime.question`` is looked at as well; with ``question``. It may leave before the task ends.
         question: called with each question (``VirtualMachineQuestionInfo``) that is raised meanwhile; it answers, or
             raises, which cancels the task. Without an answer a task that raised a question never ends.
         patient: whether to ask again until the deadline while another task holds the object.
@@ -75,6 +75,34 @@ def finish(
     question: Callable[[Any], None] | None = None,
 ) -> Any:
     """Wait for a task that runs already; arguments as of :func:`run`."""
+    accept = _accepting(task, machine, question)
+    watched: dict[Ref, tuple[str, ...]] = {task: _PATHS}
+    if machine and question:
+        watched[machine] = ("runtime.question",)
+    try:
+        (info,) = collector.wait(
+            session, f"the task to {operation}", watched, accept, deadline, operation=operation, fault=_TimeUp
+        )
+    except _TimeUp as error:
+        info = _cancelled(session, operation, task)
+        if info.get(_STATE) != "success":
+            text = f"{error}; the task was cancelled"
+            raise LabError(text, host=session.host, operation=operation, hint="the host may be overloaded") from error
+    except Gone:
+        if machine is None:
+            raise
+        return finish(session, operation, task, deadline)  # the machine left, as it does by its removal: the task tells
+    except InteropError:
+        if machine:  # an answer to a question failed
+            _cancelled(session, operation, task)
+        raise
+    return _result(session, operation, info)
+
+
+def _accepting(
+    task: Ref, machine: Ref | None, question: Callable[[Any], None] | None
+) -> Callable[[Mapping[Ref, collector.Values]], tuple[collector.Values] | Pending]:
+    """Whether the task has ended; each question is passed on once meanwhile."""
     answered: set[str] = set()
 
     def accept(values: Mapping[Ref, collector.Values]) -> tuple[collector.Values] | Pending:
@@ -89,23 +117,7 @@ def finish(
             return Pending(f"the question {asked.text!r}")
         return Pending(f"{info.get(_STATE)}, {info.get(_PROGRESS) or 0} % done")
 
-    watched: dict[Ref, tuple[str, ...]] = {task: _PATHS}
-    if machine and question:
-        watched[machine] = ("runtime.question",)
-    try:
-        (info,) = collector.wait(
-            session, f"the task to {operation}", watched, accept, deadline, operation=operation, fault=_TimeUp
-        )
-    except _TimeUp as error:
-        info = _cancelled(session, operation, task)
-        if info.get(_STATE) != "success":
-            text = f"{error}; the task was cancelled"
-            raise LabError(text, host=session.host, operation=operation, hint="the host may be overloaded") from error
-    except InteropError:
-        if machine:  # an answer to a question failed
-            _cancelled(session, operation, task)
-        raise
-    return _result(session, operation, info)
+    return accept
 
 
 class _TimeUp(LabError):

@@ -51,8 +51,10 @@ class Plan:
         deny: privileges that the account lacks.
         lease_seconds: an import of which nothing is heard ends after this time; 0: the twin's usual.
         calls: methods that fail.
-        questions: names of machines that ask something when they are powered on next.
+        questions: names of machines that ask something in their next task of the method ``asking_in``.
         out_of_space: names of machines that find no room then, and ask whether to try again.
+        asking_in: as in the protocol: ``PowerOnVM_Task``, ``ReconfigVM_Task``, ``Destroy_Task``, or ``CloneVM_Task``
+            of the machine that is cloned.
     """
 
     latency: int = 0
@@ -67,10 +69,11 @@ class Plan:
     calls: Sequence[CallFault] = ()
     questions: Sequence[str] = ()
     out_of_space: Sequence[str] = ()
+    asking_in: str = "PowerOnVM_Task"
 
     def body(self) -> dict[str, Any]:
         """For the wire."""
-        plain = ("latency", "status", "cut", "path", "after", "count", "free", "lease_seconds")
+        plain = ("latency", "status", "cut", "path", "after", "count", "free", "lease_seconds", "asking_in")
         lists = {part: list(getattr(self, part)) for part in ("deny", "questions", "out_of_space")}
         return {**{part: getattr(self, part) for part in plain}, **lists, "calls": [call.body() for call in self.calls]}
 
@@ -94,11 +97,12 @@ class Control:
         post(self._socket, "/plan", (plan or Plan()).body())
 
     def event(self, machine: str, kind: str, host: str = "") -> None:
-        """Have the cluster do something on its own.
+        """Have the cluster, or the machine, do something on its own.
 
         Args:
             machine: its name.
-            kind: ``VmMigratedEvent``, ``DrsVmMigratedEvent`` or ``VmDasBeingResetEvent``.
+            kind: ``VmMigratedEvent``, ``DrsVmMigratedEvent`` or ``VmDasBeingResetEvent``; ``outOfSpace``: the machine
+                finds no room for its disk while it runs, and asks whether to try again.
             host: where the machine is from now on.
 
         Raises:

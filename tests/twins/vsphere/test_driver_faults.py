@@ -10,6 +10,7 @@ import json
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +18,9 @@ from click.testing import CliRunner
 from pyVmomi import vim
 
 from harness.backends.model import (
+    HELD,
     MOVED,
+    DiskSpec,
     MachineSpec,
     NetworkKind,
     NetworkSpec,
@@ -26,7 +29,7 @@ from harness.backends.model import (
     ResourceKind,
     Shape,
 )
-from harness.backends.vsphere import transfer
+from harness.backends.vsphere import create, transfer
 from harness.backends.vsphere.check import ON_FOLDER
 from harness.backends.vsphere.errors import Cancelled, Gone, Unavailable
 from harness.cli import interop
@@ -123,6 +126,64 @@ def test_a_question_that_we_may_not_answer_fails_at_once_with_its_reason(
     wait_for("no question", lambda: True if not theirs.runtime.question else Pending("one"), within())
     control.plan()
     machine.start(within())
+
+
+@pytest.mark.parametrize("method", ["ReconfigVM_Task", "Destroy_Task"])
+def test_a_question_in_another_task_is_answered(make: Make, client: Client, control: Control, method: str) -> None:
+    """Of any verb, and of the end."""
+    machine = make()
+    control.plan(Plan(questions=[machine.spec.name], asking_in=method))
+    deadline = within(600)
+    if method == "ReconfigVM_Task":
+        machine.resize(deadline, vcpus=2)
+        assert seen(client, machine).runtime.question is None
+    machine.destroy(deadline)
+    assert deadline.seconds > 300
+
+
+def test_a_question_of_the_image_while_it_is_cloned_is_answered(make: Make, client: Client, control: Control) -> None:
+    base = seen(client, SimpleNamespace(id=make().spec.image.handle))
+    control.plan(Plan(questions=[base.name], asking_in="CloneVM_Task"))
+    deadline = within(600)
+    assert make().view(deadline).state is PowerState.OFF
+    assert deadline.seconds > 300
+    assert base.runtime.question is None
+
+
+def test_a_question_while_a_clone_is_completed_is_answered(make: Make, client: Client, control: Control) -> None:
+    """As on a host that does not take the whole configuration over with the clone."""
+    name = make().spec.name.removesuffix("1") + "2"
+    control.plan(Plan(questions=[name], asking_in="ReconfigVM_Task"))
+    deadline = within(600)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(create, "_differs", lambda values, path, wanted: path == "config.annotation")
+        machine = make()
+    assert machine.spec.name == name
+    assert deadline.seconds > 300
+    assert seen(client, machine).runtime.question is None
+
+
+def test_a_machine_that_is_held_by_a_question_while_it_runs_says_so_and_can_be_ended(
+    make: Make, driver: Any, client: Client, control: Control
+) -> None:
+    """Nobody asked for anything when its disk found no room: its record and its description tell of it."""
+    machine = make()
+    machine.start(within())
+    assert HELD not in {event.kind for event in machine.events(within())}
+    control.event(machine.spec.name, "outOfSpace")
+    last = machine.events(within())[-1]
+    assert last.kind == HELD
+    assert "no more space" in last.message
+    assert "Retry, Cancel" in last.message
+    assert "no more space" in machine.view(within()).raw
+    deadline = within(600)
+    machine.stop(deadline)
+    assert machine.view(within()).state is PowerState.OFF
+    machine.start(within())
+    control.event(machine.spec.name, "outOfSpace")
+    machine.destroy(deadline)
+    assert deadline.seconds > 300
+    assert machines(driver, machine.spec.name) == []
 
 
 # Somebody else.
@@ -270,6 +331,17 @@ def test_a_task_that_fails_half_way_is_the_labs_fault_and_can_be_asked_again(mak
     machine.start(within())
 
 
+def test_a_clone_that_somebody_cancels_is_told_and_leaves_nothing(make: Make, driver: Any, control: Control) -> None:
+    """As an administrator does in the vSphere client; the next one is made."""
+    name = make().spec.name.removesuffix("1") + "2"
+    control.plan(Plan(calls=[CallFault("CloneVM_Task", "RequestCanceled")]))
+    with pytest.raises(Cancelled, match=r"create: RequestCanceled"):
+        make()
+    assert machines(driver, name) == []
+    control.plan()
+    assert make().view(within()).state is PowerState.OFF
+
+
 # Privileges.
 
 
@@ -328,6 +400,25 @@ def test_a_datastore_without_room_is_said_by_the_check_and_by_the_upload(
         driver.publish(small(image, "full"), within())
     assert "free space on the datastore" in (caught.value.hint or ""), caught.value
     assert images(driver) == []
+
+
+def test_a_datastore_without_room_for_a_machine_or_a_disk_is_the_labs_fault(
+    make: Make, driver: Any, control: Control
+) -> None:
+    """With what to do about it; nothing half-made stays, and with room it goes on."""
+    machine = make()
+    name = machine.spec.name.removesuffix("1") + "2"
+    for method, verb in (
+        ("CloneVM_Task", make),
+        ("ReconfigVM_Task", lambda: machine.attach_disk(DiskSpec("late", Size(16 * MiB)), within())),
+    ):
+        control.plan(Plan(calls=[CallFault(method, "NoDiskSpace")]))
+        with pytest.raises(LabError, match="NoDiskSpace") as caught:
+            verb()
+        assert "free space on the datastore" in (caught.value.hint or "")
+    assert machines(driver, name) == []
+    assert machine.view(within()).disks == ()
+    machine.attach_disk(DiskSpec("late", Size(16 * MiB)), within())
 
 
 def _network() -> NetworkSpec:

@@ -83,7 +83,7 @@ func handle[T any](mux *http.ServeMux, path string, act func(T) error) {
 	})
 }
 
-// stage plays what a cluster does on its own: a migration, a reset by HA.
+// stage plays what happens on its own: a migration, a reset by HA, a machine that is held because its disk found no room.
 func (t *twin) stage(body news) error {
 	vm := t.machine(body.Machine)
 	for _, entity := range t.registry().All("VirtualMachine") {
@@ -112,6 +112,8 @@ func (t *twin) stage(body news) error {
 		t.post(ctx, &types.DrsVmMigratedEvent{VmMigratedEvent: moved})
 	case "VmDasBeingResetEvent":
 		t.post(ctx, &types.VmDasBeingResetEvent{VmEvent: t.about(vm), Reason: "vmtoolsHeartbeatFailure"})
+	case "outOfSpace":
+		(&machine{VirtualMachine: vm, t: t}).hold(ctx)
 	default:
 		return &refusal{Message: "no such event: " + body.Kind}
 	}
@@ -143,7 +145,7 @@ func made(kind reflect.Type) types.BaseMethodFault {
 	return fault
 }
 
-// question is one that a machine asks before it powers on.
+// question is one that a machine asks in the middle of a task, or while it runs.
 type question struct {
 	once   sync.Once
 	answer chan string
@@ -173,8 +175,8 @@ func choice(key, label, summary string) types.BaseElementDescription {
 }
 
 // raise asks the planned question and waits for its answer, as a host does: for ever, unless the task is cancelled.
-func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
-	info := m.t.plan.asks(m.Name)
+func (m *machine) raise(ctx *simulator.Context, method string) types.BaseMethodFault {
+	info := m.t.plan.asks(m.Name, method)
 	if info == nil {
 		return nil
 	}
@@ -191,6 +193,22 @@ func (m *machine) raise(ctx *simulator.Context) types.BaseMethodFault {
 		return fault
 	}
 	return nil
+}
+
+// hold has a running machine ask what to do about its disk, which finds no room: to give up is to go off.
+func (m *machine) hold(ctx *simulator.Context) {
+	asked := &question{answer: make(chan string, 1)}
+	m.t.mu.Lock()
+	m.t.questions[m.Self] = asked
+	m.t.mu.Unlock()
+	m.show(ctx, outOfSpace())
+	go func() {
+		answer := <-asked.answer
+		m.show(ctx, nil)
+		if answer == cancel {
+			m.PowerOffVMTask(ctx, &types.PowerOffVM_Task{This: m.Self})
+		}
+	}()
 }
 
 func (m *machine) awaited(ctx *simulator.Context, asked *question) string {

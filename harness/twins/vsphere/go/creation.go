@@ -132,6 +132,9 @@ func (m *machine) clone(ctx *simulator.Context, req *types.CloneVM_Task) (types.
 		return nil, &types.ManagedObjectNotFound{Obj: req.Folder}
 	}
 	place, fault := m.place(&req.Spec.Location)
+	if fault == nil {
+		fault = m.raise(ctx, "CloneVM_Task")
+	}
 	if fault != nil {
 		return nil, fault
 	}

@@ -236,6 +236,9 @@ func (m *machine) destroy(ctx *simulator.Context) (types.AnyType, types.BaseMeth
 	if existing := m.state(ctx); existing == on {
 		return nil, wrongState(existing, off)
 	}
+	if fault := m.raise(ctx, "Destroy_Task"); fault != nil {
+		return nil, fault
+	}
 	if fault := m.ask(ctx, "destroy", request{}, nil); fault != nil {
 		return nil, fault
 	}

@@ -28,8 +28,9 @@ type planned struct {
 	Deny         []string    `json:"deny"`          // privileges that the account shall lack
 	LeaseSeconds int         `json:"lease_seconds"` // an import's patience
 	Calls        []*callRule `json:"calls"`         // faults of methods
-	Questions    []string    `json:"questions"`     // names of machines that ask at their next power-on
+	Questions    []string    `json:"questions"`     // names of machines that ask something in their next task
 	OutOfSpace   []string    `json:"out_of_space"`  // names of machines that find no room then, and ask what to do
+	AskingIn     string      `json:"asking_in"`     // the method of that task
 }
 
 // callRule is a method that fails.
@@ -73,10 +74,13 @@ func (p *plan) leaseSeconds(usual int) int {
 	return usual
 }
 
-// asks tells, once, what a machine of this name asks at power-on; nil: nothing.
-func (p *plan) asks(name string) *types.VirtualMachineQuestionInfo {
+// asks tells, once, what a machine of this name asks in a task of this method; nil: nothing.
+func (p *plan) asks(name, method string) *types.VirtualMachineQuestionInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if method != p.rules.AskingIn {
+		return nil
+	}
 	for list, asked := range map[*[]string]*types.VirtualMachineQuestionInfo{
 		&p.rules.Questions: wasCopied(), &p.rules.OutOfSpace: outOfSpace(),
 	} {

@@ -72,7 +72,7 @@ func (m *machine) powerOn(ctx *simulator.Context) (types.AnyType, types.BaseMeth
 		return nil, &types.FileNotFound{FileFault: types.FileFault{File: missing}}
 	}
 	m.t.post(ctx, &types.VmStartingEvent{VmEvent: m.t.about(m.VirtualMachine)})
-	if fault := m.raise(ctx); fault != nil {
+	if fault := m.raise(ctx, "PowerOnVM_Task"); fault != nil {
 		return nil, fault
 	}
 	if fault := m.ask(ctx, "power_on", request{}, nil); fault != nil {

@@ -15,6 +15,9 @@ import (
 func (m *machine) ReconfigVMTask(ctx *simulator.Context, req *types.ReconfigVM_Task) soap.HasFault {
 	ref, fault := m.t.exclusive(ctx, m.VirtualMachine, "reconfigVm",
 		func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
+			if fault := m.raise(ctx, "ReconfigVM_Task"); fault != nil {
+				return nil, fault
+			}
 			return nil, m.reconfigure(ctx, req)
 		})
 	return &methods.ReconfigVM_TaskBody{Fault_: fault, Res: &types.ReconfigVM_TaskResponse{Returnval: ref}}
