@@ -197,9 +197,10 @@ def agent_in(client, shell):
     return command
 
 
-def ask(call):
-    """A request of one step."""
-    return json.dumps({"id": 1, "steps": [{"call": call, "args": {}, "get": []}]}).encode() + b"\n"
+def ask(call, *get, **arguments):
+    """A request of one step; its arguments are texts."""
+    args = {name: f"={value}" for name, value in arguments.items()}
+    return json.dumps({"id": 1, "steps": [{"call": call, "args": args, "get": get}]}).encode() + b"\n"
 
 
 # 6: the COM port.
@@ -276,3 +277,19 @@ def test_how_many_shells_an_account_may_have(client, seen):
     seen.tell("shells at once", opened=len(opened), tried=LARGEST, refusal=refusal.strip())
     client.close_shell(client.open_shell(codepage=65001, noprofile=True), close_session=False)
     assert len(opened) >= 2
+
+
+def test_how_many_connections_the_service_takes(client, shell, seen):
+    """By the provider of WinRM's own settings, which shows them to administrators alone; a twin has none."""
+    command = agent_in(client, shell)
+    setting = "WSMan:\\localhost\\Service\\MaxConnections"
+    client.send_command_input(shell, command, ask("Get-Item", "Value", LiteralPath=setting))
+    out, _, _ = said(client, shell, command, b"@HV1 1 ")
+    answer = json.loads(next(line for line in out.splitlines() if line.startswith(b"@HV1 1 ")).split(b" ", 2)[2])
+    if not answer["ok"]:
+        seen.tell("MaxConnections of WinRM's service", value=f"not read: {answer['id']}")
+        assert answer["id"], answer
+        return
+    [row] = answer["results"][0]
+    seen.tell("MaxConnections of WinRM's service", value=int(row["Value"]))
+    assert int(row["Value"]) > 0

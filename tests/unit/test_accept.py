@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from harness.backends import hyperv
 from harness.backends.hyperv.errors import NoRight
 from harness.backends.protocol import WrongState
 from harness.backends.vsphere.errors import Gone
@@ -149,6 +150,27 @@ def test_secrets_names_and_addresses_do_not_reach_the_file(seen, tmp_path, monke
     for word in ("kvm7", "lab.example", "192.0.2.7", str(tmp_path)):
         assert word not in text
     assert json.loads(text)["host"]["version"] == "7.2.22"
+
+
+@pytest.mark.parametrize(
+    ("settings", "masked", "kept"),
+    [
+        ({"endpoint": "Win1.Lab.Example", "user": "alice"}, ["Win1.Lab.Example", "alice"], ["ntlm", "interop"]),
+        ({"endpoint": "win1:5986", "user": "LAB\\bob"}, ["win1", "LAB", "bob"], ["5986", "inline"]),
+        ({"endpoint": "win1", "user": "bob@LAB.EXAMPLE"}, ["bob", "LAB.EXAMPLE", "lab.example"], []),
+        ({"endpoint": "win1", "spn": "HTTP/win7.lab.example", "auth": "kerberos"}, ["win7.lab.example"], ["HTTP"]),
+    ],
+)
+def test_a_name_that_stands_alone_in_a_lab_file_is_masked(seen, settings, masked, kept):
+    """Of a host or of an account; words that name nobody stay."""
+    lab = load_lab("local")
+    made = hyperv.Settings(**{"user": "alice", "password": "env:NO_SUCH_PASSWORD", **settings})
+    host = replace(lab.hosts["kvm"], backend="hyperv", settings=made)
+    redactor = cli.redactor_of(lab, host, seen)
+    for word in masked:
+        assert word not in redactor.text(f"of {word}, and {word} alone")
+    for word in kept:
+        assert redactor.text(f"the {word} of it") == f"the {word} of it"
 
 
 def test_a_host_that_surprised_nobody_is_accepted(seen, tmp_path, monkeypatch):

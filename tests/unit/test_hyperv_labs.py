@@ -1,17 +1,24 @@
 """The labs of Hyper-V that ship: one with a twin, and an example with hosts."""
 
+import importlib
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from harness.backends.hyperv import Settings
-from harness.backends.model import Endpoint, PublishedImage, Shape
+from harness.backends.model import Endpoint, Firmware, HostFacts, PublishedImage, Shape
 from harness.core import Deadline, GiB, Size, UsageError
+from harness.guest.system import ParavirtualDevice
 from harness.image.model import Format, Image
 from harness.lab import Run, load_lab
+from harness.lab.expectations import Expectations
 from harness.lab.outfit import Outfitter
 from harness.lab.twin_process import asked
+from harness.plugin import hooks
+from harness.plugin.state import KEY
 from harness.twins.hyperv.config import TwinConfig
 
 LABS = Path(__file__).resolve().parents[2] / "configs/labs"
@@ -60,3 +67,41 @@ def test_the_example_is_a_lab():
         "hyperv2019": "kerberos",
     }
     assert not any(host.settings.local for host in found.hosts.values())
+
+
+def set_up(check, expectations):
+    """What the plugin does before a check of this number, on a host of which this is expected."""
+    begun = []
+    session = SimpleNamespace(
+        column=lambda name: SimpleNamespace(
+            host=SimpleNamespace(name=name, hypervisor=SimpleNamespace(capabilities=lambda shape: ())),
+            expectations=lambda firmware: expectations,
+        ),
+        begin_activity=begun.append,
+    )
+    asked = SimpleNamespace(check=check, shape=Shape(), needs=())
+    item = type("Item", (), {})()
+    state = SimpleNamespace(
+        places={item: SimpleNamespace(column="win1", demand=asked)}, open=lambda: session, running_on=lambda *_: None
+    )
+    item.config = SimpleNamespace(stash={KEY: state})
+    hooks.pytest_runtest_setup(item)
+    return begun
+
+
+@pytest.mark.parametrize("firmware", Firmware)
+def test_drivers_of_vmbus_are_missed_where_a_host_is_said_to_be_real(firmware):
+    """The check is skipped with its reason on a host that says it is a twin; one that hides it fails the check."""
+    check = importlib.import_module("suites.integration.test_identity").test_paravirtual_drivers_are_bound_and_used
+    [number] = [mark.args[0] for mark in check.pytestmark if mark.name == "check"]
+    facts = HostFacts("Microsoft Hyper-V", "10.0.20348", "20348", "hyperv", 2, GiB, 8)
+    twin = Expectations.for_host("hyperv", replace(facts, twin=True), firmware)
+    with pytest.raises(pytest.skip.Exception, match=r"win1 cannot show this: the twin has no VMBus.* no hv_\* driver"):
+        set_up(number, twin)
+    real = Expectations.for_host("hyperv", facts, firmware)
+    assert set_up(number, real) == ["win1"]
+    drivers = ("virtio_net", "virtio_scsi")
+    devices = tuple(ParavirtualDevice("virtio", f"virtio{at}", driver) for at, driver in enumerate(drivers))
+    guest = SimpleNamespace(system=SimpleNamespace(paravirtual_devices=lambda: devices))
+    with pytest.raises(AssertionError, match=r"no device is driven by \['hv_netvsc', 'hv_storvsc'\]"):
+        check(guest, real)
