@@ -255,7 +255,7 @@ def test_errors_of_hyper_v_become_errors_of_ours(host):
 
 
 def test_an_answer_is_bounded(host):
-    """A cmdlet that says 100 MB fails its request, and the agent goes on."""
+    """A cmdlet that says more than the 8 MiB that one may fails its request, and the agent goes on."""
     with pytest.raises(LabError, match="8 MiB"):
         host.run("flood", [Step("Write-Output", {"InputObject": "x" * 9_000_000}, get=(".",))], soon())
     assert host.run("on", [Step("Write-Output", {"InputObject": 1}, get=(".",))], soon()) == [[{".": 1}]]
