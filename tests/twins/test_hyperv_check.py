@@ -7,6 +7,7 @@ import socket
 import subprocess
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -14,6 +15,7 @@ from click.testing import CliRunner
 from harness.backends import hyperv
 from harness.backends.check import Examined
 from harness.backends.hyperv import check
+from harness.backends.hyperv.errors import NoRight
 from harness.backends.model import NetworkKind, NetworkSpec, Ownership
 from harness.backends.registry import Context
 from harness.cli import interop
@@ -59,11 +61,24 @@ def test_a_host_that_is_ready_is_fine_in_everything(tmp_path, mode):
     with opened(tmp_path, mode) as host:
         before = host.agents.trips
         remarks = seen(host)
-        assert host.agents.trips - before - 1 <= 4
+        assert host.agents.trips - before - 1 <= 5
         assert {name: remark.fine for name, remark in remarks.items()} == dict.fromkeys(
-            ("account", "network hv-lan", "network hv-peers", "folder", "space", "clock", "pull"), True
+            ("account", "network hv-lan", "network hv-peers", "folder", "space", "clock", "events", "pull"), True
         )
         assert [path for path in (tmp_path / "twin" / "store").rglob("*") if path.is_file()] == []
+
+
+def test_logs_that_the_account_may_not_read_are_named_with_the_group_that_may():
+    """No record, no telling whether somebody moved a machine."""
+
+    def refuse(*_, **__):
+        raise NoRight("Attempted to perform an unauthorized operation", host="win1", operation="check")
+
+    settings = hyperv.Settings(endpoint="win1", user="HV\\interop", password="env:NONE", ca=None, store="C:\\interop")
+    remark = check.events(SimpleNamespace(agents=SimpleNamespace(run=refuse), settings=settings), Deadline.after(1))
+    assert remark.fine is False
+    assert "unauthorized operation" in remark.text
+    assert remark.hint == "Add-LocalGroupMember -SID S-1-5-32-573 -Member 'HV\\interop'"
 
 
 def test_a_switch_that_is_not_there_is_named_with_the_line_that_makes_it(tmp_path, mode):

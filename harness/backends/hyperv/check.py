@@ -15,6 +15,7 @@ from harness.backends.check import Remark
 from harness.backends.hyperv import facts, marks
 from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.errors import Gone, NoRight
+from harness.backends.hyperv.evidence import LOGS
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.settings import Settings
@@ -83,6 +84,18 @@ def clock(ahead: float) -> Remark:
     return Remark("clock", text)
 
 
+def events(host: HostAccess, deadline: Deadline) -> Remark:
+    """Whether the account may read Hyper-V's logs: a run asks them whether its machines were moved meanwhile."""
+    asked: dict[str, Value] = {"FilterHashtable": {"LogName": LOGS}, "MaxEvents": 1}
+    look = Step("Get-WinEvent", asked, get=("Id",), allow=("NoMatchingEventsFound",))
+    try:
+        host.agents.run("check", [look], deadline, repeatable=True)
+    except InteropError as error:
+        cured = f"Add-LocalGroupMember -SID S-1-5-32-573 -Member {_quoted(str(host.settings.user))}"
+        return Remark("events", f"Hyper-V's logs cannot be read: {error.message}", False, cured)
+    return Remark("events", "Hyper-V's logs can be read")
+
+
 def _examined(host: HostAccess, networks: Iterable[NetworkSpec], probe: str, deadline: Deadline) -> Iterator[Remark]:
     before = time.time()
     switches, drive, store, _, written, _, now = host.agents.run("check", [*_looks(host, probe)], deadline)
@@ -93,6 +106,7 @@ def _examined(host: HostAccess, networks: Iterable[NetworkSpec], probe: str, dea
     yield _folder(host, there=bool(store), drive=bool(drive), writable=bool(written))
     yield _space(host, there=bool(store), deadline=deadline)
     yield clock(facts.seconds(str(now[0]["."])) - before - spent / 2)
+    yield events(host, deadline)
     if host.settings.pull is not None:
         yield _way_back(host, host.settings.pull, probe, bool(written), deadline)
 

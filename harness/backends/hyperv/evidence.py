@@ -21,7 +21,7 @@ from harness.backends.protocol import Console
 from harness.core import Deadline, Pending, Size, wait_for
 
 _SHOWN = ("Id", "Name", "Generation", "ProcessorCount", "MemoryStartup", "MemoryAssigned", "Uptime?", "Version?")
-_LOGS = ["Microsoft-Windows-Hyper-V-Worker-Admin", "Microsoft-Windows-Hyper-V-VMMS-Admin"]
+LOGS = ["Microsoft-Windows-Hyper-V-Worker-Admin", "Microsoft-Windows-Hyper-V-VMMS-Admin"]
 _EVENT = ("TimeCreated", "Id", "LevelDisplayName?", "Message")
 _MOST_EVENTS = 500
 
@@ -116,7 +116,7 @@ class Evidence(Disks, Nics):
     def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
         """What Hyper-V's own logs say of it: by its id, which stands in every message about a machine."""
         since = self.spec.owner.expiry - timedelta(days=30)
-        logs: dict[str, Value] = {"LogName": _LOGS, "StartTime": Typed("datetime", since.astimezone(UTC).isoformat())}
+        logs: dict[str, Value] = {"LogName": LOGS, "StartTime": Typed("datetime", since.astimezone(UTC).isoformat())}
         args: dict[str, Value] = {"FilterHashtable": logs, "MaxEvents": _MOST_EVENTS}
         ours = (("Message", self._id),)
         step = Step("Get-WinEvent", args, get=_EVENT, where=ours, allow=("NoMatchingEventsFound",))
