@@ -528,7 +528,7 @@ class TestPublish:
         mount = ["mount", "-t", "tmpfs", "-o", "size=1M", "tmpfs", str(images)]
         if subprocess.run(mount, capture_output=True, check=False).returncode:
             pytest.skip("mounting a small volume takes root")
-        settings = hyperv.Settings(twin=True, pull=pull).at_twin(twin.said())
+        settings = hyperv.Settings(twin=True).at_twin(twin.said()).model_copy(update={"pull": pull})
         host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), tmp_path / "scratch"))
         try:
             with pytest.raises(LabError) as caught:
