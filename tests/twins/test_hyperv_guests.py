@@ -231,3 +231,22 @@ def test_a_guest_that_ends_itself_is_off_and_the_host_tells(guest):
     wait_for("it to be off", lambda: True if state(talk) == "Off" else Pending(state(talk)), Deadline.after(60))
     log = "Microsoft-Windows-Hyper-V-Worker-Admin"
     assert talk.one("Get-WinEvent", "Id", FilterHashtable={"LogName": log}, MaxEvents=1) == [{"Id": 18504}]
+
+
+def test_a_legacy_adapter_is_a_tulip_for_the_guest(guest):
+    """Which the first generation alone has; its other adapter stays what it was."""
+    generation, talk, console = guest
+    legacy = {"VMName": "guest", "Name": "old", "IsLegacy": True, "StaticMacAddress": "00155D0000BB"}
+    talk.one("Stop-VM", Name="guest", TurnOff=True)
+    if generation == 2:
+        with pytest.raises(Refused) as caught:
+            talk.one("Add-VMNetworkAdapter", **legacy)
+        assert caught.value.id.startswith("NotSupported"), caught.value
+        return
+    talk.one("Add-VMNetworkAdapter", **legacy)
+    talk.one("Start-VM", Name="guest")
+    console.until_prompt()
+    # A DEC 21143 beside virtio's: this small guest has no driver of the former.
+    devices = console.ask("cat /sys/bus/pci/devices/*/uevent").split()
+    assert devices.count("PCI_ID=1011:0019") == 1, devices
+    assert devices.count("PCI_ID=1AF4:1000") == 1, devices
