@@ -55,8 +55,8 @@ class Checkpoints(Power):
             if name in self._states.names():
                 self._load_state(name, deadline)
             else:
-                self._wire(deadline)
                 self._act("revert", lambda domain: _revert(domain, name), deadline)
+                self._wire(deadline)  # only now its NICs are those of the checkpoint, in the VLANs of then
                 if self._state(deadline) is RUNNING:
                     self._connect(deadline)
             self._sweep(deadline)
