@@ -71,6 +71,11 @@ class Offset:
     uncertainty: float
     samples: tuple[Sample, ...]
 
+    @property
+    def best(self) -> Sample:
+        """The probe that is known best."""
+        return min(self.samples, key=lambda sample: sample.uncertainty)
+
     def __str__(self) -> str:
         return f"{self.seconds * 1000:+.3f} ms ± {self.uncertainty * 1000:.3f} ms"
 
@@ -114,6 +119,23 @@ class Clock:
         after = self._lag(deadline)
         lag = min(before, after, key=lambda each: each.uncertainty)
         return tuple(self._sample(stamp, lag) for stamp in stamps)
+
+    def against_controller(
+        self, probes: int, *, monotonic: bool = False, timeout: timedelta = timedelta(minutes=1)
+    ) -> Offset:
+        """Guest minus controller: for differences within minutes, to which a host that tells its time coarsely, or not
+        at all, would only add doubt.
+
+        Args:
+            probes: how many; the best one counts.
+            monotonic: whether samples hold the guest's monotonic clock as well.
+            timeout: for all of them.
+
+        Raises:
+            GuestError: the guest did not answer in time.
+        """
+        stamps = self._stamps(probes, Deadline.after(timeout), monotonic=monotonic)
+        return _best(tuple(self._sample(stamp, _Lag(0.0, 0.0)) for stamp in stamps))
 
     def set_from_host(self, *, timeout: timedelta = timedelta(minutes=1)) -> Offset:
         """Set the guest's wall clock right; returns how wrong it was.

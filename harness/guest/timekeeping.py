@@ -1,4 +1,6 @@
-"""How the guest's clocks behave from the inside: whether they ever run backwards, and what reading them costs."""
+"""How the guest's clocks behave from the inside: whether they ever run backwards, what reading them costs, and whether
+its timers fire on time.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +8,7 @@ import json
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
+from math import ceil
 from typing import TYPE_CHECKING
 
 from harness.backends.protocol import HostClock
@@ -15,6 +18,9 @@ from harness.guest.probe import Probe
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
+
+# Python asks the kernel for a whole number of nanoseconds, and the two clock readings around it are as fine.
+_ROUNDING = 2e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,29 @@ class ClockCalls:
     proven: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Overshoots:
+    """By how much sleeps of a program were too long.
+
+    Args:
+        asked: how long each should have been, seconds.
+        seconds: by how much each was longer, in the order they were slept; below 0: it ended too early.
+    """
+
+    asked: float
+    seconds: tuple[float, ...]
+
+    def percentile(self, percent: float) -> float:
+        """The overshoot, in seconds, that so many percent of the sleeps kept to (nearest rank)."""
+        ordered = sorted(self.seconds)
+        return ordered[max(0, ceil(percent / 100 * len(ordered)) - 1)]
+
+    @property
+    def early(self) -> int:
+        """How many ended before their time: nanosleep(2) promises that none does."""
+        return sum(1 for each in self.seconds if each < -_ROUNDING)
+
+
 def parse_handovers(data: bytes, cpus: tuple[int, int]) -> Handovers:
     """What the program ``handover`` printed."""
     fields = json.loads(data)
@@ -67,6 +96,14 @@ def parse_clock_calls(data: bytes) -> ClockCalls:
     fields = json.loads(data)
     costs = tuple(float(cost) for cost in fields["seconds"])
     return ClockCalls(int(fields["calls"]), costs, fields["in_user_space"] is True, fields["filter_bites"] is True)
+
+
+def parse_overshoots(data: bytes, asked: float) -> Overshoots:
+    """What the program ``sleeps`` printed."""
+    found = tuple(float(each) for each in json.loads(data)["overshoots"])
+    if not found:
+        raise ValueError("no sleep at all")
+    return Overshoots(asked, found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +209,18 @@ class Timekeeping:
         argv = ["python3", "-", str(calls)]
         result = self._guest.run(argv, stdin=program("clock_calls"), timeout=timedelta(minutes=5))
         return Probe("cost of reading the time", tuple(argv), parse_clock_calls).value(result, self._guest.name)
+
+    def sleeps(self, count: int, span: timedelta, within: timedelta) -> Overshoots:
+        """Let a program sleep so often for ``span``, and tell by how much each sleep was too long.
+
+        Where sleeps last so long that they do not fit into ``within``, there are fewer.
+
+        Sources: ``CLOCK_MONOTONIC`` of clock_gettime(2) around clock_nanosleep(2), or select(2) where Python is older.
+        """
+        argv = ["python3", "-", str(count), str(span.total_seconds()), str(within.total_seconds())]
+        result = self._guest.run(argv, stdin=program("sleeps"), timeout=within + timedelta(minutes=2))
+        probe = Probe("sleeps", tuple(argv), lambda data: parse_overshoots(data, span.total_seconds()))
+        return probe.value(result, self._guest.name)
 
     def _pair(self, cpus: tuple[int, int], span: timedelta) -> Handovers:
         argv = ["python3", "-", str(span.total_seconds()), *map(str, cpus)]

@@ -3,6 +3,7 @@ from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderT
 
 from harness.backends.protocol import HostClock
 from harness.backends.verbs import able
+from harness.guest.clock_drift import watch
 from harness.guest.timekeeping import boot_clocks
 
 
@@ -21,6 +22,26 @@ def test_the_guests_clock_agrees_with_its_hosts(guest: Guest, expect: Expectatio
     measure("clock_offset", distance, unit="s", better="lower", samples=offsets)
     measure("clock_offset_uncertainty", seen.uncertainty, unit="s", better="lower")
     assert limit.allows(distance), f"the guest's clock minus its host's is {seen}, not {limit}"
+
+
+@pytest.mark.check("T07")
+@pytest.mark.needs(Capability.HOST_CLOCK)
+@pytest.mark.quiet
+@pytest.mark.untouched_clock
+@pytest.mark.slow
+def test_the_guests_clock_keeps_pace_with_its_hosts(guest: Guest, expect: Expectations, measure: Measure) -> None:
+    """A clock that is right now is right tomorrow: it goes as fast as its host's, neither ahead nor behind."""
+    limit, readings = expect.limit("T07.drift"), expect.count("T07.readings")
+    drift = watch(guest.clock, expect.duration("T07.watch"), readings, expect.count("T07.probes"))
+    if limit.at_most is not None and drift.uncertainty >= limit.at_most:
+        pytest.skip(f"the drift can only be told to ± {drift.uncertainty:.1f} ppm here, and the limit is {limit}")
+    offsets = [sample.offset for sample in drift.samples]
+    assert len(offsets) == readings, f"{readings} readings were asked for, {len(offsets)} were made"
+    measure("clock_drift", abs(drift.ppm), unit="ppm", better="lower", samples=offsets)
+    measure("clock_drift_uncertainty", drift.uncertainty, unit="ppm", better="lower")
+    assert limit.allows(abs(drift.ppm)), (
+        f"the guest's clock gains {drift} on its host's, not {limit}; offsets: {offsets}"
+    )
 
 
 @pytest.mark.check("T14")

@@ -1,6 +1,7 @@
 import pytest
-from interop_fixtures import Capability, Expectations, Guest, Guests
+from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest
 
+from harness.backends.protocol import Refused
 from harness.core import Deadline, Pending, Size, wait_for
 from harness.measure.views import Views
 
@@ -53,6 +54,24 @@ def test_vcpus_are_removed_while_running(guest: Guest, expect: Expectations) -> 
     host = guest.machine.view(expect.deadline("host.verb"))
     views = Views("vCPUs online after removal", asked=2, host=host.vcpus, guest=len(guest.cpus.online()))
     assert views.agree, views
+
+
+@pytest.mark.check("C11")
+@pytest.mark.changes_guest
+@pytest.mark.smoke
+def test_vcpus_that_cannot_be_added_are_refused(guest: Guest, host: HostUnderTest, expect: Expectations) -> None:
+    """Asking too much of a running machine is refused by name, and neither its host nor its guest counts on it."""
+    if Capability.CPU_HOT_ADD in host.hypervisor.capabilities(guest.shape):
+        pytest.skip(f"{host.name} adds vCPUs to any running machine: there is nothing to refuse")
+    asked, boot = guest.shape.vcpus, guest.boot_id
+    with guest.kernel.undisturbed(expect.noise):
+        with pytest.raises(Refused):
+            guest.machine.resize(expect.deadline("host.verb"), vcpus=2 * asked)
+        seen = guest.machine.view(expect.deadline("host.verb"))
+        views = Views("vCPUs after a refused hot add", asked=asked, host=seen.vcpus, guest=len(guest.cpus.online()))
+        assert views.agree, views
+        assert len(guest.cpus.masks().present) == asked, f"asked for {asked} vCPUs, present: {guest.cpus.masks()}"
+    assert guest.boot_id == boot, "the guest booted anew"
 
 
 @pytest.mark.check("C13")

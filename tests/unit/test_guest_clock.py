@@ -60,6 +60,17 @@ def test_a_series_brings_the_monotonic_clock_beside_each_reading():
     assert [sample.monotonic for sample in samples] == [5.0, 5.0, 5.0]
 
 
+def test_against_the_controller_the_hosts_clock_adds_neither_offset_nor_doubt():
+    """A host that tells its time coarsely would drown a small difference."""
+    offset = Clock(Line(FakeHost(ahead=30.0, uncertainty=0.5), 30.0, [(0.02, 0.02), (0.01, 0.01)])).against_controller(
+        4, monotonic=True
+    )
+    assert offset.seconds == pytest.approx(30.0, abs=0.001)
+    assert offset.uncertainty == pytest.approx(0.01)
+    assert offset.best.uncertainty == offset.uncertainty
+    assert [sample.monotonic for sample in offset.samples] == [5.0] * 4
+
+
 def test_an_answer_that_is_no_time_is_the_guests_fault():
     """Shown as it came."""
     with pytest.raises(GuestError, match="not found"):

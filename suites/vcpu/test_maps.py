@@ -1,0 +1,45 @@
+import pytest
+from interop_fixtures import Capability, Expectations, Guest, Topology
+
+from harness.guest.cpu_caches import CACHES
+from harness.guest.cpus import TOPOLOGY
+from harness.guest.result import CommandFailed
+from harness.measure.views import Views
+
+
+@pytest.mark.check("C04")
+@pytest.mark.needs(Capability.TOPOLOGY)
+@pytest.mark.parametrize(
+    "topology",
+    [
+        pytest.param(Topology(2, 2), id="2x2", marks=pytest.mark.shape(vcpus=4, topology=Topology(2, 2))),
+        pytest.param(Topology(1, 2), id="1x2", marks=pytest.mark.shape(vcpus=2, topology=Topology(1, 2))),
+    ],
+)
+def test_last_level_caches_follow_the_sockets(guest: Guest, expect: Expectations, topology: Topology) -> None:
+    """A scheduler that keeps threads near their data is not misled: no cache of level 3 reaches across sockets."""
+    host = guest.machine.view(expect.deadline("host.verb")).topology
+    caches, seen = guest.read_all(CACHES, TOPOLOGY)
+    views = Views("sockets", asked=topology.sockets, host=host and host.sockets, guest=seen.sockets)
+    assert views.agree, views
+    if not caches.shared(3):
+        pytest.skip("the guest's CPUs have no cache of level 3: its hypervisor shows none")
+    wrong = caches.contradictions(3, seen)
+    assert not wrong, f"the map of level 3 caches: {wrong}"
+
+
+@pytest.mark.check("C12")
+@pytest.mark.changes_guest
+@pytest.mark.smoke
+def test_cpus_that_are_merely_possible_never_run(guest: Guest, expect: Expectations) -> None:
+    """A host may announce CPUs that it could add one day: the guest counts on none of them."""
+    host = guest.machine.view(expect.deadline("host.verb"))
+    masks = guest.cpus.masks()
+    views = Views("CPUs present", asked=guest.shape.vcpus, host=host.vcpus, guest=len(masks.present))
+    assert views.agree, views
+    assert masks.possible >= masks.present, f"present {sorted(masks.present)}, possible {sorted(masks.possible)}"
+    for cpu in sorted(masks.possible - masks.present):
+        with pytest.raises(CommandFailed):
+            guest.cpus.set_online(cpu, online=True)
+    online = guest.cpus.bring_up()
+    assert online == masks.present, f"present {sorted(masks.present)}, online after asking for all: {sorted(online)}"
