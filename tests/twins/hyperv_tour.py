@@ -258,6 +258,14 @@ def services(folder: Path) -> Iterator[Request]:
     yield asked("Start-VM", Name="served")
     yield asked("Get-VMNetworkAdapter", *nic, VMName="served")
     system = {"Namespace": "root/virtualization/v2", "ClassName": "Msvm_ComputerSystem"}
+    size = {"WidthPixels": {"$as": ["uint16", 16]}, "HeightPixels": {"$as": ["uint16", 8]}}
+    picture = {"MethodName": "GetVirtualSystemThumbnailImage", "Arguments": {"TargetSystem": ref("vm"), **size}}
+    yield (
+        step("Get-CimInstance", into="vm", **system) | {"where": [["ElementName", "^served$"]]},
+        step("Get-CimInstance", into="host", **{**system, "ClassName": "Msvm_VirtualSystemManagementService"}),
+        step("Invoke-CimMethod", "ReturnValue", "ImageData", into="picture", InputObject=ref("host"), **picture),
+        step("Compress-InteropData", Data={"$as": ["byte[]", ref("picture.ImageData")]}),
+    )
     for method in ("InitiateReboot", "InitiateShutdown"):
         yield (
             step("Get-CimInstance", "ElementName", into="vm", **system) | {"where": [["ElementName", "^served$"]]},

@@ -85,6 +85,8 @@ def _choose(signature: Signature, names: set[str]) -> ParameterSet:
 
 def _convert(parameter: Parameter, value: Any) -> Any:
     kind = parameter.type
+    if kind == "Byte[]" and isinstance(value, bytes):
+        return value
     if kind.endswith("[]"):
         values = list(value) if isinstance(value, list | tuple) else [value]
         return [_one(parameter, kind[:-2], each) for each in values]

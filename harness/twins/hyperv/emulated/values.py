@@ -21,6 +21,7 @@ _ALIASES: Final = {"int": "Int32", "long": "Int64", "uint": "UInt32", "ulong": "
 _NUMBERS: Final = {name.lower(): each for name, each in RANGES.items()} | {
     alias: RANGES[name] for alias, name in _ALIASES.items()
 }
+_SHOWN: Final = 200
 _TEXTS: Final = {"string", "object", "psobject"}
 
 
@@ -74,6 +75,8 @@ def typed(kind: str, value: Any) -> Any:
     Raises:
         Named: it cannot be one, or there is no such type.
     """
+    if kind in _TEXTS or (kind == "byte[]" and isinstance(value, bytes)):
+        return value
     if kind.endswith("[]"):
         return [typed(kind[:-2], each) for each in (value if isinstance(value, list | tuple | bytes) else [value])]
     try:
@@ -90,10 +93,8 @@ def typed(kind: str, value: Any) -> Any:
             return dt.datetime.fromisoformat(re.sub(r"(\.\d{6})\d+", r"\1", str(value)))
     except (ValueError, OverflowError) as error:
         why = OVERFLOW if isinstance(error, OverflowError) else FORMAT
-        refusal = Refusal("PSInvalidCastException", f"'{value}' is no {kind}.", "NotSpecified", why)
+        refusal = Refusal("PSInvalidCastException", f"'{str(value)[:_SHOWN]}' is no {kind}.", "NotSpecified", why)
         raise Named(refusal, refusal.identifier) from error
-    if kind in _TEXTS:
-        return value
     refusal = Refusal("InvalidCastFromStringToType", f"There is no type {kind}.", "InvalidArgument", INVALID_CAST)
     raise Named(refusal, refusal.identifier)
 
