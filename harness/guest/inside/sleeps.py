@@ -11,7 +11,7 @@ import time
 def main() -> None:
     """Print the overshoots in seconds; one below 0 is a sleep that ended too early."""
     count, seconds, until = int(sys.argv[1]), float(sys.argv[2]), time.monotonic() + float(sys.argv[3])
-    over: "list[float]" = []
+    over: list[float] = []
     while len(over) < count and time.monotonic() < until:
         began = time.monotonic_ns()
         time.sleep(seconds)  # noqa: TID251  the sleep itself is what is measured
