@@ -22,7 +22,7 @@ def test_every_cpu_has_the_hypervisors_clock_event_device(guest: Guest, expect: 
     wanted, devices = expect.words("clock_events"), guest.read(CLOCK_EVENTS)
     host = guest.machine.view(expect.deadline("host.verb"))
     views = Views("clock event devices of CPUs", asked=guest.shape.vcpus, host=host.vcpus, guest=len(devices))
-    assert views.agree, views
+    assert views.agree, str(views)
     others = {cpu: str(device) for cpu, device in devices.items() if device.name not in wanted}
     assert not others, f"these CPUs have another clock event device than one of {wanted}: {others}"
     coarse = {cpu: str(device) for cpu, device in devices.items() if device.handler != IN_TIME}

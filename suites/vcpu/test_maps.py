@@ -21,7 +21,7 @@ def test_last_level_caches_follow_the_sockets(guest: Guest, expect: Expectations
     host = guest.machine.view(expect.deadline("host.verb")).topology
     caches, seen = guest.read_all(CACHES, TOPOLOGY)
     views = Views("sockets", asked=topology.sockets, host=host and host.sockets, guest=seen.sockets)
-    assert views.agree, views
+    assert views.agree, str(views)
     if not caches.shared(3):
         pytest.skip("the guest's CPUs have no cache of level 3: its hypervisor shows none")
     wrong = caches.contradictions(3, seen)
@@ -36,7 +36,7 @@ def test_cpus_that_are_merely_possible_never_run(guest: Guest, expect: Expectati
     host = guest.machine.view(expect.deadline("host.verb"))
     masks = guest.cpus.masks()
     views = Views("CPUs present", asked=guest.shape.vcpus, host=host.vcpus, guest=len(masks.present))
-    assert views.agree, views
+    assert views.agree, str(views)
     assert masks.possible >= masks.present, f"present {sorted(masks.present)}, possible {sorted(masks.possible)}"
     for cpu in sorted(masks.possible - masks.present):
         with pytest.raises(CommandFailed):

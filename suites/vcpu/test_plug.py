@@ -69,7 +69,7 @@ def test_vcpus_that_cannot_be_added_are_refused(guest: Guest, host: HostUnderTes
             guest.machine.resize(expect.deadline("host.verb"), vcpus=2 * asked)
         seen = guest.machine.view(expect.deadline("host.verb"))
         views = Views("vCPUs after a refused hot add", asked=asked, host=seen.vcpus, guest=len(guest.cpus.online()))
-        assert views.agree, views
+        assert views.agree, str(views)
         assert len(guest.cpus.masks().present) == asked, f"asked for {asked} vCPUs, present: {guest.cpus.masks()}"
     assert guest.boot_id == boot, "the guest booted anew"
 

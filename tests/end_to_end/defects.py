@@ -82,9 +82,10 @@ first=$(cat $source)
 ( while [ "$(cat $source)" = "$first" ]; do sleep 0.1; done; date -s '+0.4 seconds' ) </dev/null >/dev/null 2>&1 &
 """
 
-HALVED = """
-systemctl set-property --runtime system.slice CPUQuota=100%
-systemctl set-property --runtime user.slice CPUQuota=100%
+# Whatever came in by ssh is in one of these.
+QUOTA = """
+systemctl set-property --runtime system.slice CPUQuota={share}
+systemctl set-property --runtime user.slice CPUQuota={share}
 """
 
 VCPU = (
@@ -95,10 +96,28 @@ VCPU = (
         "echo 0 > /run/l3 && mount --bind /run/l3 /sys/devices/system/cpu/cpu1/cache/index3/shared_cpu_list",
     ),
     Defect(
+        "C06",
+        "test_every_vcpu_does_work",
+        "no program gets more than a third of a CPU's time",
+        QUOTA.format(share="33%"),
+    ),
+    Defect(
         "C07",
         "test_vcpus_run_in_parallel",
         "all programs together get no more than the time of one CPU",
-        HALVED,
+        QUOTA.format(share="100%"),
+    ),
+    Defect(
+        "C08",
+        "test_a_cpu_goes_offline_and_comes_back",
+        "the file that takes a CPU out of service takes any answer and does nothing",
+        "echo 1 > /run/online && mount --bind /run/online /sys/devices/system/cpu/cpu1/online",
+    ),
+    Defect(
+        "C09",
+        "test_vcpus_are_added_while_running",
+        "the kernel's list of CPUs never grows",
+        FROZEN.format(change="", path="/sys/devices/system/cpu/present"),
     ),
     Defect(
         "C11",
@@ -124,12 +143,6 @@ VCPU = (
         "no CPU interrupts another, as far as the kernel counts",
         FROZEN.format(change="", path="/proc/interrupts"),
     ),
-    Defect(
-        "C08",
-        "test_a_cpu_goes_offline_and_comes_back",
-        "the file that takes a CPU out of service takes any answer and does nothing",
-        "echo 1 > /run/online && mount --bind /run/online /sys/devices/system/cpu/cpu1/online",
-    ),
 )
 INTEGRATION = (
     Defect(
@@ -140,6 +153,12 @@ INTEGRATION = (
     ),
 )
 CLOCK: tuple[Defect, ...] = (
+    Defect(
+        "T01",
+        "test_the_clocksource_is_the_hypervisors",
+        "the guest tells the time by a source that merely works",
+        "echo acpi_pm > /sys/devices/system/clocksource/clocksource0/current_clocksource",
+    ),
     Defect(
         "T02",
         "test_every_cpu_has_the_hypervisors_clock_event_device",
@@ -155,10 +174,22 @@ CLOCK: tuple[Defect, ...] = (
         JUMPY,
     ),
     Defect(
+        "T06",
+        "test_the_guests_clock_agrees_with_its_hosts",
+        "the guest's clock is three seconds behind",
+        "date -s '-3 seconds'",
+    ),
+    Defect(
         "T07",
         "test_the_guests_clock_keeps_pace_with_its_hosts",
         "the guest's clock goes one percent too fast",
         HASTY,
+    ),
+    Defect(
+        "T08",
+        "test_time_never_runs_backwards",
+        "the kernel has lost its trust in a clock",
+        "echo \"clocksource: Marking clocksource 'tsc' unstable\" > /dev/kmsg",
     ),
     Defect(
         "T09",
@@ -177,12 +208,6 @@ CLOCK: tuple[Defect, ...] = (
         "test_timers_fire_on_time",
         "the kernel may let programs sleep a fifth of a second too long",
         "for task in $(pidof sshd); do echo 200000000 > /proc/$task/timerslack_ns; done",
-    ),
-    Defect(
-        "T01",
-        "test_the_clocksource_is_the_hypervisors",
-        "the guest tells the time by a source that merely works",
-        "echo acpi_pm > /sys/devices/system/clocksource/clocksource0/current_clocksource",
     ),
 )
 NETWORK: tuple[Defect, ...] = ()
