@@ -72,6 +72,21 @@ class RoundTrip:
     read: str
 
 
+@dataclass(frozen=True, slots=True)
+class DiskData:
+    """What was written to a disk or read from it, past any file system.
+
+    Args:
+        size: how much it took or gave.
+        sha256: of that, hex.
+        error: what the kernel said when it ended early; empty where all went well.
+    """
+
+    size: Size
+    sha256: str
+    error: str
+
+
 def parse_disks(data: bytes) -> tuple[Disk, ...]:
     """``lsblk --json --bytes``: the disks of its tree."""
     tree = json.loads(data)["blockdevices"]
@@ -132,6 +147,17 @@ def parse_round_trip(data: bytes) -> RoundTrip:
     return RoundTrip(Size(int(fields["size"])), str(fields["written"]), str(fields["read"]))
 
 
+def parse_disk_data(data: bytes) -> DiskData:
+    """What the program ``disk_data`` printed."""
+    fields = json.loads(data)
+    return DiskData(Size(int(fields["size"])), str(fields["sha256"]), str(fields["error"]))
+
+
+def parse_scsi_errors(files: Mapping[str, bytes]) -> dict[str, int]:
+    """``/sys/block/<disk>/device/ioerr_cnt``, hexadecimal, by disk."""
+    return {path.split("/")[3]: int(content, 16) for path, content in files.items()}
+
+
 # Every device on the way from the disk to the root of the device tree that has a driver.
 _LIST_DRIVERS = """
 for disk in /sys/block/*; do
@@ -149,6 +175,7 @@ done
 
 DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", "NAME,SERIAL,SIZE,TYPE,MOUNTPOINT"), parse_disks)
 ERRORS = Probe.files("file system errors", parse_errors, "/sys/fs/ext4/*/errors_count")
+SCSI_ERRORS = Probe.files("SCSI errors", parse_scsi_errors, "/sys/block/*/device/ioerr_cnt")
 IO = Probe.file("/proc/diskstats", parse_io)
 DRIVERS = Probe("disk drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
 
@@ -199,3 +226,34 @@ class Disks:
         argv = ["python3", "-", str(int(size)), folder]
         result = self._guest.run(argv, stdin=program("round_trip"), timeout=timedelta(minutes=5))
         return Probe("disk round trip", tuple(argv), parse_round_trip).value(result, self._guest.name)
+
+    def scsi_errors(self) -> dict[str, int]:
+        """By kernel name, the commands of a SCSI disk that ended in an error since boot, those of probing among them:
+        ``/sys/block/*/device/ioerr_cnt`` (drivers/scsi/scsi_sysfs.c). Other disks have no such counter.
+        """
+        return self._guest.read(SCSI_ERRORS)
+
+    def fill(self, disk: Disk, size: Size, *, offset: int = 0) -> DiskData:
+        """Write ``size`` random bytes onto a disk from ``offset`` on, and wait until it has them.
+
+        Whatever was there is lost, a file system as well.
+        """
+        return self._data("fill", disk, size, offset)
+
+    def digest(self, disk: Disk, size: Size, *, offset: int = 0) -> DiskData:
+        """Read ``size`` bytes of a disk from ``offset`` on, after the kernel forgot what it knew of them."""
+        return self._data("read", disk, size, offset)
+
+    def rescan(self, disk: Disk) -> None:
+        """Have the kernel ask a SCSI disk for its size: ``/sys/block/<disk>/device/rescan``.
+
+        Others tell of a new one by themselves.
+        """
+        path = f"/sys/block/{disk.name}/device/rescan"
+        if self._guest.files.exists(path):
+            self._guest.run(["tee", path], stdin=b"1\n")
+
+    def _data(self, act: str, disk: Disk, size: Size, offset: int) -> DiskData:
+        argv = ["python3", "-", act, f"/dev/{disk.name}", str(int(offset)), str(int(size))]
+        result = self._guest.run(argv, stdin=program("disk_data"), timeout=timedelta(minutes=10))
+        return Probe(f"{act} of {disk.name}", tuple(argv), parse_disk_data).value(result, self._guest.name)

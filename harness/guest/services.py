@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
+from harness.core import GuestError
 from harness.guest.probe import Probe
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
 
-_PROPERTIES = "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID"
+_PROPERTIES = (
+    "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,"
+    "WantedBy,RequiredBy,ActiveEnterTimestampMonotonic"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +33,9 @@ class Unit:
         enabled: ``enabled``, ``disabled``, ``static``, ``masked``; empty where there is no file.
         restarts: how often systemd itself started it again.
         pid: its main process; 0 when none runs.
+        started_by: what starts it: a target, or a device whose udev rule asks for it (then it may well be ``static`` or
+            ``disabled``); empty where nothing does.
+        since: when it last became active, by the monotonic clock; zero when it never did.
     """
 
     name: str
@@ -35,6 +45,8 @@ class Unit:
     enabled: str
     restarts: int
     pid: int
+    started_by: frozenset[str] = frozenset()
+    since: timedelta = timedelta()
 
 
 def parse_unit(data: bytes) -> Unit:
@@ -48,6 +60,8 @@ def parse_unit(data: bytes) -> Unit:
         values["UnitFileState"],
         int(values.get("NRestarts") or 0),  # a target or a mount has no such thing
         int(values.get("MainPID") or 0),
+        frozenset(shlex.split(f"{values.get('WantedBy', '')} {values.get('RequiredBy', '')}")),
+        timedelta(microseconds=int(values.get("ActiveEnterTimestampMonotonic") or 0)),
     )
 
 
@@ -65,6 +79,37 @@ def parse_version(data: bytes) -> str | None:
     return data.decode("ascii").strip() or None
 
 
+def parse_told_version(data: bytes) -> str:
+    """The first dotted number that a program says of itself."""
+    found = re.search(r"\d+(?:\.\d+)+", data.decode("utf-8", "backslashreplace"))
+    if not found:
+        raise ValueError("no version in it")
+    return found[0]
+
+
+def upstream(package: str) -> str:
+    """The version that the makers gave: without a distribution's epoch and revision (deb-version(7), rpm-version(7)).
+
+    Args:
+        package: a package's version, such as ``1:7.2+dfsg-7+deb12u18``.
+
+    Raises:
+        ValueError: there is none in it.
+    """
+    found = re.match(r"(?:\d+:)?(\d+(?:\.\d+)*)", package)
+    if not found:
+        raise ValueError(f"{package!r} is no version of a package")
+    return found[1]
+
+
+def same_release(one: str, other: str) -> bool:
+    """Whether two dotted versions are one, told with more or fewer digits; two numbers at least must be the same."""
+    ours, theirs = one.split("."), other.split(".")
+    shared = min(len(ours), len(theirs))
+    return shared >= 2 and ours[:shared] == theirs[:shared]
+
+
+UPTIME = Probe.file("/proc/uptime", lambda data: timedelta(seconds=float(data.split()[0])))
 FAILED = Probe(
     "failed units", ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"), parse_failed
 )
@@ -128,3 +173,28 @@ class Services:
         """The installed version of a package, by ``dpkg-query`` or ``rpm``; None when it is not installed."""
         argv = ("sh", "-c", _VERSION, "-", package)
         return self._guest.read(Probe(f"version of {package}", argv, parse_version, accept=(0, 1)))
+
+    def first(self, names: Sequence[str]) -> Unit:
+        """The first of these units that the guest has: distributions call a service by different names.
+
+        Raises:
+            GuestError: it has none of them.
+        """
+        for name in names:
+            unit = self.unit(name)
+            if unit.load != "not-found":
+                return unit
+        raise GuestError(f"{self._guest.name}: there is no unit {' or '.join(names)}", operation="services")
+
+    def age(self, name: str) -> timedelta:
+        """How long a unit has been active: its ``ActiveEnterTimestampMonotonic`` against ``/proc/uptime``."""
+        unit = self.unit(name)
+        return self._guest.read(UPTIME) - unit.since if unit.active == "active" else timedelta()
+
+    def kill(self, name: str) -> None:
+        """End a unit's main process as a crash would, by SIGKILL: ``systemctl kill``."""
+        self._guest.run(["systemctl", "kill", "--kill-who=main", "--signal=SIGKILL", "--", name])
+
+    def told_version(self, argv: Sequence[str]) -> str:
+        """The version that a program tells of itself (``qemu-ga --version``)."""
+        return self._guest.read(Probe(f"version that {argv[0]} tells", tuple(argv), parse_told_version))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -53,6 +54,32 @@ class Rtc:
 
     since_epoch: int
     name: str
+
+
+@dataclass(frozen=True, slots=True)
+class OsRelease:
+    """Which distribution this is: os-release(5)."""
+
+    name: str
+    pretty_name: str
+    version_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """What the kernel calls itself and its machine: uname(2).
+
+    Args:
+        host: the host name.
+        fqdn: with its domain, where it can be resolved; else the host name.
+        kernel: the kernel's release.
+        architecture: the machine's, such as ``x86_64``.
+    """
+
+    host: str
+    fqdn: str
+    kernel: str
+    architecture: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +166,23 @@ def parse_host_keys(files: Mapping[str, bytes]) -> frozenset[str]:
     return keys
 
 
+def parse_os_release(data: bytes) -> OsRelease:
+    """``NAME=value`` a line, the value quoted as for a shell."""
+    values = {}
+    for line in data.decode("utf-8", "backslashreplace").splitlines():
+        name, assigned, value = line.partition("=")
+        if assigned and not line.startswith("#"):
+            values[name.strip()] = "".join(shlex.split(value))
+    # A rolling distribution has no VERSION_ID.
+    return OsRelease(values["NAME"], values["PRETTY_NAME"], values.get("VERSION_ID", ""))
+
+
+def parse_names(data: bytes) -> Names:
+    """Host name, kernel and architecture, then the full name where there is one: a line each."""
+    host, kernel, architecture, *full = data.decode("utf-8", "backslashreplace").splitlines()
+    return Names(host, full[0] if full and full[0] else host, kernel, architecture)
+
+
 def parse_paravirtual(data: bytes) -> tuple[ParavirtualDevice, ...]:
     """One line a device: its bus, its name, and its driver where it has one."""
     devices = []
@@ -169,6 +213,10 @@ DMI = Probe.files(
     "DMI",
     parse_dmi,
     *(f"{_DMI}/{name}" for name in ("sys_vendor", "product_name", "bios_vendor", "product_serial", "product_uuid")),
+)
+OS_RELEASE = Probe.file("/etc/os-release", parse_os_release)
+NAMES = Probe(
+    "names", ("sh", "-c", "uname -n && uname -r && uname -m && { hostname --fqdn 2>/dev/null || true; }"), parse_names
 )
 FIRMWARE = Probe(
     "firmware", ("sh", "-c", "if [ -d /sys/firmware/efi ]; then echo efi; else echo bios; fi"), parse_firmware
@@ -211,6 +259,14 @@ class System:
             return self._guest.read(BOOT_TIMES) or Pending("systemd says that it is still starting")
 
         return wait_for(f"the end of {self._guest.name}'s boot", finished, deadline, fault=AssertionError)
+
+    def os_release(self) -> OsRelease:
+        """Which distribution this is: ``/etc/os-release``."""
+        return self._guest.read(OS_RELEASE)
+
+    def names(self) -> Names:
+        """Host name, kernel and architecture: ``uname``, and ``hostname --fqdn``."""
+        return self._guest.read(NAMES)
 
     def build_id(self) -> str | None:
         """Which build of the image this is: ``/etc/interop-build-id``; None for an image without one."""

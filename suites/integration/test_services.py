@@ -1,12 +1,13 @@
 import re
 import secrets
+from contextlib import suppress
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest, Guests
 
 from harness.backends.protocol import Screenshot, Services
 from harness.backends.verbs import able
-from harness.core import Pending, wait_for
+from harness.core import GuestError, Pending, wait_for
 from harness.guest.screen import Screen
 from harness.measure.picture import Picture, read_png
 
@@ -31,6 +32,33 @@ def test_the_host_hears_the_guests_heartbeat(guest: Guest, expect: Expectations)
         return True if heart and heart.healthy else Pending(f"the host sees {heart or sorted(seen)}")
 
     wait_for("the host to hear the heartbeat", healthy, expect.deadline("I08.heartbeat"), fault=AssertionError)
+
+
+@pytest.mark.check("I09")
+@pytest.mark.needs(Capability.HEARTBEAT)
+@pytest.mark.changes_guest
+def test_the_host_misses_the_heartbeat_of_a_guest_that_crashed(guest: Guest, expect: Expectations) -> None:
+    """An operator sees on the host that a guest is dead: a heartbeat that goes on after a panic would hide it."""
+    services = able(guest.machine, Services)
+
+    def heart(wanted: bool) -> bool | Pending:
+        seen = {service.name: service for service in services.services(expect.deadline("host.verb"))}
+        found = seen.get("heartbeat")
+        return True if found and bool(found.healthy) is wanted else Pending(f"the host sees {found or sorted(seen)}")
+
+    wait_for(
+        "the host to hear the heartbeat", lambda: heart(True), expect.deadline("I08.heartbeat"), fault=AssertionError
+    )
+    began = guest.console.end
+    with suppress(GuestError):  # nobody is left to answer
+        guest.run(["tee", "/proc/sysrq-trigger"], stdin=b"c\n", timeout=expect.duration("I09.crash"))
+    wait_for(
+        "the host to miss the heartbeat of a guest that was told to crash",
+        lambda: heart(False),
+        expect.deadline("I09.lost"),
+        fault=AssertionError,
+    )
+    guest.console.wait_for("sysrq triggered crash", expect.deadline("host.verb"), since=began)
 
 
 @pytest.mark.check("I29")

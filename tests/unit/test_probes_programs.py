@@ -1,10 +1,12 @@
 """The programs that run inside guests, run here where they can be: they are Linux programs like any other."""
 
+import hashlib
 import json
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -45,6 +47,22 @@ def test_a_system_call_for_the_time_is_noticed() -> None:
     assert (seen.calls, len(seen.seconds), seen.proven) == (2000, 20, True)
 
 
+def test_random_data_land_where_they_were_told_to(tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.write_bytes(bytes(3 << 20))
+    done = disks.parse_disk_data(run("disk_data", "fill", str(disk), "1024", str(2 << 20)))
+    content = disk.read_bytes()
+    assert (done.size, done.error) == (2 << 20, "")
+    assert done.sha256 == hashlib.sha256(content[1024 : 1024 + (2 << 20)]).hexdigest()
+    assert not any(content[:1024] + content[1024 + (2 << 20) :]), "something was written beside the place"
+
+
+def test_a_disk_that_takes_no_more_is_told_with_the_kernels_words() -> None:
+    done = disks.parse_disk_data(run("disk_data", "fill", "/dev/full", "0", "4096"))
+    assert done.size == 0
+    assert "No space left" in done.error
+
+
 def test_pixels_follow_the_frame_buffers_own_format() -> None:
     space: dict[str, object] = {"__name__": "draw"}
     exec(compile(program("draw"), "draw", "exec"), space)
@@ -58,6 +76,7 @@ def test_pixels_follow_the_frame_buffers_own_format() -> None:
     [
         cpus.parse_work,
         disks.parse_round_trip,
+        disks.parse_disk_data,
         screen.parse_mode,
         timekeeping.parse_clock_calls,
         lambda data: timekeeping.parse_handovers(data, (0, 1)),

@@ -1,0 +1,57 @@
+"""Write random data straight onto a disk, or read what lies there: fill|read DEVICE OFFSET BYTES."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+CHUNK = 1 << 20
+
+
+def fill(device: int, size: int, found: "hashlib._Hash") -> int:
+    """Write; returns how much the disk took."""
+    done = 0
+    while done < size:
+        chunk = os.urandom(min(CHUNK, size - done))
+        taken = os.write(device, chunk)
+        found.update(chunk[:taken])
+        done += taken
+    os.fsync(device)
+    return done
+
+
+def read(device: int, size: int, found: "hashlib._Hash") -> int:
+    """Read; returns how much there was."""
+    done = 0
+    while done < size:
+        chunk = os.read(device, min(CHUNK, size - done))
+        if not chunk:
+            break
+        found.update(chunk)
+        done += len(chunk)
+    return done
+
+
+def main() -> None:
+    """Print how much was moved, its checksum, and the error that ended it early."""
+    act, path, offset, size = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
+    found, done, error = hashlib.sha256(), 0, ""
+    if act == "read":
+        # What is left in the page cache would be read instead of the disk (Documentation/admin-guide/sysctl/vm.rst).
+        os.sync()
+        Path("/proc/sys/vm/drop_caches").write_text("3\n", encoding="ascii")
+    try:
+        device = os.open(path, os.O_RDONLY if act == "read" else os.O_RDWR)
+        try:
+            os.lseek(device, offset, os.SEEK_SET)
+            done = (read if act == "read" else fill)(device, size, found)
+        finally:
+            os.close(device)
+    except OSError as problem:
+        error = str(problem)
+    print(json.dumps({"size": done, "sha256": found.hexdigest(), "error": error}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,174 @@
+import hashlib
+import json
+import re
+import secrets
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+import pytest
+from interop_fixtures import Capability, Expectations, Guest
+
+from harness.backends.protocol import Exchange, FileCopy, GuestIgnored, Refused
+from harness.backends.verbs import able
+from harness.core import Pending, wait_for
+from harness.guest.mailbox import mailbox
+
+Facts = dict[str, set[str]]
+ADDRESSES = ("ipv4", "ipv6", "addresses")
+
+
+def addresses_in(text: str) -> set[IPv4Address | IPv6Address]:
+    """Every address that stands in a text of any form, but those that lead to the guest itself."""
+    found = set()
+    for word in re.findall(r"[0-9A-Fa-f.:]+", text):
+        with suppress(ValueError):  # a number, a MAC
+            found.add(ip_address(word))
+    return {address for address in found if not address.is_loopback}
+
+
+def told(answer: str, path: list[str]) -> str:
+    """What stands in an answer under a name; the answer itself where it is plain text."""
+    for name in path:
+        answer = str(json.loads(answer)[name])
+    return answer
+
+
+def truth(guest: Guest) -> Facts:
+    """What the guest says of itself, by the names that expectations have for it.
+
+    There, ``some_ipv4`` stands for a host that is told one address or more of those that there are.
+    """
+    system, names = guest.system.os_release(), guest.system.names()
+    addresses = {str(face.ip) for nic in guest.nics.all().values() for face in nic.addresses}
+    return {
+        "os_name": {system.name},
+        "os_pretty_name": {system.pretty_name},
+        "os_version": {system.version_id},
+        "kernel": {names.kernel},
+        "kernel_number": {names.kernel.partition("-")[0]},
+        "architecture": {names.architecture},
+        "host_name": {names.host},
+        "fqdn": {names.fqdn},
+        "ipv4": {address for address in addresses if ":" not in address},
+        "ipv6": {address for address in addresses if ":" in address},
+        "addresses": addresses,
+    }
+
+
+@pytest.mark.check("I15")
+@pytest.mark.needs(Capability.EXCHANGE)
+@pytest.mark.smoke
+def test_what_the_host_reads_of_a_guest_is_true(guest: Guest, expect: Expectations) -> None:
+    """An inventory made on the host is right: system, kernel, names and addresses are those that the guest has."""
+    services = able(guest.machine, Exchange)
+    told_here = expect.words("guest_facts")
+    assert told_here, "no fact is expected to be told here, and so none was looked at"
+    for words in told_here:
+        fact, question, *path = words.split()
+
+        def agrees(fact: str = fact, question: str = question, path: list[str] = path) -> bool | Pending:
+            try:
+                seen = told(services.exchange(question, expect.deadline("host.verb")), path)
+            except (Refused, GuestIgnored) as error:  # services tell it some time after they started
+                return Pending(f"the host was told nothing: {error.message}")
+            real = truth(guest)[fact.removeprefix("some_")]
+            known = {str(one) for one in addresses_in(seen)} if fact.endswith(ADDRESSES) else {seen}
+            same = known and known <= real if fact.startswith("some_") else known == real
+            return True if same else Pending(f"seen by the host {sorted(known)}, by the guest {sorted(real)}")
+
+        wait_for(
+            f"{question} on the host to be the guest's {fact}",
+            agrees,
+            expect.deadline("I15.told"),
+            fault=AssertionError,
+        )
+
+
+def changes() -> list[str | None]:
+    """A value that comes, is changed, and is taken away; nobody can have known the words before."""
+    return [f"first {secrets.token_hex(8)}", f"then längere 値 {secrets.token_hex(40)}", None]
+
+
+@pytest.mark.check("I16", part="to guest")
+@pytest.mark.needs(Capability.EXCHANGE)
+@pytest.mark.changes_guest
+def test_a_guest_reads_what_its_host_left_for_it(guest: Guest, expect: Expectations) -> None:
+    """A host configures its guests by values that need no network: each comes, changes and goes as it was told."""
+    box, key = mailbox(guest, expect.word("mailbox")), f"interop.{secrets.token_hex(4)}"
+    assert box.guest_reads(key) is None, f"{key} was never told, and the guest reads {box.guest_reads(key)!r}"
+    for value in changes():
+        box.host_tells(key, value, expect.deadline("host.verb"))
+
+        def came(value: str | None = value) -> bool | Pending:
+            seen = box.guest_reads(key)
+            return True if seen == value else Pending(f"told by the host {value!r}, seen by the guest {seen!r}")
+
+        wait_for(f"{key} to reach the guest", came, expect.deadline("I16.seen"), fault=AssertionError)
+
+
+@pytest.mark.check("I16", part="to host")
+@pytest.mark.needs(Capability.EXCHANGE)
+@pytest.mark.changes_guest
+def test_a_host_reads_what_its_guest_left_for_it(guest: Guest, expect: Expectations) -> None:
+    """A guest reports to its host by values that need no network: each comes, changes and goes as it was told."""
+    if reasons := expect.words("mailbox_one_way"):
+        pytest.skip("; ".join(reasons))
+    box, key = mailbox(guest, expect.word("mailbox")), f"interop.{secrets.token_hex(4)}"
+    for value in changes():
+        box.guest_tells(key, value)
+
+        def came(value: str | None = value) -> bool | Pending:
+            seen = box.host_reads(key, expect.deadline("host.verb"))
+            return True if seen == value else Pending(f"told by the guest {value!r}, seen by the host {seen!r}")
+
+        wait_for(f"{key} to reach the host", came, expect.deadline("I16.seen"), fault=AssertionError)
+
+
+@pytest.mark.check("I19")
+@pytest.mark.needs(Capability.FILE_COPY)
+@pytest.mark.changes_guest
+def test_files_reach_a_guest_without_a_network(guest: Guest, expect: Expectations, tmp_path: Path) -> None:
+    """A file that the host copies into a guest is there to the last byte, or the host is told that it is not."""
+    door, source, target = able(guest.machine, FileCopy), tmp_path / "file", "/var/tmp/interop-größe-檔案"
+    data = secrets.token_bytes(expect.size("I19.size"))
+
+    def arrived(content: bytes, path: str = target) -> None:
+        wanted = hashlib.sha256(content).hexdigest()
+        assert guest.files.exists(path), f"the host says that {path} was copied, and the guest has no such file"
+        seen = guest.files.sha256(path)
+        assert seen == wanted, f"{path}: {len(content)} bytes arrived different: sent {wanted}, there is {seen}"
+
+    source.write_bytes(data)
+    door.copy_file(source, target, expect.deadline("I19.copied"))
+    arrived(data)
+
+    source.write_bytes(b"another")
+    with pytest.raises(Refused):
+        door.copy_file(source, target, expect.deadline("I19.copied"))
+    arrived(data)
+    door.copy_file(source, target, expect.deadline("I19.copied"), overwrite=True)
+    arrived(b"another")
+
+    source.write_bytes(data)
+    guest.shell("mkdir -p /run/interop-full && mount -t tmpfs -o size=64k none /run/interop-full")
+    with pytest.raises((Refused, GuestIgnored)):
+        door.copy_file(source, "/run/interop-full/file", expect.deadline("I19.copied"))
+    daemon = guest.services.first(expect.word("file_copy_daemon").split()).name
+    guest.services.stop(daemon)
+    try:
+        with pytest.raises((Refused, GuestIgnored)):
+            door.copy_file(source, "/var/tmp/interop-nobody", expect.deadline("I19.refused"))
+    finally:
+        guest.services.start(daemon)
+    assert not guest.files.exists("/var/tmp/interop-nobody"), f"a file came in while {daemon} was stopped"
+
+    def works_again() -> bool | Pending:
+        try:
+            door.copy_file(source, target, expect.deadline("I19.copied"), overwrite=True)
+        except (Refused, GuestIgnored) as error:  # the daemon has hardly begun to listen
+            return Pending(error.message)
+        return True
+
+    wait_for("a copy after those that failed", works_again, expect.deadline("I19.copied"), fault=AssertionError)
+    arrived(data)

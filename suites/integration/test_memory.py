@@ -1,0 +1,47 @@
+import pytest
+from interop_fixtures import Capability, Expectations, Guest
+
+from harness.core import MiB, Pending, Size, wait_for
+from harness.measure.views import Views
+
+
+@pytest.mark.check("I24")
+@pytest.mark.quiet
+@pytest.mark.smoke
+def test_a_quiet_host_leaves_its_guests_their_memory(guest: Guest, expect: Expectations) -> None:
+    """Who asks for memory has it while nobody else needs it: the balloon is empty, and the kernel has the rest."""
+    asked, host = guest.shape.memory, guest.machine.view(expect.deadline("host.verb")).memory
+    total, taken = guest.memory.total(), guest.memory.ballooned()
+    assert asked == host, f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}"
+    limit = expect.limit("I24.taken")
+    assert limit.allows(taken / MiB), f"the balloon holds {taken} of {asked} on a quiet host, not {limit}"
+    difference, allowed = 100 * (total - asked) / asked, expect.limit("I24.memory")
+    assert allowed.allows(difference), (
+        f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}: "
+        f"{difference:+.1f} %, not {allowed}"
+    )
+
+
+@pytest.mark.check("I26")
+@pytest.mark.needs(Capability.MEMORY_HOT_ADD)
+@pytest.mark.shape(memory="1 GiB", max_memory="2 GiB")
+@pytest.mark.changes_guest
+def test_memory_is_added_while_running(guest: Guest, expect: Expectations) -> None:
+    """A guest that runs short of memory gets more without a reboot, and all of it can be used."""
+    more = Size.parse("2 GiB")
+    before, free = guest.memory.blocks().in_service, guest.memory.info().free
+    assert before == guest.shape.memory, f"the guest must begin with {guest.shape.memory}; its blocks hold {before}"
+    with guest.kernel.undisturbed(expect.noise):
+        guest.memory.accept_new()
+        guest.machine.resize(expect.deadline("host.verb"), memory=more)
+
+        def came() -> bool | Pending:
+            now = guest.memory.blocks()
+            return True if now.in_service == more and not now.offline else Pending(f"{now.in_service} in {now}")
+
+        wait_for(f"{more} of memory in service", came, expect.deadline("I26.online"), fault=AssertionError)
+        host = guest.machine.view(expect.deadline("host.verb")).memory
+        views = Views("memory after hot add", asked=more, host=host, guest=guest.memory.blocks().in_service)
+        assert views.agree, views
+    grown, limit = (guest.memory.info().free - free) / 1e6, expect.limit("I26.free")
+    assert limit.allows(grown), f"{more - before} bytes came, and {grown:.0f} MB more are free, not {limit}"
