@@ -1,8 +1,13 @@
+from ipaddress import ip_interface
+
 import pytest
-from interop_fixtures import Expectations, Guest
+from interop_fixtures import Capability, Expectations, Guest
 
 from harness.core import Pending, wait_for
 from harness.measure.views import Views
+
+Address = tuple[str, str]
+"""A MAC and an address of that NIC."""
 
 
 @pytest.mark.check("N01")
@@ -31,3 +36,28 @@ def test_the_nic_is_the_hypervisors_own_and_carries_packets(guest: Guest, expect
         return True if received > 0 and sent > 0 else Pending(f"{received} packets received, {sent} sent")
 
     wait_for(f"packets both ways on {mac}", moved, expect.deadline("N01.moved"), fault=AssertionError)
+
+
+@pytest.mark.check("N15")
+@pytest.mark.needs(Capability.HEARTBEAT)
+@pytest.mark.shape(nics=2)
+@pytest.mark.changes_guest
+def test_the_host_knows_every_address(guest: Guest, expect: Expectations) -> None:
+    """An operator finds a guest by what its host shows: each of its addresses on its NIC, also one that came later."""
+    asked = {(nic.mac, str(ip_interface(nic.address).ip)) for nic in guest.identity.nics if nic.address}
+
+    def agree() -> set[Address] | Pending:
+        host = {(seen.mac, seen.address) for seen in guest.machine.addresses(expect.deadline("host.verb"))}
+        views = Views("addresses", asked=asked, host=host, guest=addresses(guest))
+        return views.guest if views.host == views.guest and views.asked <= views.guest else Pending(str(views))
+
+    wait_for("host and guest to agree", agree, expect.deadline("N15.seen"), fault=AssertionError)
+    later = ip_interface(expect.word("N15.later"))
+    guest.nics.set_address(guest.identity.nics[1].mac, later)
+    asked.add((guest.identity.nics[1].mac, str(later.ip)))
+    wait_for("the host to learn of an address", agree, expect.deadline("N15.seen"), fault=AssertionError)
+
+
+def addresses(guest: Guest) -> set[Address]:
+    """What the guest itself says."""
+    return {(nic.mac, str(address.ip)) for nic in guest.nics.all().values() for address in nic.addresses}
