@@ -84,6 +84,12 @@ NETWORK = (
         on_nic("remove", "/usr/sbin/ip link set eth1 down"),
     ),
     Defect(
+        "N08",
+        "test_an_interface_that_went_down_comes_back",
+        "an interface that comes up again makes itself no address",
+        "sysctl --write net.ipv6.conf.eth0.addr_gen_mode=1",
+    ),
+    Defect(
         "N09",
         "test_jumbo_frames_pass_whole",
         "another MTU is taken without a word and never set",
@@ -94,6 +100,13 @@ NETWORK = (
         "test_a_vlan_separates_guests",
         "an echo comes back from where nobody can be",
         instead("/usr/bin/ping", "echo '100 packets transmitted, 100 received, 0% packet loss'"),
+    ),
+    Defect(
+        "N12",
+        "test_rings_take_any_size_up_to_the_largest",
+        "another size of a ring is taken without a word and never set",
+        "cp /usr/sbin/ethtool /root/ethtool; "
+        + instead("/usr/sbin/ethtool", 'case "$1" in --set-*) ;; *) exec /root/ethtool "$@" ;; esac'),
     ),
     Defect(
         "N15",
@@ -112,6 +125,12 @@ NETWORK = (
         "test_a_connection_outlives_a_save",
         "the guest ends connections that were used once",
         END_WHO_HEARD,
+    ),
+    Defect(
+        "N18",
+        "test_an_emulated_nic_works",
+        "an emulated NIC loses a fifth of what it sends",
+        "tc qdisc add dev eth1 root netem loss 20%",
     ),
 )
 LIFECYCLE = (
