@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Any
 
-from harness.core import Deadline, GuestError, Pending, wait_for
+from harness.core import Deadline, GuestError, LabError, Pending, wait_for
 from harness.guest.probe import Probe
 
 if TYPE_CHECKING:
+    from harness.backends.model import NicSpec
     from harness.guest.guest import Guest
 
 
@@ -86,6 +88,20 @@ class Pings:
     def lost(self) -> int:
         """Requests without a reply."""
         return self.sent - self.received
+
+
+def address_of(nic: NicSpec) -> str:
+    """The address that the seed gives to a NIC, without its prefix length.
+
+    Raises:
+        LabError: the lab gives it none, but leaves it to DHCP.
+    """
+    if nic.address is None:
+        raise LabError(
+            f"the lab gives {nic.mac} no address",
+            hint=f"guests meet in {nic.network.name}: give it `subnet:` in the lab file",
+        )
+    return str(ip_interface(nic.address).ip)
 
 
 def parse_links(data: bytes) -> list[dict[str, Any]]:
@@ -200,15 +216,45 @@ class Nics:
         """Empty the neighbour table of one NIC: ``ip neigh flush``."""
         self._guest.run(["ip", "neigh", "flush", "dev", self.by_mac(mac).name])
 
-    def ping(self, target: str, *, by: str, count: int = 1, every: timedelta = timedelta(milliseconds=50)) -> Pings:
+    def answer_alone(self) -> None:
+        """From now on each NIC answers for its own addresses alone: ``arp_ignore`` (kernel, ip-sysctl.rst).
+
+        Otherwise a neighbour may be told the MAC of another NIC in the same network, and never notices.
+        """
+        self._guest.run(["sysctl", "--quiet", "--write", "net.ipv4.conf.all.arp_ignore=1"])
+
+    def set_mtu(self, mac: str, mtu: int) -> None:
+        """Set the largest payload of a frame in bytes: ``ip link set mtu``.
+
+        Raises:
+            CommandFailed: the driver refuses it.
+        """
+        self._guest.run(["ip", "link", "set", "dev", self.by_mac(mac).name, "mtu", str(mtu)])
+
+    def ping(
+        self,
+        target: str,
+        *,
+        by: str,
+        count: int = 1,
+        every: timedelta = timedelta(milliseconds=50),
+        whole: int | None = None,
+    ) -> Pings:
         """Echo requests from the NIC with the MAC ``by`` to ``target``, and the replies that came (iputils).
 
         A lost request costs a second at the end; the deadline allows for slow, emulated guests.
+
+        Args:
+            target: an address.
+            by: the MAC of the NIC.
+            count: how many.
+            every: how long between two.
+            whole: so many bytes of data in each, which nobody on the way may divide (``-M do``); None: a few.
         """
-        argv = [
-            "ping", "-n", "-q", "-c", str(count), "-i", str(every.total_seconds()), "-W", "1",
-            "-I", self.by_mac(by).name, target,
-        ]  # fmt: skip
+        argv = ["ping", "-n", "-q", "-c", str(count), "-i", str(every.total_seconds()), "-W", "1"]
+        argv += ["-I", self.by_mac(by).name]
+        argv += ["-M", "do", "-s", str(whole)] if whole is not None else []
+        argv.append(target)
         result = self._guest.run(
             argv, timeout=count * (every + timedelta(seconds=1)) + timedelta(seconds=30), check=False
         )
@@ -229,3 +275,29 @@ class Nics:
             return True if nic.carrier is up else Pending(f"{nic.name} has {'a' if nic.carrier else 'no'} carrier")
 
         wait_for(f"{'a' if up else 'no'} carrier on {mac} in {self._guest.name}", shown, deadline, fault=AssertionError)
+
+    def wait_reply(self, target: str, by: str, deadline: Deadline) -> None:
+        """Wait until ``target`` answers a ping from the NIC ``by``.
+
+        Raises:
+            AssertionError: the deadline passed.
+        """
+
+        def answered() -> bool | Pending:
+            return True if self.ping(target, by=by).received else Pending("no reply")
+
+        wait_for(f"{target} to answer {self._guest.name}", answered, deadline, fault=AssertionError)
+
+    def wait_macs(self, wanted: AbstractSet[str], deadline: Deadline) -> None:
+        """Wait until the guest's NICs are just those with these MACs.
+
+        Raises:
+            AssertionError: the deadline passed.
+        """
+
+        def there() -> bool | Pending:
+            seen = set(self.all())
+            return True if seen == wanted else Pending(f"there are {', '.join(sorted(seen)) or 'none'}")
+
+        what = f"{', '.join(sorted(wanted)) or 'none'} to be the NICs of {self._guest.name}"
+        wait_for(what, there, deadline, fault=AssertionError)

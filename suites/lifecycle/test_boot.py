@@ -112,3 +112,27 @@ def test_clones_do_not_meet(guests: Guests, host: HostUnderTest, expect: Expecta
     base = host.hypervisor.publish(one.image, expect.deadline("host.publish"))
     assert base.digest == one.image.digest
     assert Store().verify(one.image), "nothing was proven about the image after its clones wrote"
+
+
+@pytest.mark.check("L03")
+@pytest.mark.slow
+@pytest.mark.changes_guest
+def test_it_reboots_time_and_again(guest: Guest, expect: Expectations) -> None:
+    """A guest that is rebooted again and again comes back each time, in a new boot, with all that ran before."""
+    rounds, boots = expect.count("L03.rounds"), [guest.boot_id]
+    guest.system.boot_times(expect.deadline("guest.boot"))
+    services = expect.words("L03.services")
+    down = [name for name in services if not guest.services.active(name)]
+    assert not down, f"services that do not run before the first reboot: {down}"
+    for number in range(1, rounds + 1):
+        guest.run(["systemctl", "--no-block", "reboot"])
+        guest.reboot_seen(boots[-1], expect.deadline("L03.boot"))
+        boots.append(guest.boot_id)
+        guest.system.boot_times(expect.deadline("guest.boot"))
+        down = [name for name in services if not guest.services.active(name)]
+        assert not down, f"services that did not come back in reboot {number} of {rounds}: {down}"
+        failed = set(guest.services.failed()) - set(expect.words("may_fail"))
+        assert not failed, f"units that failed in reboot {number} of {rounds}: {sorted(failed)}"
+        problems = guest.kernel.problems(ignore=expect.noise)
+        assert not problems, f"the kernel complained in reboot {number} of {rounds}: {problems}"
+    assert len(set(boots)) == rounds + 1, f"{rounds} reboots came to {len(set(boots)) - 1} new boots: {boots}"

@@ -1,8 +1,14 @@
+from ipaddress import ip_interface
+
 import pytest
-from interop_fixtures import Expectations, Guest
+from interop_fixtures import Capability, Expectations, Guest
 
 from harness.core import Pending, wait_for
+from harness.guest.nics import LINKS, Nic, nics
 from harness.measure.views import Views
+
+Address = tuple[str, str]
+"""A MAC and an address of that NIC."""
 
 
 @pytest.mark.check("N01")
@@ -31,3 +37,64 @@ def test_the_nic_is_the_hypervisors_own_and_carries_packets(guest: Guest, expect
         return True if received > 0 and sent > 0 else Pending(f"{received} packets received, {sent} sent")
 
     wait_for(f"packets both ways on {mac}", moved, expect.deadline("N01.moved"), fault=AssertionError)
+
+
+@pytest.mark.check("N08")
+@pytest.mark.needs(Capability.CONSOLE_INPUT)
+@pytest.mark.changes_guest
+def test_an_interface_that_went_down_comes_back(guest: Guest, expect: Expectations) -> None:
+    """An administrator at the console can switch off the guest's only way in, and on again: all is as it was."""
+    mac = guest.identity.nics[0].mac
+    before, rounds = guest.nics.by_mac(mac), expect.count("N08.rounds")
+
+    def switch(up: bool) -> None:
+        argv = ["ip", "link", "set", "dev", before.name, "up" if up else "down"]
+        guest.console.run(argv, timeout=expect.duration("N08.console"))
+
+    def seen() -> Nic:
+        links = LINKS.value(guest.console.run(LINKS.argv, timeout=expect.duration("N08.console")), guest.name)
+        return nics(links, {before.name: before.driver})[mac]
+
+    def back() -> bool | Pending:
+        now = seen()
+        same = now.up and now.carrier and set(now.addresses) == set(before.addresses)
+        return True if same else Pending(f"up {now.up}, carrier {now.carrier}, {now.addresses}")
+
+    for number in range(1, rounds + 1):
+        guest.disconnect()
+        switch(False)
+        down = seen()
+        assert not down.up, f"{before.name} was switched off in round {number} of {rounds}, and is still up"
+        switch(True)
+        wait_for(
+            f"{before.name} to have {before.addresses} in round {number} of {rounds}",
+            back,
+            expect.deadline("N08.back"),
+            fault=AssertionError,
+        )
+        guest.wait_ready(expect.deadline("guest.back"))
+
+
+@pytest.mark.check("N15")
+@pytest.mark.needs(Capability.HEARTBEAT)
+@pytest.mark.shape(nics=2)
+@pytest.mark.changes_guest
+def test_the_host_knows_every_address(guest: Guest, expect: Expectations) -> None:
+    """An operator finds a guest by what its host shows: each of its addresses on its NIC, also one that came later."""
+    asked = {(nic.mac, str(ip_interface(nic.address).ip)) for nic in guest.identity.nics if nic.address}
+
+    def agree() -> set[Address] | Pending:
+        host = {(seen.mac, seen.address) for seen in guest.machine.addresses(expect.deadline("host.verb"))}
+        views = Views("addresses", asked=asked, host=host, guest=addresses(guest))
+        return views.guest if views.host == views.guest and views.asked <= views.guest else Pending(str(views))
+
+    wait_for("host and guest to agree", agree, expect.deadline("N15.seen"), fault=AssertionError)
+    later = ip_interface(expect.word("N15.later"))
+    guest.nics.set_address(guest.identity.nics[1].mac, later)
+    asked.add((guest.identity.nics[1].mac, str(later.ip)))
+    wait_for("the host to learn of an address", agree, expect.deadline("N15.seen"), fault=AssertionError)
+
+
+def addresses(guest: Guest) -> set[Address]:
+    """What the guest itself says."""
+    return {(nic.mac, str(address.ip)) for nic in guest.nics.all().values() for address in nic.addresses}

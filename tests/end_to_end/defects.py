@@ -332,8 +332,103 @@ CLOCK: tuple[Defect, ...] = (
         "for task in $(pidof sshd); do echo 200000000 > /proc/$task/timerslack_ns; done",
     ),
 )
-NETWORK: tuple[Defect, ...] = ()
-LIFECYCLE: tuple[Defect, ...] = ()
+
+
+def on_nic(action: str, command: str) -> str:
+    """A script that has udev run a command whenever a NIC comes (``add``) or goes (``remove``)."""
+    rule = f'ACTION=="{action}", SUBSYSTEM=="net", RUN+="{command}"'
+    return f"echo '{rule}' > /run/udev/rules.d/99-defect.rules; udevadm control --reload"
+
+
+# The program that answers in the guest is ended as soon as it has heard anything.
+END_WHO_HEARD = """systemd-run --quiet sh -c '
+    until ss -HOtnpi state established | grep python3 | grep -q bytes_received; do sleep 0.1; done
+    pkill -f "python3 - echo"'
+"""
+
+NETWORK = (
+    Defect(
+        "N02",
+        "test_guests_talk",
+        "a NIC loses a fifth of what it sends",
+        "tc qdisc add dev eth1 root netem loss 20%",
+    ),
+    Defect(
+        "N04",
+        "test_a_nic_is_removed_while_running",
+        "when a NIC goes, the one beside it goes down",
+        on_nic("remove", "/usr/sbin/ip link set eth1 down"),
+    ),
+    Defect(
+        "N08",
+        "test_an_interface_that_went_down_comes_back",
+        "an interface that comes up again makes itself no address",
+        "sysctl --write net.ipv6.conf.eth0.addr_gen_mode=1",
+    ),
+    Defect(
+        "N09",
+        "test_jumbo_frames_pass_whole",
+        "another MTU is taken without a word and never set",
+        "cp /usr/bin/ip /root/ip; " + instead("/usr/bin/ip", 'case "$*" in *mtu*) ;; *) exec /root/ip "$@" ;; esac'),
+    ),
+    Defect(
+        "N10",
+        "test_a_vlan_separates_guests",
+        "an echo comes back from where nobody can be",
+        instead("/usr/bin/ping", "echo '100 packets transmitted, 100 received, 0% packet loss'"),
+    ),
+    Defect(
+        "N12",
+        "test_rings_take_any_size_up_to_the_largest",
+        "another size of a ring is taken without a word and never set",
+        "cp /usr/sbin/ethtool /root/ethtool; "
+        + instead("/usr/sbin/ethtool", 'case "$1" in --set-*) ;; *) exec /root/ethtool "$@" ;; esac'),
+    ),
+    Defect(
+        "N15",
+        "test_the_host_knows_every_address",
+        "the agent that tells the host of the guest's addresses has ended",
+        "systemctl stop qemu-guest-agent",
+    ),
+    Defect(
+        "N16",
+        "test_a_connection_outlives_a_pause",
+        "the guest ends connections that were used once",
+        END_WHO_HEARD,
+    ),
+    Defect(
+        "N16",
+        "test_a_connection_outlives_a_save",
+        "the guest ends connections that were used once",
+        END_WHO_HEARD,
+    ),
+    Defect(
+        "N18",
+        "test_an_emulated_nic_works",
+        "an emulated NIC loses a fifth of what it sends",
+        "tc qdisc add dev eth1 root netem loss 20%",
+    ),
+)
+LIFECYCLE = (
+    Defect(
+        "L03",
+        "test_it_reboots_time_and_again",
+        "a service that runs is not started at the next boot",
+        "systemctl mask qemu-guest-agent",
+    ),
+    Defect(
+        "L08",
+        "test_a_checkpoint_of_the_disk_brings_files_back",
+        "files are kept in memory where a disk should be",
+        "mount -t tmpfs none /var/tmp",
+    ),
+    Defect(
+        "L09",
+        "test_a_chain_of_checkpoints_comes_apart_without_loss",
+        "files are kept in memory where a disk should be",
+        "mount -t tmpfs none /var/tmp",
+    ),
+)
 
 # A drop-in of a unit that every boot starts early: system clock and RTC (ioctl RTC_SET_TIME, rtc(4)) go 90 s ahead.
 _WRONG_CLOCK = b"""[Service]

@@ -1,0 +1,114 @@
+import pytest
+from interop_fixtures import Capability, Expectations, Guest
+
+from harness.backends.model import PowerState
+from harness.backends.protocol import Checkpointed
+from harness.backends.verbs import able
+
+KEPT, LATER = "/var/tmp/interop-kept", "/var/tmp/interop-later"
+
+
+def write(guest: Guest, path: str, content: bytes) -> None:
+    """Write a file so that it is on the disk, whatever happens next."""
+    guest.files.write(path, content)
+    guest.run(["sync"])
+
+
+def boot(guest: Guest, old: str, expect: Expectations) -> None:
+    """Start the machine, and see another boot than ``old``."""
+    guest.machine.start(expect.deadline("host.verb"))
+    guest.reboot_seen(old, expect.deadline("guest.boot"))
+
+
+def on_disk(guest: Guest, path: str) -> bytes | None:
+    """What the disk holds at ``path``, not what the kernel remembers of it; None: nothing."""
+    guest.shell("sync && echo 3 > /proc/sys/vm/drop_caches")
+    return guest.files.read(path) if guest.files.exists(path) else None
+
+
+@pytest.mark.check("L08")
+@pytest.mark.needs(Capability.CHECKPOINT)
+@pytest.mark.changes_guest
+def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expectations) -> None:
+    """Going back to a checkpoint of a machine that was off gives the files of then, and a new boot."""
+    machine, first = able(guest.machine, Checkpointed), guest.boot_id
+    write(guest, KEPT, b"then")
+    guest.machine.stop(expect.deadline("host.verb"))
+    machine.checkpoint("L08", expect.deadline("host.state"), memory=False)
+    try:
+        boot(guest, first, expect)
+        second = guest.boot_id
+        write(guest, KEPT, b"changed")
+        write(guest, LATER, b"later")
+
+        guest.disconnect()
+        guest.machine.stop(expect.deadline("host.verb"))
+        machine.revert("L08", expect.deadline("host.state"))
+        state = guest.machine.view(expect.deadline("host.verb")).state
+        assert state is PowerState.OFF, f"a checkpoint of the disk alone leaves a machine off, the host says {state}"
+        boot(guest, second, expect)
+        assert guest.boot_id not in {first, second}, f"the boot {guest.boot_id} is one of before"
+        kept = on_disk(guest, KEPT)
+        assert kept == b"then", f"at the checkpoint {KEPT} held b'then', now it holds {kept!r}"
+        assert on_disk(guest, LATER) is None, "a file from after the checkpoint is still there"
+        problems = guest.kernel.problems(ignore=expect.noise)
+        assert not problems, f"after going back the kernel complains: {problems}"
+    finally:
+        machine.drop_checkpoint("L08", expect.deadline("host.state"))
+
+
+@pytest.mark.check("L09")
+@pytest.mark.needs(Capability.CHECKPOINT, Capability.CHECKPOINT_WITH_MEMORY)
+@pytest.mark.changes_guest
+def test_a_chain_of_checkpoints_comes_apart_without_loss(guest: Guest, expect: Expectations) -> None:
+    """Of three checkpoints any can be gone back to and any forgotten, in any order: the disk stays right."""
+    machine, first = able(guest.machine, Checkpointed), guest.boot_id
+    others, left = machine.checkpoints(expect.deadline("host.verb")), things(guest, expect)
+    chain = ("L09-one", "L09-two", "L09-three")
+    try:
+        for name in chain:
+            write(guest, KEPT, name.encode())
+            write(guest, f"{LATER}-{name}", name.encode())
+            machine.checkpoint(name, expect.deadline("host.state"), memory=True)
+            guest.wait_ready(expect.deadline("guest.back"))
+        seen = machine.checkpoints(expect.deadline("host.verb"))
+        assert seen == (*others, *chain), f"checkpoints: asked of the host {(*others, *chain)}, seen by the host {seen}"
+
+        guest.disconnect()
+        machine.revert("L09-two", expect.deadline("host.state"))
+        guest.wait_ready(expect.deadline("guest.back"))
+        assert guest.boot_id == first, "the guest booted anew instead of going back"
+        look(guest, "after going back to the middle")
+        # The newest first, which nothing stands on any more; then the oldest, below the others; then the one in use.
+        for name in ("L09-three", "L09-one", "L09-two"):
+            machine.drop_checkpoint(name, expect.deadline("host.state"))
+            look(guest, f"without {name}")
+    finally:
+        for name in chain:
+            machine.drop_checkpoint(name, expect.deadline("host.state"))
+
+    seen = machine.checkpoints(expect.deadline("host.verb"))
+    assert seen == others, f"checkpoints: {others} were there before, and now {seen}"
+    now = things(guest, expect)
+    assert now == left, f"the host had {sorted(left)} of this machine before its checkpoints, and now {sorted(now)}"
+    guest.disconnect()
+    guest.machine.stop(expect.deadline("host.verb"))
+    boot(guest, first, expect)
+    look(guest, "after a power cut")
+    problems = guest.kernel.problems(ignore=expect.noise)
+    assert not problems, f"after the chain was taken apart the kernel complains: {problems}"
+
+
+def look(guest: Guest, when: str) -> None:
+    """The disk is that of the checkpoint in the middle."""
+    kept = on_disk(guest, KEPT)
+    assert kept == b"L09-two", f"{when}: {KEPT} held b'L09-two' at the middle checkpoint, now it holds {kept!r}"
+    for name, wanted in (("L09-one", True), ("L09-two", True), ("L09-three", False)):
+        there = on_disk(guest, f"{LATER}-{name}") is not None
+        assert there is wanted, f"{when}: the file of {name} is {'there' if there else 'missing'}"
+
+
+def things(guest: Guest, expect: Expectations) -> set[str]:
+    """What the host has of this machine, besides the checkpoints that it names."""
+    owned = guest.hypervisor.owned(expect.deadline("host.state"))
+    return {f"{thing.kind.value} {thing.handle}" for thing in owned if guest.machine.id in thing.handle}
