@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -24,6 +26,15 @@ def test_an_agent_of_another_release_is_noticed(tmp_path, mode):
         if mode == "emulated":
             assert (out, code) == (b"", 1)
             assert b"not the one that this twin knows" in err
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_folder_with_a_long_name_is_as_good_as_any(tmp_path, mode):
+    """Though the path of a Unix socket has 107 characters; what lies elsewhere for it is gone at the end."""
+    before = set(Path(tempfile.gettempdir()).glob("interop-twin-*"))
+    with talking(tmp_path / ("long" * 25), mode) as talk:
+        assert talk.one("Get-VMHost", "LogicalProcessorCount")
+    assert set(Path(tempfile.gettempdir()).glob("interop-twin-*")) == before
 
 
 def test_without_an_engine_no_other_script_runs(tmp_path):

@@ -6,6 +6,7 @@ import base64
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +23,9 @@ from harness.twins.hyperv.emulated.world import World, WorldSettings
 from harness.twins.hyperv.guests import Guests
 from harness.twins.hyperv.host import Host, HostSettings
 from harness.twins.hyperv.programs import Program, Start, policed, powershell
+
+_LONGEST = 100
+"""Bytes of a Unix socket's path, with room to spare (sun_path has 108, unix(7)); .NET knows no way around it."""
 
 
 class Twin:
@@ -53,7 +57,8 @@ class Twin:
             networks = {name: each.network() for name, each in config.networks.items()}
             settings = EngineSettings(folder / "engine", networks, config.accel, config.probe)
             self._guests = self.world.engine = Guests(settings, self.world)
-        self._bridge = Bridge(folder / "cmdlets", self.world)
+        self._short = _short(folder)
+        self._bridge = Bridge(self._short / "cmdlets", self.world)
         self.engine = "pwsh" if config.powershell != "emulated" and shutil.which("pwsh") else "emulated"
         if config.powershell == "pwsh" and self.engine != "pwsh":
             raise UsageError("pwsh is not on PATH", hint="install PowerShell, or leave `powershell: auto`")
@@ -98,6 +103,8 @@ class Twin:
         """End it, and all that runs in it."""
         self.host.close()
         self._bridge.close()
+        if self._short != self.world.settings.folder:
+            shutil.rmtree(self._short)
         self.world.pipes.close()
         if self._guests is not None:
             self._guests.close()
@@ -111,7 +118,7 @@ class Twin:
         self.close()
 
     def _powershell(self, folder: Path, config: TwinConfig) -> Program:
-        environment = {modules.SOCKET: str(folder / "cmdlets")}
+        environment = {modules.SOCKET: str(self._short / "cmdlets")}
         constrained = config.language == "constrained"
         if self.engine == "pwsh":
             modules.write(folder / "modules", self.world.cmdlets)
@@ -127,3 +134,10 @@ class Twin:
             return Start(argv, environment, reads=console_host.reads_input(arguments))
 
         return policed(start)
+
+
+def _short(folder: Path) -> Path:
+    """Where sockets can lie: the folder itself, or one of its own where its name is too long for that."""
+    if len(os.fsencode(folder / "cmdlets")) <= _LONGEST:
+        return folder
+    return Path(tempfile.mkdtemp(prefix="interop-twin-"))
