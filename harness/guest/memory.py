@@ -96,7 +96,7 @@ _PAGE = 4096  # on all machines that these hypervisors run
 # drivers/virtio/virtio_balloon.c does.
 _BALLOONS = {
     "/sys/kernel/debug/hv-balloon": r"^pages_ballooned\s*: (\d+)$",
-    "/sys/kernel/debug/vmmemctl": r"^current\s*: *(\d+) pages$",
+    "/sys/kernel/debug/vmmemctl": r"^current\s*: *(\d+)(?: pages)?$",
 }
 
 MEMINFO = Probe.file("/proc/meminfo", parse_meminfo)

@@ -59,11 +59,17 @@ total_pages_committed : 91233
 max_dynamic_page_count: 0
 """
 VMW_BALLOON = b"""\
-balloon capabilities:                  0x1e
-used capabilities:                     0x6
-is resetting:                          n
-target:                              2048 pages
-current:                             1024 pages
+balloon capabilities  :             0x1e
+used capabilities     :              0x6
+is resetting          :                n
+target                :             2048
+current               :             1024
+rateSleepAlloc        :             2048
+"""
+# Before Linux 4.20.
+VMW_BALLOON_OF_OLD = b"""\
+target:                 2048 pages
+current:                1024 pages
 """
 
 
@@ -107,6 +113,7 @@ def test_memory_without_blocks_in_service_is_no_answer(files: dict[str, bytes]) 
         ({"/proc/vmstat": vmstat(None)}, 0),
         ({"/proc/vmstat": vmstat(None), "/sys/kernel/debug/hv-balloon": HV_BALLOON}, 512),
         ({"/proc/vmstat": vmstat(7), "/sys/kernel/debug/vmmemctl": VMW_BALLOON}, 1024),
+        ({"/proc/vmstat": vmstat(None), "/sys/kernel/debug/vmmemctl": VMW_BALLOON_OF_OLD}, 1024),
     ],
 )
 def test_a_balloon_is_as_large_as_its_driver_says(files: dict[str, bytes], pages: int) -> None:
