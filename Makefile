@@ -95,6 +95,11 @@ contract: image ## Backends against their protocol, with real guests (Hyper-V's 
 	@echo "contract: kvm and vsphere against the protocol, with real guests"
 	@$(PYTEST) $(SPREAD) tests/contract --columns kvm,vsphere $(PYTEST_ARGS)
 
+.PHONY: test-all
+test-all: test contract-hyperv ## Everything, by night: Hyper-V's contract, and every planted defect instead of a drawn few
+	@echo "test-all: every planted defect, each in a guest of its own"
+	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_in_guests.py $(PYTEST_ARGS)
+
 .PHONY: contract-hyperv
 contract-hyperv: image ## The same for the hyperv backend on its twin (about 15 minutes without KVM)
 	@echo "contract-hyperv: hyperv against the protocol, with real guests"

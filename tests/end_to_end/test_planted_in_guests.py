@@ -3,6 +3,8 @@
 The other half, that nothing else fails, is told by ``test_planted_defects.py`` for what whole images can have wrong.
 """
 
+import os
+import random
 from pathlib import Path
 
 import pytest
@@ -10,15 +12,22 @@ import pytest
 from tests.end_to_end.defects import ALL
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
-WORDS = " or ".join(sorted({f"({defect.test})" for defect in ALL}))
+SEED = os.environ.get("INTEROP_SEED", "4")
+"""Which of the defects are drawn: nights name a seed of their own."""
+DRAWN = ALL if os.environ.get("INTEROP_DEFECTS") == "all" else random.Random(SEED).sample(ALL, 10)
+WORDS = " or ".join(sorted({f"({defect.test})" for defect in DRAWN}))
 
 
 @pytest.mark.parametrize(
-    ("status", "options"), [("failed", ("-p", "tests.end_to_end.planting")), ("passed", ())], ids=["spoilt", "sound"]
+    ("status", "options"),
+    [("failed", ("-p", "tests.end_to_end.planting")), ("passed", ())],
+    ids=[f"{len(DRAWN)} of {len(ALL)} with seed {SEED}, {kind}" for kind in ("spoilt", "sound")],
 )
 def test_each_check_tells_a_spoilt_guest_from_a_sound_one(run, monkeypatch, status, options):
-    """All defects in one run, each in a guest of its own; then the same checks on guests without any."""
+    """The drawn defects in one run, each in a guest of its own; then the same checks on guests without any."""
     monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
-    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-k", WORDS, *options, timeout=1800)
-    found = {(done.number(one), one["status"]) for one in done.results}
-    assert found == {(defect.check, status) for defect in ALL}, done.output
+    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-k", WORDS, *options, timeout=7200)
+    found = {(one["name"], one["status"]) for one in done.results}
+    assert len(found) >= len(DRAWN), done.output
+    assert {how for _, how in found} == {status}, done.output
+    assert done.checks(status) == {defect.check for defect in DRAWN}, done.output
