@@ -374,7 +374,7 @@ class TestWaits:
         """It is the guest's fault, not the lab's."""
         machine.start(soon())
         before, asked = _shells(twin), []
-        monkeypatch.setattr(power, "ask_to_shut_down", lambda vm, **_: asked.append(vm.name))
+        monkeypatch.setattr(power, "ask_to_shut_down", lambda vm, *_, **__: asked.append(vm.name))
         with pytest.raises(GuestIgnored, match="it is Running"):
             machine.shutdown(soon(3))
         assert len(asked) == 1
