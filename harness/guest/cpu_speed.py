@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
+from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
@@ -31,16 +32,31 @@ class Speed:
 
     @property
     def speed_ups(self) -> tuple[float, ...]:
-        """Of each trial: by how much all CPUs together outdid one at its best; N where N run side by side."""
-        best = [max(trials) for trials in self.alone.values()]
-        return tuple(sum(trial) * len(best) / sum(best) for trial in zip(*self.together.values(), strict=True))
+        """Of each trial: by how much all CPUs together outdid one of them; N where N run side by side."""
+        trials = zip(zip(*self.alone.values(), strict=True), zip(*self.together.values(), strict=True), strict=True)
+        return tuple(sum(together) * len(alone) / sum(alone) for alone, together in trials)
 
     @property
     def speed_up(self) -> float:
-        """The best of :attr:`speed_ups`: what else goes on takes away, but never adds; CPUs that take turns never get
-        beyond 1.
+        """The median of :attr:`speed_ups`.
+
+        CPUs that take turns come to 1. Steady foreign load takes of both halves of a trial: of N CPUs on N processors
+        it leaves at least N * N / (2 N - 1), where processors are shared out fairly.
         """
-        return max(self.speed_ups)
+        return median(self.speed_ups)
+
+    @property
+    def unrest(self) -> float:
+        """How unsteady the CPUs were that had nobody of the guest beside them: 0 where every trial was like the others.
+
+        The widest interquartile range of a CPU, as a part of its median. What makes it wide comes from outside.
+        """
+
+        def spread(trials: tuple[float, ...]) -> float:
+            first, middle, third = quantiles(trials, n=4, method="inclusive")
+            return (third - first) / middle
+
+        return max(spread(trials) for trials in self.alone.values())
 
 
 def parse_speed(data: bytes) -> Speed:
@@ -49,8 +65,8 @@ def parse_speed(data: bytes) -> Speed:
 
     def rates(name: str) -> dict[int, tuple[float, ...]]:
         found = {int(cpu): tuple(float(rate) for rate in trials) for cpu, trials in fields[name].items()}
-        if not found or not all(trials and min(trials) > 0 for trials in found.values()):
-            raise ValueError(f"a CPU got nothing done {name}")
+        if not found or not all(len(trials) > 1 and min(trials) > 0 for trials in found.values()):
+            raise ValueError(f"a CPU got nothing done {name}, or was asked only once")
         return found
 
     ran_on = {int(cpu): frozenset(int(one) for one in cpus) for cpu, cpus in fields["ran_on"].items()}

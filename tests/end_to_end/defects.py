@@ -104,28 +104,10 @@ VCPU = (
         "echo 0 > /run/l3 && mount --bind /run/l3 /sys/devices/system/cpu/cpu1/cache/index3/shared_cpu_list",
     ),
     Defect(
-        "C06",
-        "test_every_vcpu_does_work",
-        "no program gets more than a third of a CPU's time",
-        QUOTA.format(share="33%"),
-    ),
-    Defect(
-        "C07",
-        "test_vcpus_run_in_parallel",
-        "all programs together get no more than the time of one CPU",
-        QUOTA.format(share="100%"),
-    ),
-    Defect(
         "C08",
         "test_a_cpu_goes_offline_and_comes_back",
         "the file that takes a CPU out of service takes any answer and does nothing",
         "echo 1 > /run/online && mount --bind /run/online /sys/devices/system/cpu/cpu1/online",
-    ),
-    Defect(
-        "C09",
-        "test_vcpus_are_added_while_running",
-        "the kernel's list of CPUs never grows",
-        FROZEN.format(change="", path="/sys/devices/system/cpu/present"),
     ),
     Defect(
         "C11",
@@ -294,12 +276,6 @@ CLOCK: tuple[Defect, ...] = (
         "test_the_clock_goes_on_by_another_source",
         "the time jumps when the clocksource changes",
         JUMPY,
-    ),
-    Defect(
-        "T06",
-        "test_the_guests_clock_agrees_with_its_hosts",
-        "the guest's clock is three seconds behind",
-        "date -s '-3 seconds'",
     ),
     Defect(
         "T07",

@@ -153,8 +153,8 @@ def test_a_guest_without_caches_has_none() -> None:
     [
         ({0: (100.0,), 1: (100.0,)}, {0: (100.0,), 1: (100.0,)}, 2.0),
         ({0: (100.0,), 1: (100.0,)}, {0: (50.0,), 1: (50.0,)}, 1.0),
-        # Somebody else was busy now and then: the best trials count.
-        ({0: (100.0, 30.0), 1: (40.0, 100.0)}, {0: (20.0, 90.0), 1: (100.0, 90.0)}, 1.8),
+        # Somebody else was busy now and then.
+        ({0: (100.0, 30.0, 100.0), 1: (100.0, 90.0, 100.0)}, {0: (100.0, 90.0, 20.0), 1: (100.0, 90.0, 20.0)}, 2.0),
         # They take turns, unfairly: the best of one does not add up with the best of the other.
         ({0: (100.0, 100.0), 1: (100.0, 100.0)}, {0: (90.0, 10.0), 1: (10.0, 90.0)}, 1.0),
     ],
@@ -163,6 +163,14 @@ def test_speed_up_is_what_all_do_by_what_one_does(
     alone: dict[int, tuple[float, ...]], together: dict[int, tuple[float, ...]], speed_up: float
 ) -> None:
     assert Speed(alone, together, {}).speed_up == pytest.approx(speed_up)
+
+
+def test_unrest_is_told_by_the_cpu_that_had_most_of_it() -> None:
+    steady, uneasy = (100.0, 100.0, 100.0, 100.0, 100.0), (100.0, 20.0, 60.0, 140.0, 100.0)
+    assert Speed({0: steady, 1: steady}, {}, {}).unrest == 0
+    assert Speed({0: steady, 1: uneasy}, {}, {}).unrest == pytest.approx(0.4)
+    # One odd trial of many is nothing.
+    assert Speed({0: (*steady, 10.0)}, {}, {}).unrest == 0
 
 
 def run(name: str, *words: str) -> bytes:
