@@ -102,13 +102,6 @@ NETWORK = (
         instead("/usr/bin/ping", "echo '100 packets transmitted, 100 received, 0% packet loss'"),
     ),
     Defect(
-        "N12",
-        "test_rings_take_any_size_up_to_the_largest",
-        "another size of a ring is taken without a word and never set",
-        "cp /usr/sbin/ethtool /root/ethtool; "
-        + instead("/usr/sbin/ethtool", 'case "$1" in --set-*) ;; *) exec /root/ethtool "$@" ;; esac'),
-    ),
-    Defect(
         "N15",
         "test_the_host_knows_every_address",
         "the agent that tells the host of the guest's addresses has ended",
@@ -125,12 +118,6 @@ NETWORK = (
         "test_a_connection_outlives_a_save",
         "the guest ends connections that were used once",
         END_WHO_HEARD,
-    ),
-    Defect(
-        "N18",
-        "test_an_emulated_nic_works",
-        "an emulated NIC loses a fifth of what it sends",
-        "tc qdisc add dev eth1 root netem loss 20%",
     ),
 )
 LIFECYCLE = (
