@@ -3,7 +3,6 @@ from ipaddress import ip_interface
 import pytest
 from interop_fixtures import Capability, Expectations, Guest, NicSpec
 
-from harness.backends.model import DeviceKind
 from harness.backends.protocol import LinkSwitch, NicPlug
 from harness.backends.verbs import able
 from harness.core import Pending, wait_for
@@ -105,38 +104,6 @@ def test_guests_talk_ipv6(guest: Guest, peer: Guest, expect: Expectations) -> No
     found = guest.nics.neighbours().get(str(theirs.link_local))
     assert found, f"{guest.name} knows no neighbour {theirs.link_local}, and yet it answered"
     assert found.mac == theirs.mac, f"{theirs.link_local} is {theirs.mac}, the neighbour table says {found}"
-
-
-@pytest.mark.check("N18", part="nic")
-@pytest.mark.needs(Capability.LEGACY_NIC, Capability.LINK_STATE)
-@pytest.mark.shape(nic_kind=DeviceKind.EMULATED)
-@pytest.mark.changes_guest
-def test_an_emulated_nic_works(guest: Guest, peer: Guest, expect: Expectations) -> None:
-    """A guest that has no driver for the hypervisor's own NIC gets one of real hardware, and it is as good as any."""
-    host, seen = guest.machine.view(expect.deadline("host.verb")), guest.nics.all()
-    views = Views(
-        "MACs", asked={nic.mac for nic in guest.identity.nics}, host={nic.mac for nic in host.nics}, guest=set(seen)
-    )
-    assert views.agree, views
-    drivers = {nic.driver for nic in seen.values()}
-    wanted = set(expect.words("emulated_nic_drivers"))
-    assert drivers <= wanted, f"emulated NICs should be driven by one of {sorted(wanted)}, and are by {drivers}"
-    mac, limit = peer_nic(guest).mac, expect.limit("N02.lost")
-    guest.nics.wait_reply(address_of(peer_nic(peer)), mac, expect.deadline("N07.up"))
-    pings = guest.nics.ping(address_of(peer_nic(peer)), by=mac, count=expect.count("N02.pings"))
-    assert limit.allows(pings.lost), f"{pings.lost} of {pings.sent} pings were lost, not {limit}"
-    heeds_its_cable(guest, peer, expect)
-
-
-@pytest.mark.check("N18", part="added")
-@pytest.mark.needs(Capability.LEGACY_NIC, Capability.NIC_HOT_ADD)
-@pytest.mark.shape(nic_kind=DeviceKind.EMULATED)
-@pytest.mark.changes_guest
-def test_an_emulated_nic_is_added_while_running(
-    guest: Guest, peer: Guest, spare_nic: NicSpec, expect: Expectations
-) -> None:
-    """An emulated NIC comes without a reboot as the hypervisor's own does."""
-    comes(guest, peer, spare_nic, "emulated_nic_drivers", expect)
 
 
 def comes(guest: Guest, peer: Guest, spare_nic: NicSpec, drivers: str, expect: Expectations) -> None:
