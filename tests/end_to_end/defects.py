@@ -82,12 +82,6 @@ first=$(cat $source)
 ( while [ "$(cat $source)" = "$first" ]; do sleep 0.1; done; date -s '+0.4 seconds' ) </dev/null >/dev/null 2>&1 &
 """
 
-# Whatever came in by ssh is in one of these.
-QUOTA = """
-systemctl set-property --runtime system.slice CPUQuota={share}
-systemctl set-property --runtime user.slice CPUQuota={share}
-"""
-
 
 def drop_in(unit: str, settings: str) -> str:
     """A script that changes settings of a service, and starts it anew with them."""

@@ -11,7 +11,7 @@ SUITES = Path(__file__).resolve().parents[2] / "suites"
     ("column", "left_out"),
     [
         # vCPUs do not go, a console in a file cannot be typed into, nothing pauses
-        ("vsphere", {"C10", "I29", "L05"}),
+        ("vsphere", {"C10", "I29", "L05", "T09"}),
         # vCPUs neither come nor go, no hv_* driver on a twin, no NIC comes in generation 1, time calls enter the kernel
         ("hyperv", {"C09", "C10", "I02", "N01", "N03", "T16"}),
     ],
