@@ -33,3 +33,5 @@ class Views(Generic[T]):
         return (
             f"{self.what}: asked of the host {self.asked}, seen by the host {self.host}, seen by the guest {self.guest}"
         )
+
+    __repr__ = __str__  # what an assertion shows

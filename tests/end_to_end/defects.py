@@ -368,12 +368,6 @@ NETWORK = (
 )
 LIFECYCLE = (
     Defect(
-        "L03",
-        "test_it_reboots_time_and_again",
-        "a service that runs is not started at the next boot",
-        "systemctl mask qemu-guest-agent",
-    ),
-    Defect(
         "L08",
         "test_a_checkpoint_of_the_disk_brings_files_back",
         "files are kept in memory where a disk should be",

@@ -13,5 +13,6 @@ def test_one_view_apart_is_no_agreement(asked: int, host: int, guest: int, agree
 
 
 def test_a_disagreement_names_all_three() -> None:
-    text = str(Views("vCPUs", asked=4, host=4, guest=3))
-    assert text == "vCPUs: asked of the host 4, seen by the host 4, seen by the guest 3"
+    views = Views("vCPUs", asked=4, host=4, guest=3)
+    assert repr(views) == str(views), "an assertion shows the repr"
+    assert str(views) == "vCPUs: asked of the host 4, seen by the host 4, seen by the guest 3"
