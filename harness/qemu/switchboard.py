@@ -93,15 +93,23 @@ class SwitchClient:
     def _ask(self, verb: str, port: Address, **arguments: Any) -> Any:
         request = json.dumps({"verb": verb, "port": port, **arguments}).encode() + b"\n"
         with self._lock:
-            try:
-                answer = self._answer(request)
-            except ConnectionError:  # the switch was killed: a new one knows no ports until they are plugged again
-                self._socket.close()
-                self._connect()
-                answer = self._answer(request)
+            answer = self._answered(request)
         if "error" in answer:
             raise QemuError(answer["error"])
         return answer["result"]
+
+    def _answered(self, request: bytes) -> dict[str, Any]:
+        """By this switch, or by the one after it: a new one knows no ports until they are plugged again."""
+        until = time.monotonic() + self._seconds
+        while True:
+            try:
+                return self._answer(request)
+            except ConnectionError as error:
+                # It was killed. While it dies it may still take a connection, so once may not be enough.
+                if time.monotonic() > until:
+                    raise QemuError(f"the switch in {self._folder} ends again and again: {error}") from error
+                self._socket.close()
+                self._connect()
 
     def _answer(self, request: bytes) -> dict[str, Any]:
         try:
