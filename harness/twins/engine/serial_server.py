@@ -12,6 +12,8 @@ from typing import Final
 from harness.twins.engine.api import EngineError, EngineMachine
 
 _STEP: Final = 0.05
+_LEAVE: Final = 2.0
+"""Seconds that a client may take to be rid of."""
 
 
 class SerialServer:
@@ -36,7 +38,8 @@ class SerialServer:
         self._from = 0
         listener.listen(16)  # one is served at a time, and nobody who comes meanwhile hangs in connect
         listener.settimeout(1)
-        threading.Thread(target=self._serve, name="serial port", daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name="serial port", daemon=True)
+        self._thread.start()
 
     @property
     def over(self) -> bool:
@@ -44,9 +47,12 @@ class SerialServer:
         return self._over.is_set()
 
     def close(self) -> None:
-        """No client any more."""
+        """No client any more; whoever listens there next finds the port free."""
         self._over.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # a thread that waits for a client would hold the port
         self._socket.close()
+        self._thread.join(_LEAVE)
 
     def _serve(self) -> None:
         while not self._over.is_set():

@@ -154,6 +154,7 @@ class Machines:
 
     def _revert(self, said: Mapping[str, Any]) -> None:
         machine = self._engine.machine(said["machine"])
+        self._ports.close(machine.key)
         machine.revert(said["snapshot"])
         if machine.state is MachineState.RUNNING:
             self._ports.listen(machine, said["hardware"]["serial_uri"])
