@@ -12,14 +12,14 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
-from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
 from harness.backends.protocol import Hypervisor
-from harness.core import Deadline, InteropError, UsageError
+from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.lab import keep, twins
 from harness.lab.booking import leave
 from harness.lab.connect import connect
 from harness.lab.journal import Entry, entries, strike
-from harness.lab.judge import Fate, Judge, Wish
+from harness.lab.judge import Fate, Judge, Verdict, Wish
 from harness.lab.liveness import Liveness
 from harness.lab.load import load_lab, read_lab
 from harness.lab.models import Host, Lab
@@ -150,6 +150,8 @@ class Reaper:
                     verdict = self._removed(hypervisor, thing, deadline, verdict[1])
                     if verdict[0] is Fate.REMOVED:
                         self._forget(host, run, thing, mine)
+                elif verdict[0] is Fate.WARM and thing.kind is ResourceKind.MACHINE and not self._wish.dry_run:
+                    verdict = self._at_rest(hypervisor, thing, deadline, verdict)
                 yield Finding(host.name, thing, *verdict)
         finally:
             hypervisor.close()
@@ -170,6 +172,25 @@ class Reaper:
         except InteropError as error:
             return Fate.FAILED, str(error)
         return Fate.REMOVED, why
+
+    @staticmethod
+    def _at_rest(hypervisor: Hypervisor, thing: Owned, deadline: Deadline, spared: Verdict) -> Verdict:
+        """A warm slot is a machine that is off; that of a killed run may still run, and hold memory for nobody.
+
+        One that a living run has in its hands is in that process's part of the host, and not to be opened from here.
+        """
+        until = deadline.sooner(_ONE)
+        try:
+            machine = hypervisor.open(thing.handle, until)
+        except LabError:
+            return spared
+        try:
+            if machine.view(until).state is PowerState.OFF:
+                return spared
+            machine.stop(until)
+        except InteropError as error:
+            return Fate.FAILED, f"it runs for nobody, and could not be switched off: {error}"
+        return spared[0], f"its run was killed: switched off; {spared[1]}"
 
     def _forget(self, host: Host, run: Run, thing: Owned, mine: list[Entry]) -> None:
         run.ledger(host).gone(thing.kind, thing.handle)

@@ -3,10 +3,11 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from harness.backends.model import Endpoint, Owned, Ownership, ResourceKind
+from harness.backends.model import Endpoint, Owned, Ownership, PowerState, ResourceKind
 from harness.backends.protocol import Refused
 from harness.backends.registry import HostSettings
 from harness.core import Deadline, LabError
@@ -33,6 +34,19 @@ class Shelf:
     strangers: set[str] = field(default_factory=lambda: {"somebody-s-vm"})
     stuck: set[str] = field(default_factory=set)
     closed: bool = False
+    running: set[str] = field(default_factory=set)
+    elsewhere: set[str] = field(default_factory=set)
+
+    def open(self, handle, deadline):
+        if handle in self.elsewhere:
+            raise LabError("Domain not found", host=self.name, operation="open")
+        state = PowerState.RUNNING if handle in self.running else PowerState.OFF
+        return SimpleNamespace(view=lambda _: SimpleNamespace(state=state), stop=lambda _: self._stop(handle))
+
+    def _stop(self, handle):
+        if handle in self.stuck:
+            raise LabError("it does not stop", host=self.name, operation="stop")
+        self.running.discard(handle)
 
     def owned(self, deadline, run=None):
         return list(self.things)
@@ -360,6 +374,23 @@ def test_the_checkpoint_of_a_warm_slot_stays_with_it(scene):
     keep_warm(scene.store, scene.lab.path, "near", "slot")
     die(run)
     assert scene.reap() == {"slot": Fate.WARM, "slot/warm": Fate.WARM}
+
+
+def test_a_warm_slot_whose_run_was_killed_is_switched_off_and_stays(scene):
+    """It would hold memory for nobody. What is another process's, or is off, is left as it is."""
+    shelf, run = scene.shelves["near"], scene.dead()
+    for handle in ("runs", "rests", "hangs", "used"):
+        scene.make(run, handle)
+        keep_warm(scene.store, scene.lab.path, "near", handle)
+    shelf.running, shelf.elsewhere, shelf.stuck = {"runs", "hangs", "used"}, {"used"}, {"hangs"}
+    assert set(scene.reap(dry_run=True).values()) == {Fate.WARM}
+    assert shelf.running == {"runs", "hangs", "used"}
+    assert scene.reap() == {"runs": Fate.WARM, "rests": Fate.WARM, "hangs": Fate.FAILED, "used": Fate.WARM}
+    assert shelf.running == {"hangs", "used"}
+    details = {finding.thing.handle: finding.detail for finding in scene.findings}
+    assert "switched off" in details["runs"]
+    assert "switched off" not in details["rests"] + details["used"]
+    assert "it does not stop" in details["hangs"]
 
 
 def test_warm_slots_are_cache_until_asked_for(scene):
