@@ -99,9 +99,7 @@ class Services(MachineBase):
         """To the host first, in pieces; the guest service interface is off until it is needed."""
         with self._lock:
             staged = self._file("copied")
-            *most, last = upload.pieces(self._host, source, staged)
-            for piece in most:
-                self._host.agents.run("copy_file", [piece], deadline, repeatable=True)
+            last = upload.but_last(self._host, source, staged, deadline)
             enable = Step("Enable-VMIntegrationService", {"VMIntegrationService": Ref("service")}, when="service")
             copy: dict[str, Value] = {
                 "VM": VM,

@@ -13,16 +13,29 @@ PIECE = 210_000
 """Bytes a request carries: with base64 twice and the envelope below the 500 kB that hosts take, in one Send."""
 
 
-def send(host: HostAccess, source: Path, target: str, deadline: Deadline) -> int:
-    """Write ``source`` to ``target`` on the host, over whatever is there; its length.
+def send(host: HostAccess, source: Path, target: str, deadline: Deadline) -> None:
+    """Write ``source`` to ``target`` on the host, over whatever is there, a request a piece.
 
     Raises:
         LabError: it cannot be read here or written there.
     """
-    done = 0
-    for step in pieces(host, source, target):
-        done = int(host.agents.run("upload", [step], deadline, repeatable=True)[0][0]["Length"])
-    return done
+    host.agents.run("upload", [but_last(host, source, target, deadline)], deadline, repeatable=True)
+
+
+def but_last(host: HostAccess, source: Path, target: str, deadline: Deadline) -> Step:
+    """The same but for the last piece, which is returned: it goes along with what is to be done with the file.
+
+    No more than two pieces are held in memory.
+
+    Raises:
+        LabError: it cannot be read here or written there.
+    """
+    coming = pieces(host, source, target)
+    last = next(coming)
+    for piece in coming:
+        host.agents.run("upload", [last], deadline, repeatable=True)
+        last = piece
+    return last
 
 
 def pieces(host: HostAccess, source: Path, target: str) -> Iterator[Step]:
