@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -84,35 +85,60 @@ def test_a_pulled_cable_keeps_frames_away(site, pair):
     assert one.nics.ping(address_of(two), by=mac_of(one), count=5).received > 0
 
 
-@pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD)
-def test_a_vlan_separates_guests_of_one_network(site, pair):
-    """In one VLAN they meet; from another, nothing comes through, in either direction."""
+@contextmanager
+def in_vlan(site, pair, vlan):
+    """A NIC more in each of the two, in this VLAN, with the addresses 198.18.7.1 and 198.18.7.2."""
     one, two = pair
     leases = []
-    vlan = [site.nic(site.name("vlan"), 1, leases) for _ in range(2)]
-    here, there = (replace(nic, network=replace(nic.network, vlan=101)) for nic in vlan)
+    plain = [site.nic(site.name("vlan"), 1, leases) for _ in range(2)]
+    here, there = (replace(nic, network=replace(nic.network, vlan=vlan)) for nic in plain)
     one.machine.attach_nic(here, site.deadline())
     two.machine.attach_nic(there, site.deadline())
     try:
-        for each, nic in ((one, here), (two, there)):
-            await_nic(site, each, nic.mac)
         # Of a subnet of their own, so that no other NIC answers for them.
-        one.shell(f"ip address replace 198.18.7.1/24 dev {one.nics.by_mac(here.mac).name}")
-        two.shell(f"ip address replace 198.18.7.2/24 dev {two.nics.by_mac(there.mac).name}")
-        assert one.nics.ping("198.18.7.2", by=here.mac, count=5).received > 0
-        two.machine.detach_nic(there.mac, site.deadline())
-        apart = replace(there, network=replace(there.network, vlan=102))
-        two.machine.attach_nic(apart, site.deadline())
-        await_nic(site, two, apart.mac)
-        two.shell(f"ip address replace 198.18.7.2/24 dev {two.nics.by_mac(apart.mac).name}")
-        one.nics.forget_neighbours(here.mac)
-        assert one.nics.ping("198.18.7.2", by=here.mac, count=2).received == 0
-        assert two.nics.ping("198.18.7.1", by=apart.mac, count=2).received == 0
+        for each, nic, address in ((one, here, "198.18.7.1/24"), (two, there, "198.18.7.2/24")):
+            await_nic(site, each, nic.mac)
+            each.shell(f"ip address replace {address} dev {each.nics.by_mac(nic.mac).name}")
+        yield here, there
     finally:
         one.machine.detach_nic(here.mac, site.deadline())
         two.machine.detach_nic(there.mac, site.deadline())
         for lease in leases:
             lease.release()
+
+
+def move(site, guest, nic, vlan):
+    """Plug it into another VLAN, as only taking it out and in again does."""
+    guest.machine.detach_nic(nic.mac, site.deadline())
+    guest.machine.attach_nic(replace(nic, network=replace(nic.network, vlan=vlan)), site.deadline())
+    await_nic(site, guest, nic.mac)
+
+
+@pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD)
+def test_a_vlan_separates_guests_of_one_network(site, pair):
+    """In one VLAN they meet; from another, nothing comes through, in either direction."""
+    one, two = pair
+    with in_vlan(site, pair, 101) as (here, there):
+        assert one.nics.ping("198.18.7.2", by=here.mac, count=5).received > 0
+        move(site, two, there, 102)
+        two.shell(f"ip address replace 198.18.7.2/24 dev {two.nics.by_mac(there.mac).name}")
+        one.nics.forget_neighbours(here.mac)
+        assert one.nics.ping("198.18.7.2", by=here.mac, count=2).received == 0
+        assert two.nics.ping("198.18.7.1", by=there.mac, count=2).received == 0
+
+
+@pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD, Capability.CHECKPOINT_WITH_MEMORY)
+def test_a_revert_brings_a_nic_back_into_the_vlan_of_then(site, pair):
+    """Where it is plugged in is part of what a checkpoint brings back."""
+    one, two = pair
+    one.machine.checkpoint("vlan", site.deadline(), memory=True)
+    move(site, one, one.machine.spec.nics[1], 102)
+    two.nics.forget_neighbours(mac_of(two))
+    assert two.nics.ping(address_of(one), by=mac_of(two), count=2).received == 0
+    one.machine.revert("vlan", site.deadline())
+    site.meet_again(one)
+    two.nics.wait_reply(address_of(one), mac_of(two), site.deadline(60))
+    one.machine.drop_checkpoint("vlan", site.deadline())
 
 
 @pytest.mark.proves(Capability.MTU, Capability.NIC_HOT_ADD)

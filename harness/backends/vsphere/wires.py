@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import threading
 from pathlib import Path
 
@@ -122,9 +123,8 @@ class Wire:
     def _hear(self) -> None:
         sent = self._typed.stat().st_size if self._typed.exists() else 0
         while not self._over.is_set():
-            try:
-                line = socket.create_connection(self._where, timeout=_CONNECT)
-            except OSError:
+            line = self._connected()
+            if line is None:
                 self._over.wait(_AGAIN)
                 continue
             with line, contextlib.suppress(OSError):
@@ -140,6 +140,22 @@ class Wire:
                     with self._heard.open("ab") as file:
                         file.write(data)
             self._over.wait(_STEP)
+
+    def _connected(self) -> socket.socket | None:
+        """To whoever listens there; None while nobody does.
+
+        Asked for a port of this machine that nobody listens on, the kernel may lend that very port to the socket that
+        asks, which is then connected to itself (RFC 9293, 3.5) and keeps others from listening there.
+        """
+        try:
+            line = socket.create_connection(self._where, timeout=_CONNECT)
+        except OSError:
+            return None
+        if line.getsockname() != line.getpeername():
+            return line
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # and is gone at once
+        line.close()
+        return None
 
     def _type(self, line: socket.socket, sent: int) -> int:
         """Send what was typed since; how much was sent by now."""
