@@ -1,0 +1,40 @@
+"""Checkpoints of a vSphere machine: their names, their order, and the state they fit."""
+
+from __future__ import annotations
+
+import pytest
+
+pytest.importorskip("pyVmomi")
+
+from harness.backends.protocol import Refused, WrongState
+from tests.unit import vsphere_access
+from tests.unit.vsphere_access import within
+
+host, machine = vsphere_access.host, vsphere_access.machine
+
+
+def test_checkpoints_are_listed_oldest_first_and_dropped_by_name(machine):
+    for name in ("one", "two", "three"):
+        machine.checkpoint(name, within(), memory=False)
+    machine.drop_checkpoint("two", within())
+    machine.drop_checkpoint("two", within())
+    assert machine.checkpoints(within()) == ("one", "three")
+    machine.revert("one", within())
+    machine.checkpoint("four", within(), memory=False)
+    assert machine.checkpoints(within()) == ("one", "three", "four")
+
+
+def test_a_checkpoint_fits_the_state_and_has_a_name_of_its_own(machine):
+    with pytest.raises(WrongState):
+        machine.checkpoint("a", within(), memory=True)
+    with pytest.raises(Refused):
+        machine.checkpoint("no/such name", within(), memory=False)
+    machine.checkpoint("a", within(), memory=False)
+    with pytest.raises(Refused):
+        machine.checkpoint("a", within(), memory=False)
+    machine.start(within())
+    with pytest.raises(WrongState):
+        machine.checkpoint("b", within(), memory=False)
+    with pytest.raises(WrongState):
+        machine.revert("never-taken", within())
+    assert machine.checkpoints(within()) == ("a",)
