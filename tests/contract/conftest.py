@@ -46,7 +46,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test of the contract runs once a backend; those of one backend's own file on that alone."""
+    """Every test of the contract runs once a backend; those of one backend's own files on that alone."""
     if "site" in metafunc.fixturenames:
         own = _own(metafunc.definition.path)
         metafunc.parametrize("site", _columns(metafunc.config, own), indirect=True, scope="session")
@@ -74,8 +74,8 @@ def _of_another(path: Path, config: pytest.Config) -> bool:
 
 
 def _own(path: Path) -> str | None:
-    """The backend that ``test_contract_BACKEND.py`` is about; None for what all must keep."""
-    about = path.stem.removeprefix("test_contract_")
+    """The backend that ``test_contract_BACKEND.py`` or ``test_contract_BACKEND_*.py`` is about, if it is of one."""
+    about = path.stem.removeprefix("test_contract_").partition("_")[0]
     return about if about in BACKENDS else None
 
 

@@ -6,6 +6,7 @@ import os
 import selectors
 import shutil
 import subprocess
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from harness import agent
 from harness.backends.hyperv.errors import Ended
+from harness.backends.hyperv.session import Agent
 from harness.core import Deadline
 
 _VARIABLE = "INTEROP_HYPERV_MODULE"
@@ -75,6 +77,13 @@ class LocalPipe:
         self.process.stdin.close()
         self.process.stdout.close()
         self._ready.close()
+
+
+@pytest.fixture(scope="module")
+def host():
+    """An agent with the documented module of all years; a module of tests takes it by ``host = powershell.host``."""
+    with closing(Agent(lambda deadline: LocalPipe(modules()["all"]), "win1")) as started:
+        yield started
 
 
 def soon(seconds=60):
