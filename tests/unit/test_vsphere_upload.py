@@ -30,10 +30,6 @@ ESXI = "127.0.0.2"
 @pytest.fixture(scope="module")
 def upstream():
     """A vcsim of this module."""
-    try:
-        vsphere_host.binary()
-    except vsphere_host.NoVcsim as error:
-        pytest.skip(str(error))
     with vsphere_host.vcsim() as address:
         yield address
 

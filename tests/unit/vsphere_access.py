@@ -39,8 +39,9 @@ from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
 from harness.backends.vsphere.settings import Settings
-from harness.core import Deadline, GiB, MiB, Size
+from harness.core import GiB, MiB, Size
 from tests.unit import vsphere_host
+from tests.unit.vsphere_host import within
 
 OWNER = Ownership("run1", "token1", datetime(2030, 1, 1, tzinfo=UTC))
 GROUP = "VM Network"
@@ -117,10 +118,6 @@ class Esxi:
 
     def raw(self, machine: VsphereMachine, *paths: str) -> dict[str, Any]:
         return collector.read_one(self.session, Ref("VirtualMachine", machine.id), *paths, deadline=within())
-
-
-def within(seconds: float = 60) -> Deadline:
-    return Deadline.after(seconds)
 
 
 @contextlib.contextmanager
