@@ -8,7 +8,7 @@ import pytest
 
 from harness.core import Deadline, LabError, Pending, wait_for
 from tests.twins import kdc
-from tests.twins.test_hyperv_driver import GET_VM, connected, shells, windows
+from tests.twins.hyperv_driver import GET_VM, connected, shells, windows
 from tests.unit.powershell import soon
 
 pytest.importorskip("gssapi", reason="the extra `kerberos` is not installed")
