@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
-from harness.backends.protocol import Hypervisor
+from harness.backends.protocol import AbandonedMachines, Hypervisor
 from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.lab import keep, twins
 from harness.lab.booking import leave
@@ -175,22 +175,12 @@ class Reaper:
 
     @staticmethod
     def _at_rest(hypervisor: Hypervisor, thing: Owned, deadline: Deadline, spared: Verdict) -> Verdict:
-        """A warm slot is a machine that is off; that of a killed run may still run, and hold memory for nobody.
-
-        One that a living run has in its hands is in that process's part of the host, and not to be opened from here.
-        """
-        until = deadline.sooner(_ONE)
+        """A warm slot is a machine that is off; that of a killed run may still run, and hold memory for nobody."""
         try:
-            machine = hypervisor.open(thing.handle, until)
-        except LabError:
-            return spared
-        try:
-            if machine.view(until).state is PowerState.OFF:
-                return spared
-            machine.stop(until)
+            halted = _halt(hypervisor, thing, deadline.sooner(_ONE))
         except InteropError as error:
             return Fate.FAILED, f"it runs for nobody, and could not be switched off: {error}"
-        return spared[0], f"its run was killed: switched off; {spared[1]}"
+        return (spared[0], f"its run was killed: switched off; {spared[1]}") if halted else spared
 
     def _forget(self, host: Host, run: Run, thing: Owned, mine: list[Entry]) -> None:
         run.ledger(host).gone(thing.kind, thing.handle)
@@ -202,6 +192,18 @@ class Reaper:
         row = self._store.rows("SELECT * FROM runs WHERE id = ?", entry.run)[0]
         owner = Ownership(entry.run, row["token"], datetime.fromtimestamp(row["expiry"], UTC))
         return Owned(entry.kind, entry.handle or entry.name, owner, entry.name)
+
+
+def _halt(hypervisor: Hypervisor, thing: Owned, deadline: Deadline) -> bool:
+    """Whether it had to be switched off; one that a living run has in its hands is not reached, and goes on."""
+    try:
+        machine = hypervisor.open(thing.handle, deadline)
+    except LabError:
+        return isinstance(hypervisor, AbandonedMachines) and hypervisor.halt(thing.handle, deadline)
+    if machine.view(deadline).state is PowerState.OFF:
+        return False
+    machine.stop(deadline)
+    return True
 
 
 def journalled_labs(store: Store) -> dict[str, Lab | UsageError]:

@@ -1,8 +1,11 @@
 """Faults in the middle of a run: each is one clear message on the right side, and nothing done before is lost."""
 
+import contextlib
+import fcntl
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -97,23 +100,28 @@ def test_a_guest_that_never_boots_is_the_guests_fault(run, image):
 
 
 @pytest.mark.parametrize(
-    ("signals", "codes"),
+    ("signals", "codes", "neighbours"),
     [
         # The second one may hit pytest while it reports the first: then Python ends by the signal itself.
-        ((signal.SIGINT,), {pytest.ExitCode.INTERRUPTED}),
-        ((signal.SIGINT, signal.SIGINT), {pytest.ExitCode.INTERRUPTED, -signal.SIGINT}),
-        ((signal.SIGKILL,), {-signal.SIGKILL}),
+        ((signal.SIGINT,), {pytest.ExitCode.INTERRUPTED}, 0),
+        ((signal.SIGINT, signal.SIGINT), {pytest.ExitCode.INTERRUPTED, -signal.SIGINT}, 0),
+        ((signal.SIGKILL,), {-signal.SIGKILL}, 0),
+        ((signal.SIGKILL,), {-signal.SIGKILL}, 1),
     ],
-    ids=["once", "twice", "killed"],
+    ids=["once", "twice", "killed", "killed beside another"],
 )
-def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals, codes):
+def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals, codes, neighbours):
     """Ctrl-C once finishes cleanly, with the results so far; twice leaves at once, as a kill does, and the reaper knows
-    the rest: a warm slot stays, and does not run.
+    the rest: a warm slot stays, and does not run, also where another run was there first and the reaper is not in the
+    dead run's place.
     """
     pytester.makepyfile(PATIENT)
     before = qemus()
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--host", "kvm", "--report-dir", "out"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+    with (
+        occupied(neighbours),
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process,
+    ):
         lines = []
         for line in process.stdout:
             lines.append(line)
@@ -135,6 +143,21 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals
         return Pending(f"processes {sorted(left)}") if left else True
 
     wait_for("every QEMU of the run to be gone", gone, Deadline.after(30), fault=AssertionError)
+
+
+@contextlib.contextmanager
+def occupied(number: int) -> Iterator[None]:
+    """The first free roots of our cache's embedded hosts, as if so many other runs had them."""
+    with contextlib.ExitStack() as held:
+        for pool in paths.cache().glob("hosts/*/roots"):
+            taken, place = 0, 0
+            while taken < number:
+                lock = held.enter_context((pool / f"{place}.lock").open("w"))
+                place += 1
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    taken += 1
+        yield
 
 
 def qemus() -> set[int]:

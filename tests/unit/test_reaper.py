@@ -36,6 +36,7 @@ class Shelf:
     closed: bool = False
     running: set[str] = field(default_factory=set)
     elsewhere: set[str] = field(default_factory=set)
+    living: set[str] = field(default_factory=set)
 
     def open(self, handle, deadline):
         if handle in self.elsewhere:
@@ -47,6 +48,13 @@ class Shelf:
         if handle in self.stuck:
             raise LabError("it does not stop", host=self.name, operation="stop")
         self.running.discard(handle)
+
+    def halt(self, handle, deadline):
+        """As one that is reached from a process of its own alone."""
+        if handle in self.living or handle not in self.running:
+            return False
+        self._stop(handle)
+        return True
 
     def owned(self, deadline, run=None):
         return list(self.things)
@@ -377,20 +385,24 @@ def test_the_checkpoint_of_a_warm_slot_stays_with_it(scene):
 
 
 def test_a_warm_slot_whose_run_was_killed_is_switched_off_and_stays(scene):
-    """It would hold memory for nobody. What is another process's, or is off, is left as it is."""
+    """It would hold memory for nobody, in this process's part of a host or another's. One that is off, or of a living
+    process, is left as it is.
+    """
     shelf, run = scene.shelves["near"], scene.dead()
-    for handle in ("runs", "rests", "hangs", "used"):
+    fates = dict.fromkeys(("runs", "rests", "lost", "left", "used"), Fate.WARM)
+    fates |= dict.fromkeys(("hangs", "stuck"), Fate.FAILED)
+    for handle in fates:
         scene.make(run, handle)
         keep_warm(scene.store, scene.lab.path, "near", handle)
-    shelf.running, shelf.elsewhere, shelf.stuck = {"runs", "hangs", "used"}, {"used"}, {"hangs"}
+    shelf.running, shelf.stuck = {"runs", "hangs", "lost", "stuck", "used"}, {"hangs", "stuck"}
+    shelf.elsewhere, shelf.living = {"lost", "stuck", "left", "used"}, {"used"}
     assert set(scene.reap(dry_run=True).values()) == {Fate.WARM}
-    assert shelf.running == {"runs", "hangs", "used"}
-    assert scene.reap() == {"runs": Fate.WARM, "rests": Fate.WARM, "hangs": Fate.FAILED, "used": Fate.WARM}
-    assert shelf.running == {"hangs", "used"}
+    assert shelf.running == {"runs", "hangs", "lost", "stuck", "used"}
+    assert scene.reap() == fates
+    assert shelf.running == {"hangs", "stuck", "used"}
     details = {finding.thing.handle: finding.detail for finding in scene.findings}
-    assert "switched off" in details["runs"]
-    assert "switched off" not in details["rests"] + details["used"]
-    assert "it does not stop" in details["hangs"]
+    assert {handle for handle, detail in details.items() if "switched off;" in detail} == {"runs", "lost"}
+    assert {handle for handle, detail in details.items() if "it does not stop" in detail} == {"hangs", "stuck"}
 
 
 def test_warm_slots_are_cache_until_asked_for(scene):

@@ -12,7 +12,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import daemon, devices, embedded, serial
+from harness.backends.kvm import daemon, devices, embedded, foreign, serial
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.distant_clock import DistantClock
@@ -136,6 +136,12 @@ class KvmHypervisor:
                     KvmMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
             case _:
                 raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
+
+    def halt(self, machine_id: str, deadline: Deadline) -> bool:
+        """One in a root of a process that died; see :class:`~harness.backends.protocol.AbandonedMachines`."""
+        own = self._host.root
+        elsewhere = foreign.holding(own, machine_id) if own else None
+        return elsewhere is not None and foreign.halt(elsewhere, machine_id, self.name, deadline)
 
     def close(self) -> None:
         """Drop the connection."""

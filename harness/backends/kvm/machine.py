@@ -50,13 +50,20 @@ class KvmMachine(Evidence, Sizes):
             return names
 
 
+def power_off(connection: Any, uuid: str) -> bool:
+    """Switch a domain off; whether it was on."""
+    domain = connection.lookupByUUIDString(uuid)
+    was_on = bool(domain.isActive())
+    if was_on:
+        switch_off(domain)
+    return was_on
+
+
 def undefine(connection: Any, uuid: str) -> None:
     """Switch a domain off and forget it; no-op when there is none."""
     try:
-        domain = connection.lookupByUUIDString(uuid)
-        if domain.isActive():
-            switch_off(domain)
-        domain.undefineFlags(_EVERYTHING)
+        power_off(connection, uuid)
+        connection.lookupByUUIDString(uuid).undefineFlags(_EVERYTHING)
     except libvirt.libvirtError as error:
         if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN:
             raise

@@ -86,6 +86,16 @@ def take(pool: Path, *, only: Path | None = None) -> Root:
         return _prepared(pool / str(number))
 
 
+def is_taken(path: Path) -> bool:
+    """Whether a living process, this one or another, has the root; it may have another owner the moment after."""
+    with path.with_name(f"{path.name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
 def all_of(pool: Path) -> Iterator[Root]:
     """Every root of the pool, whoever has it."""
     if pool.is_dir():
