@@ -327,14 +327,6 @@ class HostEvents(Protocol):
 
 
 @runtime_checkable
-class AbandonedMachines(Protocol):
-    """Of a hypervisor whose machines are in the hands of one process each: what is to be done when that one died."""
-
-    def halt(self, machine_id: str, deadline: Deadline) -> bool:
-        """Switch off a machine that :meth:`Hypervisor.open` does not reach. False: it is off, or its process lives."""
-
-
-@runtime_checkable
 class HostClock(Protocol):
     """HOST_CLOCK, of a hypervisor: its wall clock, with the uncertainty reached."""
 

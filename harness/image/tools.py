@@ -49,7 +49,8 @@ def watched(
     ours, theirs = os.openpty()
     with contextlib.ExitStack() as stack:
         stack.callback(os.close, ours)
-        leader = [need("setsid", "util-linux"), "--ctty", *words]
+        # Under nohup(1) the signal of a hang-up is ignored, and would be by the tool.
+        leader = [need("setsid", "util-linux"), "--ctty", need("env", "coreutils"), "--default-signal=HUP", *words]
         try:
             process = subprocess.Popen(leader, stdin=theirs, stdout=theirs, stderr=theirs, env=english(env))
         except OSError as error:

@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+from harness.backends.abandoned import AbandonedMachines
 from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
-from harness.backends.protocol import AbandonedMachines, Hypervisor
+from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.lab import keep, twins
 from harness.lab.booking import leave

@@ -42,11 +42,13 @@ def test_a_tool_that_overruns_is_ended_with_its_children() -> None:
     wait_for("the child's end", lambda: gone(int(said[0])) or Pending("it runs"), soon())
 
 
-def test_a_tool_does_not_outlive_its_caller(tmp_path: Path) -> None:
+@pytest.mark.parametrize("hang_up", ["SIG_DFL", "SIG_IGN"], ids=["on a terminal", "under nohup"])
+def test_a_tool_does_not_outlive_its_caller(tmp_path: Path, hang_up: str) -> None:
     """Even a caller who is killed: its end of the terminal closes, and the kernel hangs the tool up."""
     pid = tmp_path / "pid"
     program = (
         "import os, signal; from harness.core import Deadline; from harness.image.tools import watched\n"
+        f"signal.signal(signal.SIGHUP, signal.{hang_up})\n"
         f"watched(['sh', '-c', 'echo $$ > {pid}; echo ready; exec sleep 1000'], Deadline.after(60), "
         "lambda said: os.kill(os.getpid(), signal.SIGKILL))"
     )

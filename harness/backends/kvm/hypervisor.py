@@ -138,7 +138,7 @@ class KvmHypervisor:
                 raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
 
     def halt(self, machine_id: str, deadline: Deadline) -> bool:
-        """One in a root of a process that died; see :class:`~harness.backends.protocol.AbandonedMachines`."""
+        """One in a root of a process that died; see :class:`~harness.backends.abandoned.AbandonedMachines`."""
         own = self._host.root
         elsewhere = foreign.holding(own, machine_id) if own else None
         return elsewhere is not None and foreign.halt(elsewhere, machine_id, self.name, deadline)
