@@ -87,6 +87,19 @@ def test_a_machine_belongs_to_its_own_esxi_alone(place, host, machine):
     other.close()
 
 
+@pytest.mark.parametrize("word", ["1a2b3c4d", "15584865", "deadbeef"])
+def test_a_folders_name_is_read_in_one_way_whatever_its_last_word_is(monkeypatch, word):
+    """One of digits alone looks like an expiry."""
+    monkeypatch.setattr(marks.secrets, "token_hex", lambda _: word)
+    owner = replace(OWNER, expiry=OWNER.expiry.replace(microsecond=0))
+    assert marks.folder_mark(marks.folder_name("a~b", owner)) == ("a~b", owner)
+
+
+@pytest.mark.parametrize("name", ["x", "x~run~token~1795866234", "x~run~token~99999999999999999~deadbeef"])
+def test_a_folder_of_somebody_else_has_no_owner(name):
+    assert marks.folder_mark(name) is None
+
+
 def test_files_without_a_machine_are_found_with_their_owner_and_removed(host, machine, tmp_path):
     (tmp_path / "seed.iso").write_bytes(b"x" * 1000)
     folder = f"interop/{marks.folder_name('lost', OWNER)}"

@@ -17,7 +17,7 @@ from harness.backends import codec
 from harness.backends.model import MachineSpec, Ownership
 
 _KEY = "interop"
-_FOLDER = re.compile(r"(?P<name>.+)~(?P<run>[^~]+)~(?P<token>[^~]+)~(?P<expiry>\d+)(~[0-9a-f]+)?")
+_FOLDER = re.compile(r"(?P<name>.+)~(?P<run>[^~]+)~(?P<token>[^~]+)~(?P<expiry>\d+)~[0-9a-f]{8}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,10 @@ def folder_mark(name: str) -> tuple[str, Ownership] | None:
     found = _FOLDER.fullmatch(name)
     if found is None:
         return None
-    expiry = datetime.fromtimestamp(int(found["expiry"]), UTC)
+    try:
+        expiry = datetime.fromtimestamp(int(found["expiry"]), UTC)
+    except (OverflowError, ValueError, OSError):  # a year that no calendar has
+        return None
     return found["name"], Ownership(found["run"], found["token"], expiry)
 
 
