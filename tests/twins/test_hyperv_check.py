@@ -37,12 +37,13 @@ def mode(request):
 
 
 @contextlib.contextmanager
-def opened(folder, mode, *, store=None, pull="127.0.0.1", **config):
+def opened(folder, mode, *, store=None, pull="127.0.0.1", password=None, **config):
     """A host that lacks what ``config`` says, and the driver on it."""
     config = {"networks": {"LAN": {"kind": "switch"}, "peers": {"kind": "switch"}}, "free": 100 * GiB} | config
     with Twin(TwinConfig(folder=folder / "twin", guests=False, powershell=mode, **config)) as twin:
         settings = hyperv.Settings(twin=True).at_twin(twin.said() | ({"store": str(store)} if store else {}))
         settings = settings.model_copy(update={"pull": pull})
+        settings._password = password or settings._password
         host = hyperv.connect(settings, Context("win1", OWNER, NoLedger(), folder / "scratch"))
         with contextlib.closing(host):
             yield host
@@ -218,6 +219,21 @@ def test_a_host_that_is_no_hyper_v_host_is_refused_with_what_to_type_there(tmp_p
     with pytest.raises(LabError) as caught, opened(tmp_path, mode, **config):
         pass
     assert cured in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "words"),
+    [
+        ({"password": "wrong"}, "it was tried once"),
+        ({"plan": ({"do": "fault", "on": "Create", "fault": "denied"},)}, "group Remote Management Users"),
+    ],
+)
+def test_an_account_that_may_not_come_in_is_not_sent_to_the_group_of_hyper_v(tmp_path, lacks, words):
+    """A wrong password, no right to a shell: what Hyper-V allows was never asked."""
+    with pytest.raises(NoRight) as caught, opened(tmp_path, "emulated", **lacks):
+        pass
+    assert words in caught.value.hint
+    assert "Add-LocalGroupMember" not in caught.value.hint
 
 
 def test_the_command_shows_it_and_fails_where_something_is_missing(tmp_path, monkeypatch):

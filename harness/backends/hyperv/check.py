@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from harness.backends.check import Remark
 from harness.backends.hyperv import facts, marks
 from harness.backends.hyperv.access import NO_FILE, HostAccess
-from harness.backends.hyperv.errors import Gone, NoRight
+from harness.backends.hyperv.errors import Gone, NoRight, failed_step
 from harness.backends.hyperv.evidence import LOGS
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.publish import Publisher
@@ -66,7 +66,7 @@ def cure(error: InteropError, settings: Settings) -> str | None:
         error: why ``Get-VMHost`` failed.
         settings: of the host.
     """
-    if isinstance(error, NoRight):
+    if isinstance(error, NoRight) and failed_step(error) is not None:  # a refused login says itself what to look at
         return f"Add-LocalGroupMember -SID S-1-5-32-578 -Member {_quoted(str(settings.user))}"
     if isinstance(error, Gone):  # what the module says where no Virtual Machine Management service runs
         return (

@@ -10,7 +10,7 @@ from harness.backends.hyperv import marks, nics, upload
 from harness.backends.hyperv.access import QUIET, HostAccess
 from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.disks import attached, disk_file
-from harness.backends.hyperv.errors import StepFailed
+from harness.backends.hyperv.errors import failed_step
 from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
 from harness.backends.hyperv.steps import Ref, Step, Value, beginning, exactly
@@ -58,9 +58,9 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
 
 def _began(host: HostAccess, mark: Mark, error: InteropError, claim: int) -> bool:
     """Whether what has this name on the host is of this creation: what is another's stays."""
-    cause = error.__cause__
-    if isinstance(cause, StepFailed):
-        return cause.failure.step >= claim
+    step = failed_step(error)
+    if step is not None:
+        return step >= claim
     find = Step("Get-VM", where=(("Name", exactly(mark.folder)),), get=("Notes",))
     found = host.agents.run("create", [find], Deadline.after(_CLEANING_SECONDS), repeatable=True)[0]
     return all(mark.pipe in (row["Notes"] or mark.pipe) for row in found)

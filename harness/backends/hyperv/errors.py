@@ -77,6 +77,16 @@ class StepFailed(Exception):
         self.failure = failure
 
 
+def failed_step(error: BaseException) -> int | None:
+    """Which step of a request failed with this error: the host was reached, and said no.
+
+    Returns:
+        Its number, -1 for the request itself; None where no step failed: the login, the connection or the deadline did.
+    """
+    cause = error.__cause__
+    return cause.failure.step if isinstance(cause, StepFailed) else None
+
+
 NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
 """What ``Get-VM`` and its like say of something that is not there, by id and by name."""
 _REMOVED = "somebody else removed it: look at the host, and at other runs that use it"

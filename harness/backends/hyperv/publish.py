@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from harness.backends.hyperv import marks, upload
 from harness.backends.hyperv.access import NO_FILE, HostAccess
-from harness.backends.hyperv.errors import Full, NoRight, StepFailed
+from harness.backends.hyperv.errors import Full, NoRight, failed_step
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.steps import Masked, Ref, Row, Step, Value, exactly
 from harness.backends.model import PublishedImage, ResourceKind
@@ -152,8 +152,7 @@ def _not_fetched(error: LabError, step: int) -> bool:
         error: of the whole request.
         step: which of its steps fetches.
     """
-    cause = error.__cause__
-    return isinstance(cause, StepFailed) and cause.failure.step == step and not isinstance(error, Full | NoRight)
+    return failed_step(error) == step and not isinstance(error, Full | NoRight)
 
 
 def _told(answer: list[list[Row]]) -> str:
