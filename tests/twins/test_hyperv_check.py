@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from harness.backends import hyperv
 from harness.backends.check import Examined
 from harness.backends.hyperv import check
-from harness.backends.hyperv.errors import NoRight
+from harness.backends.hyperv.errors import Failure, NoRight, StepFailed
 from harness.backends.model import NetworkKind, NetworkSpec, Ownership
 from harness.backends.registry import Context
 from harness.cli import interop
@@ -69,17 +69,35 @@ def test_a_host_that_is_ready_is_fine_in_everything(tmp_path, mode):
         assert [path for path in (tmp_path / "twin" / "store").rglob("*") if path.is_file()] == []
 
 
+def refuse(*_, **__):
+    """What the host does to an account that has not the right."""
+    text = "Attempted to perform an unauthorized operation"
+    cause = StepFailed(Failure(0, "UnauthorizedAccess", "PermissionDenied", 0x80070005, text))
+    raise NoRight(text, host="win1", operation="check") from cause
+
+
 def test_logs_that_the_account_may_not_read_are_named_with_the_group_that_may():
     """No record, no telling whether somebody moved a machine."""
-
-    def refuse(*_, **__):
-        raise NoRight("Attempted to perform an unauthorized operation", host="win1", operation="check")
-
     settings = hyperv.Settings(endpoint="win1", user="HV\\interop", password="env:NONE", ca=None, store="C:\\interop")
     remark = check.events(SimpleNamespace(agents=SimpleNamespace(run=refuse), settings=settings), Deadline.after(1))
     assert remark.fine is False
     assert "unauthorized operation" in remark.text
     assert remark.hint == "Add-LocalGroupMember -SID S-1-5-32-573 -Member 'HV\\interop'"
+
+
+def test_an_account_that_only_the_host_knows_is_in_no_command(tmp_path):
+    """Which one a certificate is mapped to; none is called None."""
+    papers = {"certificate": tmp_path / "a.pem", "certificate_key": tmp_path / "a.key"}
+    settings = hyperv.Settings(endpoint="win1", auth="certificate", store="C:\\interop", **papers)
+    host = SimpleNamespace(agents=SimpleNamespace(run=refuse), settings=settings)
+    remarks = [check.events(host, Deadline.after(1)), check._folder(host, there=True, drive=True, writable=False)]
+    with pytest.raises(NoRight) as caught:
+        refuse()
+    hints = [check.cure(caught.value, settings), *(remark.hint for remark in remarks)]
+    for hint in hints:
+        assert "the account that the certificate is mapped to" in hint
+        assert not re.search(r"None|-Member|icacls", hint)
+    assert "None" not in remarks[1].text
 
 
 def test_a_switch_that_is_not_there_is_named_with_the_line_that_makes_it(tmp_path, mode):

@@ -51,7 +51,7 @@ def examine(host: HostAccess, networks: Iterable[NetworkSpec], deadline: Deadlin
         networks: those that the lab plugs guests into, the one of their first NIC first.
         deadline: when to give up.
     """
-    yield Remark("account", f"{host.settings.user or 'the certificate'} may open shells and use Hyper-V")
+    yield Remark("account", f"{_account(host.settings)[0]} may open shells and use Hyper-V")
     probe = marks.name(f"check-{secrets.token_hex(3)}", host.owner)  # half an upload, should we die in the middle
     with host.ledger.creating(ResourceKind.IMAGE, probe) as creation:
         creation.made(probe)
@@ -67,7 +67,7 @@ def cure(error: InteropError, settings: Settings) -> str | None:
         settings: of the host.
     """
     if isinstance(error, NoRight) and failed_step(error) is not None:  # a refused login says itself what to look at
-        return f"Add-LocalGroupMember -SID S-1-5-32-578 -Member {_quoted(str(settings.user))}"
+        return _joined(settings, "S-1-5-32-578", "Hyper-V Administrators")
     if isinstance(error, Gone):  # what the module says where no Virtual Machine Management service runs
         return (
             "Install-WindowsFeature -Name Hyper-V -IncludeManagementTools -Restart; where it is installed, "
@@ -91,7 +91,7 @@ def events(host: HostAccess, deadline: Deadline) -> Remark:
     try:
         host.agents.run("check", [look], deadline, repeatable=True)
     except InteropError as error:
-        cured = f"Add-LocalGroupMember -SID S-1-5-32-573 -Member {_quoted(str(host.settings.user))}"
+        cured = _joined(host.settings, "S-1-5-32-573", "Event Log Readers")
         return Remark("events", f"Hyper-V's logs cannot be read: {error.message}", False, cured)
     return Remark("events", "Hyper-V's logs can be read")
 
@@ -151,8 +151,8 @@ def _folder(host: HostAccess, *, there: bool, drive: bool, writable: bool) -> Re
         return Remark("folder", f"{store} can be written")
     path = _quoted(str(store))
     if there:
-        account = str(host.settings.user)
-        cured = f"icacls {path} /grant {_quoted(f'{account}:(OI)(CI)M')}"
+        account, known = _account(host.settings)
+        cured = f"icacls {path} /grant {_quoted(f'{account}:(OI)(CI)M')}" if known else f"let {account} write there"
         return Remark("folder", f"{store} cannot be written by {account}", False, cured)
     if not drive:
         return Remark("folder", f"the host has no {store.anchor}", False, "name a folder it has under `store:`")
@@ -207,6 +207,21 @@ def _way_back(host: HostAccess, pull: str, probe: str, writable: bool, deadline:
             "pull", f"what the host fetches from {pull} is not what was sent", False, "is a proxy in between?"
         )
     return Remark("pull", f"the host fetches from {pull}")
+
+
+def _joined(settings: Settings, sid: str, group: str) -> str:
+    """What makes the account a member of a group of the host's: a command, where its name is known."""
+    account, known = _account(settings)
+    return (
+        f"Add-LocalGroupMember -SID {sid} -Member {_quoted(account)}"
+        if known
+        else f"{account} must be in the host's group {group} ({sid})"
+    )
+
+
+def _account(settings: Settings) -> tuple[str, bool]:
+    """The account, and whether that is its name: of a certificate's, the host alone knows which it is."""
+    return (settings.user, True) if settings.user else ("the account that the certificate is mapped to", False)
 
 
 def _quoted(text: str) -> str:
