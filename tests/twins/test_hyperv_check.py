@@ -195,6 +195,58 @@ def test_a_host_that_does_not_reach_us_is_found_out(tmp_path, mode, monkeypatch)
     assert tokens[0] not in remark.text
 
 
+class Failing:
+    """The host's agents, but for requests with certain cmdlets."""
+
+    def __init__(self, agents, **faults):
+        self.agents, self.faults = agents, {name.replace("_", "-"): fault for name, fault in faults.items()}
+
+    def run(self, operation, steps, deadline, **options):
+        for step in steps:
+            if step.call in self.faults:
+                self.faults[step.call]()
+        return self.agents.run(operation, steps, deadline, **options)
+
+
+def cut(*_, **__):
+    """What becomes of a request whose connection breaks."""
+    raise LabError("no connection to the host", host="win1", operation="connect")
+
+
+class Kept(NoLedger):
+    """What it was told is gone."""
+
+    def __init__(self):
+        self.dropped = []
+
+    def gone(self, kind, handle):
+        self.dropped.append(handle)
+
+
+@pytest.mark.parametrize("call", ["Get_WinEvent", "Get_Volume", "Receive_InteropFile"])
+def test_a_connection_that_breaks_is_not_taken_for_a_right_that_is_missing(tmp_path, call):
+    """Nor is a deadline that passes; and what was made is gone all the same."""
+    with opened(tmp_path, "emulated") as host:
+        access = replace(host.access, agents=Failing(host.agents, **{call: cut}))
+        with pytest.raises(LabError, match="no connection"):
+            tuple(check.examine(access, (LAN,), Deadline.after(60)))
+        assert list(host.owned(Deadline.after(60))) == []
+
+
+def test_a_small_file_that_cannot_be_removed_costs_no_remark(tmp_path):
+    """Nor hides it why nothing was fetched. It stays in the journal, for the reaper."""
+    with opened(tmp_path, "emulated") as host:
+        agents, ledger = Failing(host.agents, Receive_InteropFile=refuse, Get_Item=cut), Kept()
+        access = replace(host.access, agents=agents, ledger=ledger)
+        remarks = {one.subject: one for one in check.examine(access, (LAN,), Deadline.after(60))}
+        assert "unauthorized operation" in remarks["pull"].text
+        assert "events" in remarks
+        assert ledger.dropped == []
+        agents.faults.clear()
+        assert [one.fine for one in check.examine(access, (LAN,), Deadline.after(60))] == [True] * len(remarks)
+        assert len(ledger.dropped) == 1
+
+
 def test_what_a_proxy_in_between_makes_of_a_file_is_noticed(tmp_path, mode, monkeypatch):
     """It answers, and not with what was offered."""
 

@@ -6,10 +6,11 @@ Every lack comes with the one command that cures it, for a PowerShell of an admi
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import secrets
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 from harness.backends.check import Remark
 from harness.backends.hyperv import facts, marks
@@ -21,7 +22,7 @@ from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.steps import Masked, Step, Value
 from harness.backends.model import NetworkKind, NetworkSpec, ResourceKind
-from harness.core import Deadline, GiB, InteropError, Size
+from harness.core import Deadline, GiB, InteropError, LabError, Size
 from harness.core.config import nearest
 
 ROOM = Size(20 * GiB)
@@ -29,6 +30,7 @@ ROOM = Size(20 * GiB)
 _ASTRAY = 5.0
 """Seconds between two clocks that nobody keeps right; tickets of Kerberos stand 300."""
 _FETCH_SECONDS = 30
+_CLEANING_SECONDS = 30.0
 _UNWRITABLE = (
     "NewItemUnauthorizedAccessError",
     "CreateDirectoryUnauthorizedAccessError",
@@ -55,8 +57,9 @@ def examine(host: HostAccess, networks: Iterable[NetworkSpec], deadline: Deadlin
     probe = marks.name(f"check-{secrets.token_hex(3)}", host.owner)  # half an upload, should we die in the middle
     with host.ledger.creating(ResourceKind.IMAGE, probe) as creation:
         creation.made(probe)
-        yield from _examined(host, networks, probe, deadline)
-    host.ledger.gone(ResourceKind.IMAGE, probe)
+        gone = yield from _examined(host, networks, probe, deadline)
+    if gone:
+        host.ledger.gone(ResourceKind.IMAGE, probe)
 
 
 def cure(error: InteropError, settings: Settings) -> str | None:
@@ -91,12 +94,17 @@ def events(host: HostAccess, deadline: Deadline) -> Remark:
     try:
         host.agents.run("check", [look], deadline, repeatable=True)
     except InteropError as error:
+        if failed_step(error) is None:  # the connection, or the time: no right is missing
+            raise
         cured = _joined(host.settings, "S-1-5-32-573", "Event Log Readers")
         return Remark("events", f"Hyper-V's logs cannot be read: {error.message}", False, cured)
     return Remark("events", "Hyper-V's logs can be read")
 
 
-def _examined(host: HostAccess, networks: Iterable[NetworkSpec], probe: str, deadline: Deadline) -> Iterator[Remark]:
+def _examined(
+    host: HostAccess, networks: Iterable[NetworkSpec], probe: str, deadline: Deadline
+) -> Generator[Remark, None, bool]:
+    """All but the account; whether ``probe`` is gone again."""
     before = time.time()
     switches, drive, store, _, written, _, now = host.agents.run("check", [*_looks(host, probe)], deadline)
     spent = time.time() - before
@@ -107,8 +115,12 @@ def _examined(host: HostAccess, networks: Iterable[NetworkSpec], probe: str, dea
     yield _space(host, there=bool(store), deadline=deadline)
     yield clock(facts.seconds(str(now[0]["."])) - before - spent / 2)
     yield events(host, deadline)
-    if host.settings.pull is not None:
-        yield _way_back(host, host.settings.pull, probe, bool(written), deadline)
+    if host.settings.pull is None:
+        return True
+    if not written:
+        yield Remark("pull", "could not be found out: there is no folder to fetch into", None)
+        return True
+    return (yield from _way_back(host, host.settings.pull, probe, deadline))
 
 
 def _looks(host: HostAccess, probe: str) -> Iterator[Step]:
@@ -167,6 +179,8 @@ def _space(host: HostAccess, *, there: bool, deadline: Deadline) -> Remark:
     try:
         rows = host.agents.run("check", [look], deadline, repeatable=True)[0]
     except InteropError as error:
+        if failed_step(error) is None:
+            raise
         return Remark("space", f"could not be found out: {error.message}", None)
     if not rows:
         return Remark("space", f"could not be found out: {place} is on no volume", None)
@@ -178,35 +192,49 @@ def _space(host: HostAccess, *, there: bool, deadline: Deadline) -> Remark:
     return Remark("space", text)
 
 
-def _way_back(host: HostAccess, pull: str, probe: str, writable: bool, deadline: Deadline) -> Remark:
-    """A small file goes the way that images go."""
-    if not writable:
-        return Remark("pull", "could not be found out: there is no folder to fetch into", None)
+def _way_back(host: HostAccess, pull: str, probe: str, deadline: Deadline) -> Generator[Remark, None, bool]:
+    """A small file goes the way that images go; whether it is gone again."""
     text = secrets.token_bytes(4096)
     source = host.scratch / probe
-    source.write_bytes(text)
-    try:
-        with offered(source, pull, host.name) as offer:
-            asked: dict[str, Value] = {
-                "Uri": Masked(offer.url),
-                "Token": Masked(offer.token),
-                "Path": str(host.settings.path("images", probe)),
-                "Seconds": _FETCH_SECONDS,
-            }
-            rows = host.agents.run("check", [Step("Receive-InteropFile", asked, get=("Sha256",))], deadline)[0]
-    except InteropError as error:
-        cured = (
-            "let the host connect to this controller: open the port of `pull: ADDRESS:PORT` in the firewalls between"
-        )
-        return Remark("pull", f"the host fetches nothing from {pull}: {error.message}", False, error.hint or cured)
-    finally:
-        source.unlink()
-        Publisher(host).discard(probe, deadline)
+    with contextlib.ExitStack() as stack:
+        source.write_bytes(text)
+        stack.callback(source.unlink)
+        try:
+            offer = stack.enter_context(offered(source, pull, host.name))
+        except LabError as error:
+            yield Remark("pull", error.message, False, error.hint or "")
+            return True
+        asked: dict[str, Value] = {
+            "Uri": Masked(offer.url),
+            "Token": Masked(offer.token),
+            "Path": str(host.settings.path("images", probe)),
+            "Seconds": _FETCH_SECONDS,
+        }
+        fetch = Step("Receive-InteropFile", asked, get=("Sha256",))
+        try:
+            rows = host.agents.run("check", [fetch], deadline)[0]
+        except InteropError as error:
+            gone = _discarded(host, probe)
+            if failed_step(error) is None:
+                raise
+            cured = "let the host connect to this controller: open the port of `pull: ADDRESS:PORT` in firewalls between"
+            yield Remark("pull", f"the host fetches nothing from {pull}: {error.message}", False, error.hint or cured)
+            return gone
     if str(rows[0]["Sha256"]).lower() != hashlib.sha256(text).hexdigest():
-        return Remark(
-            "pull", f"what the host fetches from {pull} is not what was sent", False, "is a proxy in between?"
-        )
-    return Remark("pull", f"the host fetches from {pull}")
+        said = f"what the host fetches from {pull} is not what was sent"
+        yield Remark("pull", said, False, "is a proxy in between?")
+    else:
+        yield Remark("pull", f"the host fetches from {pull}")
+    return _discarded(host, probe)
+
+
+def _discarded(host: HostAccess, probe: str) -> bool:
+    """Remove the file that was fetched; False where the host does not let us: the journal knows of it."""
+    try:
+        Publisher(host).discard(probe, Deadline.after(_CLEANING_SECONDS))
+    except InteropError:
+        return False
+    return True
 
 
 def _joined(settings: Settings, sid: str, group: str) -> str:
