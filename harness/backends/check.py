@@ -35,4 +35,4 @@ class Examined(Protocol):
     """A hypervisor that looks at itself."""
 
     def examine(self, networks: Iterable[NetworkSpec], deadline: Deadline) -> tuple[Remark, ...]:
-        """Look, change nothing, and tell; ``networks`` are those that the lab plugs guests into."""
+        """Look, change nothing that stays, and tell; ``networks`` are those that the lab plugs guests into."""

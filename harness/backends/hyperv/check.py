@@ -18,7 +18,6 @@ from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.errors import Gone, NoRight, failed_step
 from harness.backends.hyperv.evidence import LOGS
 from harness.backends.hyperv.offer import offered
-from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.steps import Masked, Step, Value
 from harness.backends.model import NetworkKind, NetworkSpec, ResourceKind
@@ -41,10 +40,12 @@ _UNWRITABLE = (
 )
 """Error ids of ``New-Item`` where it may not, or cannot, write."""
 _TRUE = ((".", "^True$"),)
+_FALSE = ((".", "^False$"),)
 
 
 def examine(host: HostAccess, networks: Iterable[NetworkSpec], deadline: Deadline) -> Iterator[Remark]:
-    """Everything that can be seen. In the folder an empty file is made, and removed in the same request.
+    """Everything that can be seen; nothing stays changed. A file that is made is removed in the same request, and so is
+    the folder of images where there was none.
 
     A request each for what may fail for a reason of its own: the looks, the volume, the way back to us.
 
@@ -106,7 +107,8 @@ def _examined(
 ) -> Generator[Remark, None, bool]:
     """All but the account; whether ``probe`` is gone again."""
     before = time.time()
-    switches, drive, store, _, written, _, now = host.agents.run("check", [*_looks(host, probe)], deadline)
+    seen = host.agents.run("check", [*_looks(host, probe)], deadline)
+    switches, drive, store, bare, _, _, written, now, *_ = seen
     spent = time.time() - before
     names = {str(row["Name"]) for row in switches}
     for at, network in enumerate(networks):
@@ -120,28 +122,47 @@ def _examined(
     if not written:
         yield Remark("pull", "could not be found out: there is no folder to fetch into", None)
         return True
-    return (yield from _way_back(host, host.settings.pull, probe, deadline))
+    return (yield from _way_back(host, host.settings.pull, probe, deadline, bare=bool(bare)))
 
 
 def _looks(host: HostAccess, probe: str) -> Iterator[Step]:
     store = host.settings.path()
+    images = str(host.settings.path("images"))
     path = str(host.settings.path("images", probe))
-    images: dict[str, Value] = {"Path": str(host.settings.path("images")), "ItemType": "Directory", "Force": True}
     yield Step("Get-VMSwitch", get=("Name",))
     yield Step("Test-Path", {"LiteralPath": store.anchor}, get=(".",), where=_TRUE)
     there: dict[str, Value] = {"LiteralPath": str(store), "PathType": "Container"}
     yield Step("Test-Path", there, name="store", get=(".",), where=_TRUE)
-    yield Step("New-Item", images, name="images", when="store", allow=_UNWRITABLE)
-    yield Step(
-        "New-Item",
-        {"Path": path, "ItemType": "File"},
-        name="probe",
-        get=("Name",),
-        when="images",
-        allow=_UNWRITABLE,
-    )
-    yield Step("Remove-Item", {"LiteralPath": path, "Force": True}, when="probe", allow=NO_FILE)
+    yield Step("Test-Path", {"LiteralPath": images}, name="bare", get=(".",), where=_FALSE, when="store")
+    yield _folder_of_images(host).only("bare")
+    yield Step("Test-Path", {"LiteralPath": images}, name="images", get=(".",), where=_TRUE, when="store")
+    file: dict[str, Value] = {"Path": path, "ItemType": "File"}
+    yield Step("New-Item", file, name="probe", get=("Name",), when="images", allow=_UNWRITABLE)
     yield Step("Get-Date", name="now", get=(".",))
+    yield from _tidied(host, probe, made="made", when="probe")
+
+
+def _folder_of_images(host: HostAccess) -> Step:
+    """Make it, as a run does."""
+    asked: dict[str, Value] = {"Path": str(host.settings.path("images")), "ItemType": "Directory", "Force": True}
+    return Step("New-Item", asked, name="made", allow=_UNWRITABLE)
+
+
+def _tidied(host: HostAccess, probe: str, *, made: str | None, when: str | None = None) -> Iterator[Step]:
+    """Remove the small file, and the folder of images where it was made for it and nobody uses it yet.
+
+    Args:
+        host: where.
+        probe: the name of the file.
+        made: the step that made the folder; None: it was there.
+        when: the step that made the file; None: it may be there or not.
+    """
+    images = str(host.settings.path("images"))
+    file: dict[str, Value] = {"LiteralPath": str(host.settings.path("images", probe)), "Force": True}
+    yield Step("Remove-Item", file, when=when, allow=NO_FILE)
+    if made is not None:
+        yield Step("Get-ChildItem", {"LiteralPath": images, "Force": True}, name="used", when=made, allow=NO_FILE)
+        yield Step("Remove-Item", {"LiteralPath": images}, when=made, unless="used", allow=NO_FILE)
 
 
 def _switch(network: NetworkSpec, names: set[str], *, first: bool) -> Remark:
@@ -192,8 +213,18 @@ def _space(host: HostAccess, *, there: bool, deadline: Deadline) -> Remark:
     return Remark("space", text)
 
 
-def _way_back(host: HostAccess, pull: str, probe: str, deadline: Deadline) -> Generator[Remark, None, bool]:
-    """A small file goes the way that images go; whether it is gone again."""
+def _way_back(
+    host: HostAccess, pull: str, probe: str, deadline: Deadline, *, bare: bool
+) -> Generator[Remark, None, bool]:
+    """A small file goes the way that images go, and is removed in the same request; whether it is gone again.
+
+    Args:
+        host: where.
+        pull: by which address it reaches us.
+        probe: the name of the file there.
+        deadline: when to give up.
+        bare: whether there is no folder of images yet.
+    """
     text = secrets.token_bytes(4096)
     source = host.scratch / probe
     with contextlib.ExitStack() as stack:
@@ -211,27 +242,36 @@ def _way_back(host: HostAccess, pull: str, probe: str, deadline: Deadline) -> Ge
             "Seconds": _FETCH_SECONDS,
         }
         fetch = Step("Receive-InteropFile", asked, get=("Sha256",))
+        steps = [_folder_of_images(host), fetch] if bare else [fetch]
+        at, tidy = len(steps) - 1, _tidied(host, probe, made="made" if bare else None)
         try:
-            rows = host.agents.run("check", [fetch], deadline)[0]
+            answer = host.agents.run("check", [*steps, *tidy], deadline)
         except InteropError as error:
-            gone = _discarded(host, probe)
-            if failed_step(error) is None:
+            gone, step = _discarded(host, probe, bare=bare), failed_step(error)
+            if step is None:
                 raise
-            cured = "let the host connect to this controller: open the port of `pull: ADDRESS:PORT` in firewalls between"
+            if step > at:
+                said = f"the host fetches from {pull}, and does not let go of the file: {error.message}"
+                yield Remark("pull", said, False, error.hint or "")
+                return gone
+            cured = "let the host connect to this controller: open the port of `pull: ADDRESS:PORT` in the firewalls"
             yield Remark("pull", f"the host fetches nothing from {pull}: {error.message}", False, error.hint or cured)
             return gone
-    if str(rows[0]["Sha256"]).lower() != hashlib.sha256(text).hexdigest():
+    if str(answer[at][0]["Sha256"]).lower() != hashlib.sha256(text).hexdigest():
         said = f"what the host fetches from {pull} is not what was sent"
         yield Remark("pull", said, False, "is a proxy in between?")
     else:
         yield Remark("pull", f"the host fetches from {pull}")
-    return _discarded(host, probe)
+    return True
 
 
-def _discarded(host: HostAccess, probe: str) -> bool:
-    """Remove the file that was fetched; False where the host does not let us: the journal knows of it."""
+def _discarded(host: HostAccess, probe: str, *, bare: bool) -> bool:
+    """Remove what an attempt to fetch left; False where the host does not let us: the journal knows of it."""
+    there: dict[str, Value] = {"LiteralPath": str(host.settings.path("images"))}
+    made = Step("Test-Path", there, name="made", where=_TRUE)
+    steps = [made, *_tidied(host, probe, made="made")] if bare else [*_tidied(host, probe, made=None)]
     try:
-        Publisher(host).discard(probe, Deadline.after(_CLEANING_SECONDS))
+        host.agents.run("check", steps, Deadline.after(_CLEANING_SECONDS), repeatable=True)
     except InteropError:
         return False
     return True
