@@ -115,7 +115,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             pytest.skip(f"{error.host}: {error.message}")
         raise
     state.running_on(item, column)
-    reason = column.lacks(place.demand)
+    reason = column.host.lacks(place.demand)
     if reason:
         pytest.skip(reason)
     state.open().begin_activity(place.column)

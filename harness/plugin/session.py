@@ -53,6 +53,32 @@ class HostUnderTest:
 
     __repr__ = __str__
 
+    @classmethod
+    def reached(cls, member: Host, pool: str, hypervisor: Hypervisor) -> HostUnderTest:
+        """The host behind a connection; reads its facts.
+
+        Args:
+            member: the host of the lab.
+            pool: what it stands for.
+            hypervisor: connected.
+        """
+        facts = hypervisor.facts(Deadline.after(_CONNECT))
+        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
+        return cls(member.name, pool, member.backend, hypervisor, facts, expect)
+
+    def expectations(self, firmware: Firmware) -> Expectations:
+        """What this host must show a guest of this firmware."""
+        return Expectations.for_host(self.backend, self.facts, firmware)
+
+    def lacks(self, demand: Demand) -> str | None:
+        """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
+        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
+        if reason:
+            return f"{self.name} cannot show this: {reason}"
+        able = self.hypervisor.capabilities(demand.shape)
+        missing = next((need for need in demand.needs if need not in able), None)
+        return f"{self.name} cannot: {missing.value} ({missing.name})" if missing else None
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -61,19 +87,6 @@ class Column:
     host: HostUnderTest
     settings: Host
     lender: Lender
-
-    def expectations(self, firmware: Firmware) -> Expectations:
-        """What this host must show a guest of this firmware."""
-        return Expectations.for_host(self.settings.backend, self.host.facts, firmware)
-
-    def lacks(self, demand: Demand) -> str | None:
-        """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
-        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
-        if reason:
-            return f"{self.host.name} cannot show this: {reason}"
-        able = self.host.hypervisor.capabilities(demand.shape)
-        missing = next((need for need in demand.needs if need not in able), None)
-        return f"{self.host.name} cannot: {missing.value} ({missing.name})" if missing else None
 
 
 class Session:
@@ -191,9 +204,7 @@ class Session:
             raise problems[0]
 
     def _open(self, name: str) -> Column:
-        pools = self.lab.pools()
-        members = pools.get(name) or tuple(host for host in self.lab.hosts.values() if host.name == name)
-        members = tuple(member for member in members if self._options.host in (None, member.name))
+        members = members_of(self.lab, name, self._options.host)
         problems: list[InteropError] = []
         for turn in range(len(members)):
             member = members[(turn + self._worker) % len(members)]
@@ -209,9 +220,7 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        facts = hypervisor.facts(Deadline.after(_CONNECT))
-        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
-        host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
+        host = HostUnderTest.reached(member, pool, hypervisor)
         return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
 
     def _hide(self, member: Host) -> None:
@@ -224,3 +233,15 @@ class Session:
         twin = find(self.lab.path, member.twin, self.run.id) if member.twin else None
         if twin is not None and twin.said is not None and "password" in twin.said:
             self.redactor.register(str(twin.said["password"]))
+
+
+def members_of(lab: Lab, column: str, only: str | None) -> tuple[Host, ...]:
+    """The hosts that a column of a run may stand for.
+
+    Args:
+        lab: the run's lab.
+        column: a pool's name; with ``--each-host``, a host's.
+        only: the host that was asked for, if one was.
+    """
+    members = lab.pools().get(column) or tuple(host for host in lab.hosts.values() if host.name == column)
+    return tuple(member for member in members if only in (None, member.name))

@@ -42,6 +42,8 @@ class State:
     problem: pytest.UsageError | None = None
     """Bad input met while collecting; raised once collection is over, or each module would repeat it."""
     session: Session | None = None
+    reaps: bool = True
+    """Whether the run removes first what dead runs left: a mere look does not."""
     folder: RunFolder | None = None
     """This run's folder; None until it is known that a lab is involved."""
     results: Results | None = None
@@ -78,7 +80,7 @@ class State:
             from harness.lab import Run  # noqa: PLC0415
 
             shared = self.worker.get("interop")
-            if not shared:
+            if not shared and self.reaps:
                 self._clear()
             self._run = Run.join(self.lab, **shared["run"]) if shared else Run.begin(self.lab)
         return self._run

@@ -32,7 +32,7 @@ def test_every_check_is_listed_with_what_keeps_it_from_running(image, monkeypatc
     (clock,) = told["clocks"]
     assert clock["column"] == "kvm"
     assert 0 < clock["uncertainty"] < 1
-    assert clock["ruled_out"] == []
+    assert clock["too_coarse_for"] == []
     assert list(entries(open_store())) == [], "something was made on the host"
 
 
