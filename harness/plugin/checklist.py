@@ -58,6 +58,25 @@ class ClockBound:
     ruled_out: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A limit or a size of a check, as it holds on a host.
+
+    Args:
+        column: the pool or host.
+        key: the limit's or size's name.
+        value: what it is.
+        warns: going beyond it only warns, because nobody calibrated it.
+        source: who says so; empty for a size.
+    """
+
+    column: str
+    key: str
+    value: str
+    warns: bool
+    source: str
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare where the list goes."""
     parser.addoption("--checklist", metavar="FILE", help="where to write what would run, and what not and why")
@@ -79,6 +98,7 @@ class Checklist:
     file: Path
     listed: list[Listed] = field(default_factory=list)
     clocks: list[ClockBound] = field(default_factory=list)
+    limits: list[InForce] = field(default_factory=list)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -104,7 +124,14 @@ class Checklist:
             if isinstance(opened, Column) and (bound := _clock(name, opened, self._on_clocks(session, state, name)))
         ]
 
-        told = {"checks": [asdict(each) for each in self.listed], "clocks": [asdict(each) for each in self.clocks]}
+        for name, opened in columns.items():
+            if isinstance(opened, Column):
+                self.limits += _in_force(name, opened, {row.check for row in self.listed if row.column == name})
+        told = {
+            "checks": [asdict(each) for each in self.listed],
+            "clocks": [asdict(each) for each in self.clocks],
+            "limits": [asdict(each) for each in self.limits],
+        }
         self.file.write_text(json.dumps(told), encoding="utf-8")
 
     def _on_clocks(self, session: pytest.Session, state: State, column: str) -> set[str]:
@@ -122,6 +149,16 @@ def _opened(state: State, name: str) -> Column | InteropError:
         return state.open().column(name)
     except InteropError as error:
         return error
+
+
+def _in_force(name: str, column: Column, checks: set[str]) -> list[InForce]:
+    """Limits and sizes of these checks (of BIOS machines: they differ by firmware nowhere)."""
+    expect = column.expectations(Firmware.BIOS)
+    limits = [
+        InForce(name, key, limit.range, not limit.calibrated, limit.source) for key, limit in expect.limits.items()
+    ]
+    sizes = [InForce(name, key, str(size), False, "") for key, size in expect.sizes.items()]
+    return [one for one in (*limits, *sizes) if one.key.partition(".")[0] in checks]
 
 
 def _clock(name: str, column: Column, checks: set[str]) -> ClockBound | None:

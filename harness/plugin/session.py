@@ -15,7 +15,9 @@ from harness.image import resolve
 from harness.image.model import Image
 from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
+from harness.lab.calibration import Calibration
 from harness.lab.expectations import Expectations
+from harness.lab.limits import Readings
 from harness.lab.slots import Slots
 from harness.lab.twins import find
 from harness.plugin.demand import Demand
@@ -61,10 +63,11 @@ class Column:
     host: HostUnderTest
     settings: Host
     lender: Lender
+    calibration: Calibration | None = None
 
-    def expectations(self, firmware: Firmware) -> Expectations:
-        """What this host must show a guest of this firmware."""
-        return Expectations.for_host(self.settings.backend, self.host.facts, firmware)
+    def expectations(self, firmware: Firmware, readings: Readings | None = None) -> Expectations:
+        """What this host must show a guest of this firmware; what is held against limits goes into ``readings``."""
+        return expectations(self.settings, self.host.facts, firmware, self.calibration, readings)
 
     def lacks(self, demand: Demand) -> str | None:
         """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
@@ -74,6 +77,18 @@ class Column:
         able = self.host.hypervisor.capabilities(demand.shape)
         missing = next((need for need in demand.needs if need not in able), None)
         return f"{self.host.name} cannot: {missing.value} ({missing.name})" if missing else None
+
+
+def expectations(
+    host: Host,
+    facts: HostFacts,
+    firmware: Firmware,
+    calibration: Calibration | None,
+    readings: Readings | None = None,
+) -> Expectations:
+    """What the product expects of a host, and what the lab says otherwise."""
+    expect = Expectations.for_host(host.backend, facts, firmware, readings=readings)
+    return calibration.amend(expect, host.pool, host.name) if calibration else expect
 
 
 class Session:
@@ -88,8 +103,10 @@ class Session:
         worker: int,
         progress: Callable[[str], None],
         attend: Callable[[Host, Image], None] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.lab = lab
+        self.calibration = calibration
         self.run = run
         self._options = options
         self._image: Image | None = None
@@ -173,7 +190,12 @@ class Session:
         """The command line that runs exactly this test again."""
         image = self._image.digest if self._image else self._options.image
         return repeat_command(
-            nodeid, lab=self._options.lab, host=host, image=image, release=self._options.release or ""
+            nodeid,
+            lab=self._options.lab,
+            host=host,
+            image=image,
+            release=self._options.release or "",
+            calibration=str(self._options.calibration or ""),
         )
 
     def close(self) -> None:
@@ -210,9 +232,10 @@ class Session:
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
         facts = hypervisor.facts(Deadline.after(_CONNECT))
-        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
+        expect = expectations(member, facts, Firmware.BIOS, self.calibration)
         host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
-        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
+        lender = Lender(Slots(self.run, member, hypervisor, self.image, self._progress))
+        return Column(host, member, lender, self.calibration)
 
     def _hide(self, member: Host) -> None:
         """What the host is reached with never gets into a report."""
