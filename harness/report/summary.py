@@ -107,9 +107,12 @@ def show(outcomes: Sequence[Outcome], console: Console, *, report: Path | str | 
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
-        _failures(outcomes, console, _room(outcomes, console))
-        _warnings(outcomes, console)
-        _slowest(outcomes, console)
+        warnings = _warnings(outcomes, console)
+        _failures(outcomes, console, _room(outcomes, console, len(warnings)))
+        for warning in warnings:
+            _line(console, warning)
+        if len(warnings) <= _spare(outcomes, console):
+            _slowest(outcomes, console)
         _skips(outcomes, console)
     if report is not None:
         _line(console, Text.assemble(("report  ", "bold"), str(report)), fold=True)
@@ -153,20 +156,25 @@ def _cell(counts: Counts, suites: Iterable[str], pool: str | None) -> Text:
             sums[status] += count
     # Good ones first and aligned: whatever stands behind them catches the eye.
     words = [(f"{sums[Verdict.PASSED]:>3} pass", _STYLE[Verdict.PASSED])]
-    words += [(f"{sums[_WARNED]} of them warn", "yellow")] if sums[_WARNED] else []
+    words += [(f"({sums[_WARNED]} warn)", "yellow")] if sums[_WARNED] else []
     words += [
         (f"{sums[status]} {_SHORT[status]}", _STYLE[status]) for status in (*_BAD, Verdict.SKIPPED) if sums[status]
     ]
     return Text("  ").join(Text(word, style=style) for word, style in words)
 
 
-def _room(outcomes: Sequence[Outcome], console: Console) -> int:
-    """How many failures fit the screen; a log file has no end."""
+def _spare(outcomes: Sequence[Outcome], console: Console) -> int:
+    """How many lines the screen has left beside all that is always shown and one failure; a log file has no end."""
     if not console.is_terminal:
-        return _FAILURES.stop - 1
-    others = len({outcome.suite for outcome in outcomes}) + _SLOWEST + _REASONS + 9
-    others += min(sum(len(outcome.warnings) for outcome in outcomes if outcome.warned), _WARNINGS + 1) + 1
-    return min(max((console.height - others) // 2, _FAILURES.start), _FAILURES.stop - 1)
+        return 1000
+    others = len({outcome.suite for outcome in outcomes}) + _SLOWEST + _REASONS + 10
+    return max(console.height - others - 2 * _FAILURES.start, 0)
+
+
+def _room(outcomes: Sequence[Outcome], console: Console, warnings: int) -> int:
+    """How many failures fit the screen."""
+    spare = _spare(outcomes, console) - warnings
+    return min(max(spare // 2 + _FAILURES.start, _FAILURES.start), _FAILURES.stop - 1)
 
 
 def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
@@ -183,15 +191,21 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         console.print()
 
 
-def _warnings(outcomes: Sequence[Outcome], console: Console) -> None:
+def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
+    """Limits that were exceeded and only warn; on a small screen, how many there are."""
     warned = [(outcome, warning) for outcome in outcomes if outcome.warned for warning in outcome.warnings]
+    if not warned:
+        return []
+    lines = []
     for outcome, warning in warned[:_WARNINGS]:
         where = f"{outcome.label} on {outcome.host or outcome.pool}"
-        _line(console, Text.assemble(("warn  ", "bold yellow"), f"{_one_line(warning)}  ", (where, "dim")))
-    if len(warned) > _WARNINGS:
-        _line(console, Text(f"      and {len(warned) - _WARNINGS} more; the report has them all", style="dim"))
-    if warned:
-        _line(console, Text("      limits that nobody calibrated only warn: `interop calibrate --help`", style="dim"))
+        lines.append(Text.assemble(("warn  ", "bold yellow"), f"{_one_line(warning)}  ", (where, "dim")))
+    more = f"and {len(warned) - _WARNINGS} more; " if len(warned) > _WARNINGS else ""
+    lines.append(Text(f"      {more}limits that nobody calibrated only warn: `interop calibrate --help`", style="dim"))
+    if len(lines) <= _spare(outcomes, console):
+        return lines
+    count = f"{len(warned)} x  beyond a limit that nobody calibrated, and so only warns; the report has them all"
+    return [Text.assemble(("warn  ", "bold yellow"), count)]
 
 
 def _slowest(outcomes: Sequence[Outcome], console: Console) -> None:
