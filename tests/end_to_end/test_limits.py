@@ -1,4 +1,4 @@
-"""Limits in whole runs: what only warns passes and is seen, what a lab made of its nights fails, and bad files stop all."""
+"""Limits in whole runs: what only warns passes and is seen, what a lab made of its nights holds, bad files stop all."""
 
 import json
 import subprocess
