@@ -192,7 +192,7 @@ def numbers(backend: str) -> Iterator[str]:
     )
     yield (
         f"## Limits and sizes on {backend}\n\n"
-        f"From `configs/expectations/{backend}.yaml`; a lab changes them in a file of its own ([limits.md](limits.md)).\n"
+        f"From `configs/expectations/{backend}.yaml`; a lab has a file of its own for others: [limits.md](limits.md).\n"
         "A limit that is *not calibrated yet* is a first choice that no such host has confirmed: a value beyond it is\n"
         "kept and warned of, and fails nothing. The last column says where the other side differs."
     )

@@ -18,11 +18,11 @@ from rich.table import Table
 
 from harness.core import UsageError
 from harness.lab.calibration import OwnLimit
-from harness.lab.expectations import rules_of
 from harness.lab.keeping import keep
 from harness.lab.limits import LimitFile
 from harness.lab.load import DEFAULT, load_lab
 from harness.lab.models import Lab
+from harness.lab.rules import rules_of
 from harness.measure.proposal import LOOKS, Proposal, propose
 from harness.report import nights
 from harness.report.nights import Nights, Sample

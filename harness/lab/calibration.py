@@ -16,9 +16,10 @@ from typing import Annotated, Any
 from pydantic import Field, StringConstraints
 
 from harness.core.config import Problem, StrictModel, complaint, nearest, problem, read_yaml, validate
-from harness.lab.expectations import Expectations, RuleFile, kind_of_size, rules_of
+from harness.lab.expectations import Expectations
 from harness.lab.limits import Bounds, LimitFile
 from harness.lab.models import Lab
+from harness.lab.rules import RuleFile, kind_of_size, rules_of
 
 ALL = "*"
 """The section for every host of the lab."""

@@ -9,7 +9,8 @@ import pytest
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import GiB, LabError, Size, UsageError
-from harness.lab.expectations import Expectations, rules_of, within
+from harness.lab.expectations import Expectations
+from harness.lab.rules import rules_of, within
 
 FILE = """
 rules:
