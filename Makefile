@@ -96,10 +96,11 @@ contract: image ## Backends against their protocol, with real guests (Hyper-V's 
 	@$(PYTEST) $(SPREAD) tests/contract --columns kvm,vsphere $(PYTEST_ARGS)
 
 # What was done of it is kept in build/night, by the content of the code: a second call goes on where the first ended.
+# Not by MAKE: a dry run would run those lines, and note as done what it only printed.
 .PHONY: test-all
 test-all: setup ## Everything, by night: every planted defect, and every check 20 times; goes on where it was stopped
-	@$(BIN)/python -m tests.end_to_end.night test $(MAKE) test
-	@$(BIN)/python -m tests.end_to_end.night contract-hyperv $(MAKE) contract-hyperv
+	@$(BIN)/python -m tests.end_to_end.night test $(MAKE_COMMAND) test
+	@$(BIN)/python -m tests.end_to_end.night contract-hyperv $(MAKE_COMMAND) contract-hyperv
 	@echo "test-all: every planted defect, each in a guest of its own"
 	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_in_guests.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"

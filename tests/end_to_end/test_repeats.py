@@ -59,7 +59,7 @@ def test_a_few_checks_come_to_the_same_each_time(run):
     assert not wolves(statuses), done.output
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def plan() -> dict[str, list[str]]:
     """Which tests each column repeats: each one the first column that can run it."""
     command = [sys.executable, "-m", "harness.cli", "checks", "--json"]
