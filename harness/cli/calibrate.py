@@ -40,13 +40,22 @@ class Group:
         where: the pool or host.
         key: the limit's.
         ships: the limit, as the product ships it for one kind of such a host.
-        samples: what was seen.
+        samples: what was seen, when the check did as much as it did last.
+        others: how many samples were made when it did more or less.
     """
 
     where: str
     key: str
     ships: LimitFile
     samples: tuple[Sample, ...]
+    others: int = 0
+
+    @classmethod
+    def of(cls, where: str, key: str, ships: LimitFile, samples: list[Sample]) -> Group:
+        """Sort out what was seen while the check's sizes were others."""
+        now = max(samples, key=lambda sample: (sample.day, sample.run)).sizes
+        same = tuple(sample for sample in samples if sample.sizes == now)
+        return cls(where, key, ships, same, len(samples) - len(same))
 
     @property
     def days(self) -> list[date]:
@@ -179,7 +188,7 @@ def _groups(lab: Lab, samples: Iterable[Sample], only: str | None, pattern: str,
             place = (sample.host if each_host else sample.pool, sample.key)
             sorted_in[place].append(sample)
             ships[place] = limit
-    return [Group(*place, ships[place], tuple(found)) for place, found in sorted(sorted_in.items())]
+    return [Group.of(*place, ships[place], found) for place, found in sorted(sorted_in.items())]
 
 
 def _first_choices(backend: str) -> Mapping[str, LimitFile]:
@@ -195,6 +204,10 @@ def _say_what_was_read(console: Console, told: Nights, groups: list[Group]) -> N
     console.print(f"{_counted(told.runs, 'run')}, {_counted(samples, 'sample')} of {limits}")
     if told.failed:
         console.print(f"left out, for the test failed: {_counted(told.failed, 'result')}")
+    for group in groups:
+        if group.others:
+            count = _counted(group.others, "sample")
+            console.print(escape(f"{group.key} on {group.where}: {count} left out, for the check's sizes were others"))
     for path in told.broken:
         console.print(escape(f"left out, for it cannot be read: {path}"))
     if not groups:

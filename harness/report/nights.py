@@ -32,6 +32,7 @@ class Sample:
         day: when it ran, UTC.
         run: the folder of the run.
         in_force: the limit that it was held against then, in words.
+        sizes: how much the check did then: names and values, in order.
         waited: the value is a time that was waited.
     """
 
@@ -43,6 +44,7 @@ class Sample:
     day: date
     run: str
     in_force: str = ""
+    sizes: tuple[tuple[str, int | str], ...] = ()
     waited: bool = False
 
 
@@ -130,5 +132,6 @@ def _samples(folder: Path, result: dict[str, Any], day: date) -> Iterator[Sample
                     day=day,
                     run=str(folder),
                     in_force=Bounds(**{end: limit[end] for end in ("at_least", "at_most", "unit")}).range,
+                    sizes=tuple(sorted(told["sizes"].items())),
                     waited=bool(limit.get("waited")),
                 )

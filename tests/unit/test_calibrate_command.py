@@ -33,13 +33,15 @@ def lab(tmp_path, monkeypatch):
 def night(tmp_path):
     """Writes one result of one night, as a run does."""
 
-    def night(day: int, check: str, key: str, value: float, *, status="passed", host="left", unit="s", **told) -> None:
+    def night(
+        day: int, check: str, key: str, value: float, *, status="passed", host="left", unit="s", sizes=None, **told
+    ):
         folder = tmp_path / "out" / f"run-{day:02d}" / "results"
         folder.mkdir(parents=True, exist_ok=True)
         name = f"{check}-{len(list(folder.iterdir())):03d}"
         bounds = {"at_least": None, "at_most": 120.0, "unit": unit}
         limit = {"key": key, "value": value, "waited": False} | bounds | told
-        (folder / f"{name}-attachment.json").write_text(json.dumps({"limits": [limit], "sizes": {}}))
+        (folder / f"{name}-attachment.json").write_text(json.dumps({"limits": [limit], "sizes": sizes or {}}))
         labels = {"check": check, "pool": "pair", "host": host}
         result = {
             "status": status,
@@ -133,6 +135,16 @@ def test_what_came_before_a_day_is_left_out(nights, typed):
     done = typed("--since", "2026-02-04", "--samples", "8", "--nights", "2")
     assert done.exit_code == 0, done.output
     assert "8 samples of 1 limit " in done.output
+
+
+def test_samples_of_other_sizes_speak_of_another_thing(nights, night, typed):
+    """Of thirty, twenty were made before the size was changed; they are no samples of what is done now."""
+    for number in range(10):
+        night(6 + number // 3, "L02", "L02.boot", 50.0, sizes={"L02.disks": 9})
+    done = typed("--samples", "10")
+    assert done.exit_code == 0, done.output
+    assert "L02.boot on pair: 20 samples left out, for the check's sizes were others" in done.output
+    assert "at most 60 s" in done.output
 
 
 def test_each_host_may_have_a_limit_of_its_own(nights, typed, tmp_path):
