@@ -192,9 +192,9 @@ def numbers(backend: str) -> Iterator[str]:
     )
     yield (
         f"## Limits and sizes on {backend}\n\n"
-        f"From `configs/expectations/{backend}.yaml`; change them there, with the reason. A limit that is *not\n"
-        "calibrated yet* is a first choice that no such host has confirmed. The last column says where the other side\n"
-        "differ."
+        f"From `configs/expectations/{backend}.yaml`; a lab has a file of its own for others: [limits.md](limits.md).\n"
+        "A limit that is *not calibrated yet* is a first choice that no such host has confirmed: a value beyond it is\n"
+        "kept and warned of, and fails nothing. The last column says where the other side differs."
     )
     rows = [(key, str(limit), str(less.limits[key])) for key, limit in sorted(best.limits.items())]
     rows += [(key, str(size), str(less.sizes[key])) for key, size in sorted(best.sizes.items())]

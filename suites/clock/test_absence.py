@@ -11,7 +11,7 @@ from harness.core import Deadline, Pending, wait_for
 from harness.core.waiting import pause
 from harness.guest.clock import Offset
 from harness.guest.clock_gaps import Gap
-from harness.lab.expectations import Limit
+from harness.lab.limits import Limit
 
 Verb = Callable[[Deadline], None]
 
@@ -53,7 +53,7 @@ def wait_until_right(guest: Guest, expect: Expectations, deadline: Deadline) -> 
         seen = guest.clock.offset(probes=expect.count("T13.probes"))
         if limit.at_most is not None and seen.uncertainty >= limit.at_most:
             pytest.skip(f"the offset can only be told to ± {seen.uncertainty:.3f} s here, and the limit is {limit}")
-        return seen if limit.allows(abs(seen.seconds)) else Pending(f"guest minus host is {seen}, not {limit}")
+        return seen if limit.keeps(abs(seen.seconds)) else Pending(f"guest minus host is {seen}, not {limit}")
 
     return wait_for(f"the clock of {guest.name} to be right", right, deadline, every=1, fault=AssertionError)
 

@@ -6,6 +6,7 @@ from interop_fixtures import Capability, Expectations, Guest, Guests
 from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored, ShutdownRequest
 from harness.backends.verbs import able
+from harness.core import Deadline
 
 # What the kernel says of a journalling file system that was not unmounted (fs/ext4, fs/xfs).
 RECOVERED = re.compile(r"recovery (complete|required)|Starting recovery|orphan cleanup on|recovering journal")
@@ -55,7 +56,7 @@ def test_a_shutdown_asked_too_early_does_not_hang(guests: Guests, expect: Expect
     """Asking a guest that has hardly begun to boot ends in an answer, and the answer is true."""
     machine = guests.create().machine
     machine.start(expect.deadline("host.verb"))
-    asked = expect.deadline("I12.answer")
+    asked = Deadline.after(expect.duration("I12.patience"))
     try:
         able(machine, ShutdownRequest).shutdown(asked)
         wanted = PowerState.OFF
