@@ -420,6 +420,14 @@ with open("/dev/rtc0", "rb") as rtc:
     fcntl.ioctl(rtc, 0x4024700A, struct.pack("9i", *fields))
 """
 _DROP_IN = "/etc/systemd/system/systemd-sysctl.service.d/wrong-clock.conf"
+# A program of every boot; once there is work for four processors for five seconds, it sets the clock.
+_TIRED = b"""busy=0
+while sleep 1; do
+    read -r _ _ _ running _ </proc/loadavg
+    [ "${running%%/*}" -ge 4 ] && busy=$((busy + 1)) || busy=0
+    if [ $busy -ge 5 ]; then date --set '-3 seconds'; busy=-600; fi
+done
+"""
 IN_IMAGES = (
     ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
     ImageDefect(
@@ -432,6 +440,16 @@ IN_IMAGES = (
         "system clock and RTC go 90 s ahead early in the boot",
         files={_DROP_IN: _WRONG_CLOCK, "/usr/local/sbin/wrong-rtc": _WRONG_RTC},
         tests=("test_the_guests_clock_agrees", "test_the_clock_is_right_from"),
+    ),
+    ImageDefect(
+        frozenset({"T15"}),
+        "the system clock loses three seconds when all CPUs are busy",
+        files={
+            "/usr/local/sbin/tired": _TIRED,
+            "/etc/systemd/system/tired.service": b"[Service]\nExecStart=/bin/sh /usr/local/sbin/tired\n",
+            "/etc/systemd/system/ssh.service.d/tired.conf": b"[Unit]\nWants=tired.service\n",
+        },
+        tests=("test_the_clock_stays_right_under_load",),
     ),
 )
 ON_TWINS = ImageDefect(
