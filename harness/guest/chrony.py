@@ -111,7 +111,7 @@ class Chrony:
         self.stop()
         program = self._guest.run(["sh", "-c", "command -v chronyd || echo /usr/sbin/chronyd"]).text.strip()
         directives = (f"refclock {refclock}", "makestep 1 -1")
-        self._guest.run(["systemd-run", "--quiet", "--unit", _UNIT, "--", program, "-n", *directives])
+        self._guest.run(["systemd-run", "--quiet", "--collect", "--unit", _UNIT, "--", program, "-n", *directives])
 
     def sources(self) -> tuple[Source, ...]:
         """What it may follow: ``chronyc -c sources``."""

@@ -33,7 +33,20 @@ def all_busy(guest: Guest) -> Iterator[Load]:
     Sources: ``/proc/stat`` before and after for :attr:`Load.busy`.
     """
     cpus = sorted(guest.cpus.online())
-    argv = ["systemd-run", "--quiet", "--nice=19", "--unit", _UNIT, "--", "sh", "-c", _SPIN, "-", *map(str, cpus)]
+    argv = [
+        "systemd-run",
+        "--quiet",
+        "--collect",
+        "--nice=19",
+        "--unit",
+        _UNIT,
+        "--",
+        "sh",
+        "-c",
+        _SPIN,
+        "-",
+        *map(str, cpus),
+    ]
     guest.run(argv)
     load = Load({})
     try:
