@@ -51,7 +51,6 @@ class Capability(StrEnum):
 
 
 NOT_YET: dict[Capability, str] = {
-    Capability.SERVICE_TOGGLE: "KVM has no such switch; comes with the first backend that has one",
     Capability.NUMA: "no shape asks for nodes yet",
     Capability.QUIESCE: "no verb yet: a frozen guest that the host then loses must be proved to thaw first",
     Capability.DYNAMIC_MEMORY: "no verb yet: proving it needs real pressure on the host",

@@ -24,6 +24,7 @@ OF_MACHINES = {
     Capability.HEARTBEAT: protocol.Services,
     Capability.EXCHANGE: protocol.Exchange,
     Capability.FILE_COPY: protocol.FileCopy,
+    Capability.SERVICE_TOGGLE: protocol.ServiceSwitch,
     Capability.SCREENSHOT: protocol.Screenshot,
     Capability.NMI: protocol.NmiInjector,
     Capability.HOST_EVENTS: protocol.HostEvents,

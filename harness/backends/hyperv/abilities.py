@@ -23,6 +23,7 @@ _ALWAYS = frozenset(
         Capability.HEARTBEAT,
         Capability.EXCHANGE,
         Capability.FILE_COPY,
+        Capability.SERVICE_TOGGLE,
         Capability.SCREENSHOT,
         Capability.NMI,
         Capability.HOST_EVENTS,

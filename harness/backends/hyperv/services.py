@@ -33,7 +33,10 @@ _KEY = re.compile(r"[^\x00-\x1f<>&\"]{1,254}")
 
 
 class Services(MachineBase):
-    """The verbs of :class:`Services`, :class:`Exchange` and :class:`FileCopy`. On a twin, all of it is a model."""
+    """The verbs of :class:`Services`, :class:`ServiceSwitch`, :class:`Exchange` and :class:`FileCopy`.
+
+    On a twin, all of it is a model.
+    """
 
     def services(self, deadline: Deadline) -> tuple[ServiceView, ...]:
         """The host's own words, and whether the heart beats."""
