@@ -11,6 +11,13 @@ from harness.guest.vmbus import VmbusDevice
 from harness.measure.views import Views
 
 
+def of_kind(guest: Guest, expect: Expectations, name: str) -> tuple[VmbusDevice, ...]:
+    """The devices that expectations call so, of which there must be one."""
+    found = guest.vmbus.of_class(device_class(expect.words("vmbus_devices"), name) or "")
+    assert found, f"the guest has no {name} on its VMBus"
+    return found
+
+
 @pytest.mark.check("I06")
 @pytest.mark.needs(Capability.VMBUS)
 @pytest.mark.smoke
@@ -28,7 +35,7 @@ def test_every_device_of_the_vmbus_is_there_and_driven(guest: Guest, expect: Exp
         assert not idle, f"{name}: not driven by {' or '.join(drivers)}: {idle}"
 
     asked, host = guest.machine.spec.nics, guest.machine.view(expect.deadline("host.verb")).nics
-    views = Views("synthetic NICs", len(asked), len(host), len(guest.vmbus.of_class(expect.word("vmbus_nic"))))
+    views = Views("synthetic NICs", len(asked), len(host), len(of_kind(guest, expect, "nic")))
     assert views.agree, views
 
     versions, limit = guest.vmbus.versions(), expect.limit("I06.version")
@@ -53,19 +60,15 @@ def test_channels_spread_over_the_cpus(guest: Guest, expect: Expectations) -> No
     views = Views("vCPUs", guest.shape.vcpus, host, len(guest.cpus.online()))
     assert views.agree, views
 
-    nics, disks = (guest.vmbus.of_class(expect.word(key)) for key in ("vmbus_nic", "vmbus_disk"))
-    assert nics, "the guest has no NIC on its VMBus"
-    assert disks, "the guest has no SCSI controller on its VMBus"
-    for nic in nics:
+    for nic in of_kind(guest, expect, "nic"):
         spread(nic, {min(host, int(most)) for most in expect.words("nic_channels")})
-    for disk in disks:
+    for disk in of_kind(guest, expect, "disk"):
         spread(disk, {math.ceil(min(host, expect.count("I07.disk_cpus")) / expect.count("I07.disk_share"))})
 
-    heart = device_class(expect.words("vmbus_devices"), "heartbeat") or ""
-    (before,) = guest.vmbus.of_class(heart)
+    (before,) = of_kind(guest, expect, "heartbeat")
 
     def beats() -> bool | Pending:
-        (now,) = guest.vmbus.of_class(heart)
+        (now,) = of_kind(guest, expect, "heartbeat")
         moved = [
             (new.events or 0) > (old.events or 0) and (new.interrupts or 0) > (old.interrupts or 0)
             for new, old in zip(now.channels, before.channels, strict=True)
