@@ -44,6 +44,7 @@ class Capability(StrEnum):
     OFFLOAD = "NIC checksum and segmentation offload"
     STEAL = "steal time reported to the guest"
     PTP = "host clock as a PTP device"
+    VMBUS = "devices on Hyper-V's VMBus"
     NUMA = "virtual NUMA nodes"
     QUIESCE = "file systems frozen around a checkpoint"
     DYNAMIC_MEMORY = "memory ballooned between limits"

@@ -21,6 +21,7 @@ from harness.guest.disks import Disks
 from harness.guest.files import Files
 from harness.guest.identity import Identity
 from harness.guest.kernel import Kernel
+from harness.guest.kvp import Kvp
 from harness.guest.memory import Memory
 from harness.guest.nics import Nics
 from harness.guest.other_clocks import Ptp
@@ -31,6 +32,7 @@ from harness.guest.result import Result
 from harness.guest.services import Services
 from harness.guest.ssh import CommandTimeout, ConnectionLost, Ssh, Stamp, Unreachable
 from harness.guest.system import System
+from harness.guest.vmbus import Vmbus
 from harness.image.model import Image
 
 T = TypeVar("T")
@@ -76,6 +78,8 @@ class Guest:
         self.system = System(self)
         self.ptp = Ptp(self)
         self.chrony = Chrony(self)
+        self.vmbus = Vmbus(self)
+        self.kvp = Kvp(self)
 
     def __repr__(self) -> str:
         return f"<Guest {self.name} on {self.hypervisor.name}>"

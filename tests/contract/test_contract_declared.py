@@ -35,6 +35,7 @@ LEFT_TO_SUITES = {
     Capability.PTP: "a device in the guest, without a verb",
     Capability.MULTIQUEUE: "a device's property, without a verb",
     Capability.OFFLOAD: "a device's property, without a verb",
+    Capability.VMBUS: "a bus of the guest's, without a verb",
 }
 
 

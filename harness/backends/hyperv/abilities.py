@@ -53,5 +53,5 @@ def abilities(shape: Shape, *, twin: bool, memory: bool = True) -> AbstractSet[C
     if not memory:
         can.remove(Capability.CHECKPOINT_WITH_MEMORY)
     if not twin:
-        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP}
+        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP, Capability.VMBUS}
     return frozenset(can)
