@@ -11,8 +11,15 @@ from harness.core import Deadline
 class AbandonedMachines(Protocol):
     """Of a hypervisor that does not reach the machines of other processes by ``open``."""
 
+    def reaches(self, machine_id: str) -> bool:
+        """Whether ``open`` would find it: it is in no other process's part of the host.
+
+        Args:
+            machine_id: as for ``open``.
+        """
+
     def halt(self, machine_id: str, deadline: Deadline) -> bool:
-        """Switch off a machine of a process that died.
+        """Switch off a machine that is not reached, should its process have died.
 
         Args:
             machine_id: as for ``open``.

@@ -44,6 +44,7 @@ class Capability(StrEnum):
     OFFLOAD = "NIC checksum and segmentation offload"
     STEAL = "steal time reported to the guest"
     PTP = "host clock as a PTP device"
+    VMBUS = "devices on Hyper-V's VMBus"
     NUMA = "virtual NUMA nodes"
     QUIESCE = "file systems frozen around a checkpoint"
     DYNAMIC_MEMORY = "memory ballooned between limits"
@@ -51,7 +52,6 @@ class Capability(StrEnum):
 
 
 NOT_YET: dict[Capability, str] = {
-    Capability.SERVICE_TOGGLE: "KVM has no such switch; comes with the first backend that has one",
     Capability.NUMA: "no shape asks for nodes yet",
     Capability.QUIESCE: "no verb yet: a frozen guest that the host then loses must be proved to thaw first",
     Capability.DYNAMIC_MEMORY: "no verb yet: proving it needs real pressure on the host",

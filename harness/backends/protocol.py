@@ -303,6 +303,17 @@ class FileCopy(Protocol):
 
 
 @runtime_checkable
+class ServiceSwitch(Protocol):
+    """SERVICE_TOGGLE: an integration service is kept from a guest, or given to it again."""
+
+    def toggle(self, service: str, on: bool, deadline: Deadline) -> None:
+        """Switch one on or off, as :class:`Services` calls it (``timesync``); how it is now is told there, too.
+
+        Raises :class:`Refused` where the host has no switch for it.
+        """
+
+
+@runtime_checkable
 class Screenshot(Protocol):
     """SCREENSHOT: what a monitor would show."""
 

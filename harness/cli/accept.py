@@ -21,7 +21,7 @@ from harness.report import Redactor
 # Four numbers may be a product's build as well as an address, so they are masked in prose alone.
 _ADDRESS = re.compile(r"\b(?!127\.)\d{1,3}(?:\.\d{1,3}){3}\b")
 
-_BARE = frozenset({"endpoint", "esxi", "pull", "spn", "user"})
+_BARE = frozenset({"endpoint", "esxi", "nodes", "pull", "spn", "user"})
 """Settings that are the name of a host or an account, with or without something around it."""
 _NOBODY = frozenset({"http", "https", "host", "wsman", "sdk"})
 """Services and paths that stand beside such names."""

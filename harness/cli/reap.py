@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.core import Deadline, UsageError
+from harness.core import Deadline, InteropError, UsageError
 from harness.lab.judge import Fate, Wish
 from harness.lab.liveness import Liveness
 from harness.lab.load import DEFAULT, find_lab, load_lab
@@ -54,8 +54,13 @@ def command(lab: str | None, run: str | None, dry_run: bool, force_expired: bool
 
 
 def reap_lab(lab: Lab, wish: Wish) -> list[Finding]:
-    """Reap one lab in this process."""
-    return list(Reaper(lab, open_store(), Liveness(), wish).reap(Deadline.after(_LONGEST)))
+    """Reap one lab in this process; one that cannot even be begun on is told, for others may be waiting."""
+    findings: list[Finding] = []
+    try:
+        findings += Reaper(lab, open_store(), Liveness(), wish).reap(Deadline.after(_LONGEST))
+    except InteropError as error:
+        findings.append(Finding("", None, Fate.FAILED, f"lab {lab.name}: {error}"))
+    return findings
 
 
 def _reap_apart(lab: Lab, wish: Wish) -> list[Finding]:

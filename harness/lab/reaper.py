@@ -15,7 +15,7 @@ from pathlib import Path
 from harness.backends.abandoned import AbandonedMachines
 from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
 from harness.backends.protocol import Hypervisor
-from harness.core import Deadline, InteropError, LabError, UsageError
+from harness.core import Deadline, InteropError, UsageError
 from harness.lab import keep, twins
 from harness.lab.booking import leave
 from harness.lab.connect import connect
@@ -99,14 +99,24 @@ class Reaper:
         judge = Judge(
             self._lab, self._store, self._liveness, self._wish, "", lambda _: False
         )  # the journal names no run it does not know
-        left = []
+        left, killed = [], list(self._killed())
         for entry in entries(self._store, lab=str(self._lab.path)):
             host = self._lab.hosts.get(entry.host)
             if host is not None and judge.dead(entry):
                 thing = self._thing(entry)
-                if judge.spared(host, thing) is None:
+                spared = judge.spared(host, thing)
+                if spared is None:
                     left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
+                elif spared[0] is Fate.WARM and thing.kind is ResourceKind.MACHINE and killed:
+                    left.append(Finding(host.name, thing, Fate.WARM, f"run {killed[0]} was killed: it may still run"))
         return left
+
+    def _killed(self) -> Iterator[str]:
+        """Runs of the lab that died and that no reaper has looked after since."""
+        asked = "SELECT id FROM runs WHERE ended IS NULL AND reaped IS NULL AND lab = ?"
+        for row in self._store.rows(asked, str(self._lab.path)):
+            if not self._liveness.run(self._store, row["id"]):
+                yield row["id"]
 
     def _bury(self, own: str) -> None:
         """Declare the dead dead, so that they cannot act should they only have stood still; free what they held."""
@@ -196,11 +206,10 @@ class Reaper:
 
 
 def _halt(hypervisor: Hypervisor, thing: Owned, deadline: Deadline) -> bool:
-    """Whether it had to be switched off; one that a living run has in its hands is not reached, and goes on."""
-    try:
-        machine = hypervisor.open(thing.handle, deadline)
-    except LabError:
-        return isinstance(hypervisor, AbandonedMachines) and hypervisor.halt(thing.handle, deadline)
+    """Whether it had to be switched off; one that a living process has in its hands is not reached, and goes on."""
+    if isinstance(hypervisor, AbandonedMachines) and not hypervisor.reaches(thing.handle):
+        return hypervisor.halt(thing.handle, deadline)
+    machine = hypervisor.open(thing.handle, deadline)
     if machine.view(deadline).state is PowerState.OFF:
         return False
     machine.stop(deadline)

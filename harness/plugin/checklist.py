@@ -12,12 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware
 from harness.backends.protocol import HostClock
 from harness.core import Deadline, InteropError
+from harness.lab import connect
+from harness.lab.limits import LimitFile
+from harness.lab.twins import NoTwin
 from harness.plugin import outcomes
-from harness.plugin.session import Column
+from harness.plugin.session import HostUnderTest, members_of
 from harness.plugin.state import KEY, State
 
 _LOOK = timedelta(minutes=1)
@@ -33,7 +35,8 @@ class Listed:
         title: what it asserts.
         suite: the folder it lies in.
         column: the pool or host.
-        why_not: why it would be skipped; empty where it would run.
+        why_not: why it would not run; empty where it would.
+        fails: whether it would fail for that, its host being down, and not be skipped.
     """
 
     check: str
@@ -41,6 +44,7 @@ class Listed:
     suite: str
     column: str
     why_not: str
+    fails: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +53,34 @@ class ClockBound:
 
     Args:
         column: the pool or host.
-        uncertainty: seconds to either side, of one reading.
-        ruled_out: the checks that ask for more than that.
+        uncertainty: seconds to either side, of one reading; None where it could not be read.
+        too_coarse_for: the limits of offsets that ask for more than that: checks that use them are skipped.
+        why_not: why it could not be read.
     """
 
     column: str
-    uncertainty: float
-    ruled_out: tuple[str, ...]
+    uncertainty: float | None
+    too_coarse_for: tuple[str, ...] = ()
+    why_not: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A limit or a size of a check, as it holds on a host.
+
+    Args:
+        column: the pool or host.
+        key: the limit's or size's name.
+        value: what it is.
+        warns: going beyond it only warns, because nobody calibrated it.
+        source: who says so; empty for a size.
+    """
+
+    column: str
+    key: str
+    value: str
+    warns: bool
+    source: str
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @dataclass(slots=True)
 class Checklist:
-    """Opens the hosts of what was collected, and starts nothing on them.
+    """Opens the hosts of what was collected; builds no image, makes nothing on them, and reaps nothing.
 
     Args:
         file: where the list is written.
@@ -79,6 +104,7 @@ class Checklist:
     file: Path
     listed: list[Listed] = field(default_factory=list)
     clocks: list[ClockBound] = field(default_factory=list)
+    limits: list[InForce] = field(default_factory=list)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -86,56 +112,75 @@ class Checklist:
         state = session.config.stash[KEY]
         if state.problem is not None:
             return
-        columns: dict[str, Column | InteropError] = {}
+        state.reaps = False
+        hosts: dict[str, HostUnderTest | InteropError] = {}
         for item in session.items:
             place = state.places.get(item)
             if place is None:
                 continue
-            if place.column not in columns:
-                columns[place.column] = _opened(state, place.column)
-            column = columns[place.column]
-            why_not = str(column.message) if isinstance(column, InteropError) else column.lacks(place.demand) or ""
-            check = place.demand.check or "-"
-            row = Listed(check, outcomes.title_of(item), outcomes.suite_of(item), place.column, why_not)
-            self.listed.append(row)
-        self.clocks = [
-            bound
-            for name, opened in columns.items()
-            if isinstance(opened, Column) and (bound := _clock(name, opened, self._on_clocks(session, state, name)))
-        ]
-
-        told = {"checks": [asdict(each) for each in self.listed], "clocks": [asdict(each) for each in self.clocks]}
+            if place.column not in hosts:
+                hosts[place.column] = _opened(state, place.column)
+            host = hosts[place.column]
+            down = isinstance(host, InteropError)
+            why_not = str(host.message) if isinstance(host, InteropError) else host.lacks(place.demand) or ""
+            self.listed.append(
+                Listed(
+                    place.demand.check or "-",
+                    outcomes.title_of(item),
+                    outcomes.suite_of(item),
+                    place.column,
+                    why_not,
+                    fails=down and not isinstance(host, NoTwin),
+                )
+            )
+        for name, host in hosts.items():
+            if isinstance(host, HostUnderTest):
+                self.clocks += _clock(name, host)
+                self.limits += _in_force(name, host, {row.check for row in self.listed if row.column == name})
+                host.hypervisor.close()
+        told = {
+            "checks": [asdict(each) for each in self.listed],
+            "clocks": [asdict(each) for each in self.clocks],
+            "limits": [asdict(each) for each in self.limits],
+        }
         self.file.write_text(json.dumps(told), encoding="utf-8")
 
-    def _on_clocks(self, session: pytest.Session, state: State, column: str) -> set[str]:
-        """The checks of a column that read its host's clock."""
-        places = [state.places[item] for item in session.items if item in state.places]
-        return {
-            place.demand.check
-            for place in places
-            if place.column == column and place.demand.check and Capability.HOST_CLOCK in place.demand.needs
-        }
+
+def _opened(state: State, name: str) -> HostUnderTest | InteropError:
+    """The first host of a column that can be reached; else why the last one could not."""
+    problem: InteropError | None = None
+    for member in members_of(state.lab, name, state.options.host):
+        try:
+            state.attend(member)
+            return HostUnderTest.reached(member, name, connect(member, state.run), state.calibration)
+        except InteropError as error:
+            problem = error
+    assert problem is not None, f"the column {name} has no host"
+    return problem
 
 
-def _opened(state: State, name: str) -> Column | InteropError:
+def _clock(name: str, host: HostUnderTest) -> list[ClockBound]:
+    if not isinstance(host.hypervisor, HostClock):
+        return []
     try:
-        return state.open().column(name)
+        uncertainty = host.hypervisor.clock(Deadline.after(_LOOK)).uncertainty
     except InteropError as error:
-        return error
+        return [ClockBound(name, None, why_not=str(error.message))]
+    limits = host.expectations(Firmware.BIOS).limits
+    coarse = (key for key, limit in limits.items() if key.endswith(".offset") and not _tells(uncertainty, limit))
+    return [ClockBound(name, uncertainty, tuple(sorted(coarse)))]
 
 
-def _clock(name: str, column: Column, checks: set[str]) -> ClockBound | None:
-    hypervisor = column.host.hypervisor
-    if not isinstance(hypervisor, HostClock):
-        return None
-    uncertainty = hypervisor.clock(Deadline.after(_LOOK)).uncertainty
-    limits = column.expectations(Firmware.BIOS).limits
-    ruled_out = {
-        check
-        for key, limit in limits.items()
-        if (check := key.partition(".")[0]) in checks
-        and key.endswith(".offset")
-        and limit.at_most is not None
-        and limit.at_most * _SECONDS.get(limit.unit, 0.0) < uncertainty
-    }
-    return ClockBound(name, uncertainty, tuple(sorted(ruled_out)))
+def _tells(uncertainty: float, limit: LimitFile) -> bool:
+    """Whether a clock that is known to so many seconds can be held to a limit."""
+    return limit.at_most is None or limit.unit not in _SECONDS or limit.at_most * _SECONDS[limit.unit] > uncertainty
+
+
+def _in_force(name: str, host: HostUnderTest, checks: set[str]) -> list[InForce]:
+    """Limits and sizes of these checks (of BIOS machines: they differ by firmware nowhere)."""
+    expect = host.expectations(Firmware.BIOS)
+    limits = [
+        InForce(name, key, limit.range, not limit.calibrated, limit.source) for key, limit in expect.limits.items()
+    ]
+    sizes = [InForce(name, key, str(size), False, "") for key, size in expect.sizes.items()]
+    return [one for one in (*limits, *sizes) if one.key.partition(".")[0] in checks]

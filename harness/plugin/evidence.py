@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from harness.backends.model import HELD, MOVED, HostEvent
-from harness.backends.protocol import HostEvents, Moved, Screenshot
+from harness.backends.protocol import HostEvents, LeaseLost, Moved, Screenshot
 from harness.core import Deadline, InteropError, LabError
 from harness.guest import Guest, Result
 
@@ -82,17 +82,21 @@ def record_of(guest: Guest) -> tuple[HostEvent, ...]:
 
     Raises:
         LabError: it keeps one that cannot be read: whether it moved the machine is not known then.
+        LeaseLost: the run is over.
     """
     if not isinstance(guest.machine, HostEvents):
         return ()
     try:
         return guest.machine.events(Deadline.after(_PATIENCE))
+    except LeaseLost:
+        raise
     except UNAVAILABLE as error:
         raise LabError(
             f"unknown whether {guest.identity.name} was moved: {error}",
             host=guest.hypervisor.name,
             operation="read events",
-            hint="the account must be able to read what the host records of its machines",
+            hint=getattr(error, "hint", None)
+            or "the account must be able to read what the host records of its machines",
         ) from error
 
 

@@ -126,7 +126,11 @@ class Lender:
             guests[shape] = self._get(shape)
             self._look_at(guests[shape])
         guest = guests[shape]
-        self._loans.append(Loan.of(guest))
+        try:
+            self._loans.append(Loan.of(guest))
+        except InteropError:
+            self._own.append(guests.pop(shape))  # the next to ask gets another one
+            raise
         return guest
 
     def _get(self, shape: Shape) -> Guest:

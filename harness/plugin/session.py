@@ -15,7 +15,9 @@ from harness.image import resolve
 from harness.image.model import Image
 from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
+from harness.lab.calibration import Calibration
 from harness.lab.expectations import Expectations
+from harness.lab.limits import Readings
 from harness.lab.slots import Slots
 from harness.lab.twins import find
 from harness.plugin.demand import Demand
@@ -39,6 +41,8 @@ class HostUnderTest:
         hypervisor: the driver.
         facts: product, version, acceleration, size.
         expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
+        settings: the host as the lab file has it.
+        calibration: what the lab says of limits and sizes.
     """
 
     name: str
@@ -47,11 +51,42 @@ class HostUnderTest:
     hypervisor: Hypervisor
     facts: HostFacts
     expect: Expectations
+    settings: Host
+    calibration: Calibration | None = None
 
     def __str__(self) -> str:
         return self.name
 
     __repr__ = __str__
+
+    @classmethod
+    def reached(
+        cls, member: Host, pool: str, hypervisor: Hypervisor, calibration: Calibration | None = None
+    ) -> HostUnderTest:
+        """The host behind a connection; reads its facts.
+
+        Args:
+            member: the host of the lab.
+            pool: what it stands for.
+            hypervisor: connected.
+            calibration: what the lab says of limits and sizes.
+        """
+        facts = hypervisor.facts(Deadline.after(_CONNECT))
+        expect = _expectations(member, facts, Firmware.BIOS, calibration)
+        return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration)
+
+    def expectations(self, firmware: Firmware, readings: Readings | None = None) -> Expectations:
+        """What this host must show a guest of this firmware; what is held against limits goes into ``readings``."""
+        return _expectations(self.settings, self.facts, firmware, self.calibration, readings)
+
+    def lacks(self, demand: Demand) -> str | None:
+        """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
+        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
+        if reason:
+            return f"{self.name} cannot show this: {reason}"
+        able = self.hypervisor.capabilities(demand.shape)
+        missing = next((need for need in demand.needs if need not in able), None)
+        return f"{self.name} cannot: {missing.value} ({missing.name})" if missing else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,21 +94,12 @@ class Column:
     """One opened host and the guests on it."""
 
     host: HostUnderTest
-    settings: Host
     lender: Lender
 
-    def expectations(self, firmware: Firmware) -> Expectations:
-        """What this host must show a guest of this firmware."""
-        return Expectations.for_host(self.settings.backend, self.host.facts, firmware)
-
-    def lacks(self, demand: Demand) -> str | None:
-        """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
-        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
-        if reason:
-            return f"{self.host.name} cannot show this: {reason}"
-        able = self.host.hypervisor.capabilities(demand.shape)
-        missing = next((need for need in demand.needs if need not in able), None)
-        return f"{self.host.name} cannot: {missing.value} ({missing.name})" if missing else None
+    @property
+    def settings(self) -> Host:
+        """The host as the lab file has it."""
+        return self.host.settings
 
 
 class Session:
@@ -88,8 +114,10 @@ class Session:
         worker: int,
         progress: Callable[[str], None],
         attend: Callable[[Host, Image], None] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.lab = lab
+        self.calibration = calibration
         self.run = run
         self._options = options
         self._image: Image | None = None
@@ -173,7 +201,12 @@ class Session:
         """The command line that runs exactly this test again."""
         image = self._image.digest if self._image else self._options.image
         return repeat_command(
-            nodeid, lab=self._options.lab, host=host, image=image, release=self._options.release or ""
+            nodeid,
+            lab=self._options.lab,
+            host=host,
+            image=image,
+            release=self._options.release or "",
+            calibration=str(self._options.calibration or ""),
         )
 
     def close(self) -> None:
@@ -191,9 +224,7 @@ class Session:
             raise problems[0]
 
     def _open(self, name: str) -> Column:
-        pools = self.lab.pools()
-        members = pools.get(name) or tuple(host for host in self.lab.hosts.values() if host.name == name)
-        members = tuple(member for member in members if self._options.host in (None, member.name))
+        members = members_of(self.lab, name, self._options.host)
         problems: list[InteropError] = []
         for turn in range(len(members)):
             member = members[(turn + self._worker) % len(members)]
@@ -209,10 +240,8 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        facts = hypervisor.facts(Deadline.after(_CONNECT))
-        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
-        host = HostUnderTest(member.name, pool, member.backend, hypervisor, facts, expect)
-        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration)
+        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
 
     def _hide(self, member: Host) -> None:
         """What the host is reached with never gets into a report."""
@@ -224,3 +253,27 @@ class Session:
         twin = find(self.lab.path, member.twin, self.run.id) if member.twin else None
         if twin is not None and twin.said is not None and "password" in twin.said:
             self.redactor.register(str(twin.said["password"]))
+
+
+def members_of(lab: Lab, column: str, only: str | None) -> tuple[Host, ...]:
+    """The hosts that a column of a run may stand for.
+
+    Args:
+        lab: the run's lab.
+        column: a pool's name; with ``--each-host``, a host's.
+        only: the host that was asked for, if one was.
+    """
+    members = lab.pools().get(column) or tuple(host for host in lab.hosts.values() if host.name == column)
+    return tuple(member for member in members if only in (None, member.name))
+
+
+def _expectations(
+    host: Host,
+    facts: HostFacts,
+    firmware: Firmware,
+    calibration: Calibration | None,
+    readings: Readings | None = None,
+) -> Expectations:
+    """What the product expects of a host, and what the lab says otherwise."""
+    expect = Expectations.for_host(host.backend, facts, firmware, readings=readings)
+    return calibration.amend(expect, host.pool, host.name) if calibration else expect

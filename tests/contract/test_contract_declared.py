@@ -24,6 +24,7 @@ OF_MACHINES = {
     Capability.HEARTBEAT: protocol.Services,
     Capability.EXCHANGE: protocol.Exchange,
     Capability.FILE_COPY: protocol.FileCopy,
+    Capability.SERVICE_TOGGLE: protocol.ServiceSwitch,
     Capability.SCREENSHOT: protocol.Screenshot,
     Capability.NMI: protocol.NmiInjector,
     Capability.HOST_EVENTS: protocol.HostEvents,
@@ -34,6 +35,7 @@ LEFT_TO_SUITES = {
     Capability.PTP: "a device in the guest, without a verb",
     Capability.MULTIQUEUE: "a device's property, without a verb",
     Capability.OFFLOAD: "a device's property, without a verb",
+    Capability.VMBUS: "a bus of the guest's, without a verb",
 }
 
 

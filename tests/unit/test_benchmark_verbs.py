@@ -28,6 +28,7 @@ OPTIONAL = {
     protocol.NmiInjector: Capability.NMI,
     protocol.ShutdownRequest: Capability.SHUTDOWN,
     protocol.HostClock: Capability.HOST_CLOCK,
+    protocol.ServiceSwitch: Capability.SERVICE_TOGGLE,
 }
 """The verbs beyond those of every machine, and what a host must declare for each to be counted."""
 

@@ -19,7 +19,7 @@ from harness.lab.expectations import Expectations
 from harness.lab.outfit import Outfitter
 from harness.lab.twin_process import asked
 from harness.plugin import hooks
-from harness.plugin.session import Column
+from harness.plugin.session import HostUnderTest
 from harness.plugin.state import KEY
 from harness.twins.hyperv.config import TwinConfig
 
@@ -74,11 +74,13 @@ def test_the_example_is_a_lab():
 def set_up(check, expectations):
     """What the plugin does before a check of this number, on a host of which this is expected."""
     begun = []
-    column = SimpleNamespace(
-        host=SimpleNamespace(name="win1", hypervisor=SimpleNamespace(capabilities=lambda shape: ())),
+    host = SimpleNamespace(
+        name="win1",
+        hypervisor=SimpleNamespace(capabilities=lambda shape: ()),
         expectations=lambda firmware: expectations,
     )
-    column.lacks = partial(Column.lacks, column)
+    host.lacks = partial(HostUnderTest.lacks, host)
+    column = SimpleNamespace(host=host)
     session = SimpleNamespace(column=lambda name: column, begin_activity=begun.append)
     asked = SimpleNamespace(check=check, shape=Shape(), needs=())
     item = type("Item", (), {})()

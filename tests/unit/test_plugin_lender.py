@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.model import Shape
-from harness.core import GuestError
+from harness.core import GuestError, LabError
 from harness.guest import NetworkDead
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
@@ -53,6 +53,22 @@ def slots():
 @pytest.fixture
 def lender(slots):
     return Lender(slots)
+
+
+def test_a_guest_whose_host_does_not_tell_of_it_is_lent_to_nobody_else(lender, slots, monkeypatch):
+    told = [LabError("no answer"), None]
+    monkeypatch.setattr("harness.plugin.evidence.record_of", lambda _: raise_or(told.pop(0)))
+    with pytest.raises(LabError, match="no answer"):
+        lender.shared(demand())
+    assert lender.shared(demand()).name == "guest 2"
+    lender.finish(demand(), failed=True)
+    assert sorted(slots.released) == ["guest 1", "guest 2"]
+
+
+def raise_or(fault):
+    if fault:
+        raise fault
+    return ()
 
 
 def test_readers_share_one_guest(lender, slots):

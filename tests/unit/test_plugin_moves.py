@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.model import HELD, MOVED, HostEvent
-from harness.backends.protocol import Moved, Refused
+from harness.backends.protocol import LeaseLost, Moved, Refused
 from harness.core import LabError
 from harness.plugin.evidence import Loan, record_of
 
@@ -65,6 +65,18 @@ def test_a_machine_that_its_host_holds_is_the_labs_fault():
     machine.told.append(MOVE)
     with pytest.raises(Moved):
         loan.stayed()
+
+
+def test_a_record_says_by_itself_what_to_do_about_it():
+    machine = Machine(fault=LabError("no answer", hint="start vmms"))
+    with pytest.raises(LabError) as caught:
+        record_of(guest(machine))
+    assert caught.value.hint == "start vmms"
+
+
+def test_a_run_that_is_over_is_not_taken_for_a_record_that_cannot_be_read():
+    with pytest.raises(LeaseLost, match="reaped"):
+        record_of(guest(Machine(fault=LeaseLost("reaped"))))
 
 
 def test_a_host_without_a_record_spoils_nothing():

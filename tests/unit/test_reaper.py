@@ -37,10 +37,12 @@ class Shelf:
     running: set[str] = field(default_factory=set)
     elsewhere: set[str] = field(default_factory=set)
     living: set[str] = field(default_factory=set)
+    mute: set[str] = field(default_factory=set)
 
     def open(self, handle, deadline):
-        if handle in self.elsewhere:
-            raise LabError("Domain not found", host=self.name, operation="open")
+        assert handle not in self.elsewhere
+        if handle in self.mute:
+            raise LabError("connection lost", host=self.name, operation="open")
         state = PowerState.RUNNING if handle in self.running else PowerState.OFF
         return SimpleNamespace(view=lambda _: SimpleNamespace(state=state), stop=lambda _: self._stop(handle))
 
@@ -49,8 +51,11 @@ class Shelf:
             raise LabError("it does not stop", host=self.name, operation="stop")
         self.running.discard(handle)
 
+    def reaches(self, handle):
+        return handle not in self.elsewhere
+
     def halt(self, handle, deadline):
-        """As one that is reached from a process of its own alone."""
+        assert handle in self.elsewhere
         if handle in self.living or handle not in self.running:
             return False
         self._stop(handle)
@@ -162,14 +167,26 @@ def test_what_an_ended_run_left_goes_as_well(scene):
 
 
 def test_what_is_to_be_reaped_is_known_without_asking_a_host(scene):
-    """From the journal: what a next run looks at before it begins. Living runs and warm slots do not count."""
+    """From the journal: what a next run looks at before it begins. What living runs have does not count."""
     alive, dead = scene.begin(), scene.dead()
     scene.make(alive, "mine")
     scene.make(dead, "left")
-    scene.make(dead, "warm")
-    keep_warm(scene.store, scene.lab.path, "near", "warm")
     reaper = Reaper(scene.lab, scene.store, scene.liveness, Wish(), open_host=None)
     assert [(found.host, found.thing.handle) for found in reaper.expected()] == [("near", "left")]
+
+
+def test_a_warm_slot_is_to_be_looked_after_once_some_run_was_killed(scene):
+    """Whichever run made it, the killed one may have left it running; whoever reaped has seen to that."""
+    maker = scene.begin()
+    scene.make(maker, "warm")
+    keep_warm(scene.store, scene.lab.path, "near", "warm")
+    maker.close()
+    reaper = Reaper(scene.lab, scene.store, scene.liveness, Wish(), open_host=None)
+    assert reaper.expected() == []
+    scene.dead()
+    assert [(found.thing.handle, found.fate) for found in reaper.expected()] == [("warm", Fate.WARM)]
+    scene.reap()
+    assert reaper.expected() == []
 
 
 def test_a_dry_run_touches_nothing(scene):
@@ -390,12 +407,12 @@ def test_a_warm_slot_whose_run_was_killed_is_switched_off_and_stays(scene):
     """
     shelf, run = scene.shelves["near"], scene.dead()
     fates = dict.fromkeys(("runs", "rests", "lost", "left", "used"), Fate.WARM)
-    fates |= dict.fromkeys(("hangs", "stuck"), Fate.FAILED)
+    fates |= dict.fromkeys(("hangs", "stuck", "mute"), Fate.FAILED)
     for handle in fates:
         scene.make(run, handle)
         keep_warm(scene.store, scene.lab.path, "near", handle)
     shelf.running, shelf.stuck = {"runs", "hangs", "lost", "stuck", "used"}, {"hangs", "stuck"}
-    shelf.elsewhere, shelf.living = {"lost", "stuck", "left", "used"}, {"used"}
+    shelf.elsewhere, shelf.living, shelf.mute = {"lost", "stuck", "left", "used"}, {"used"}, {"mute"}
     assert set(scene.reap(dry_run=True).values()) == {Fate.WARM}
     assert shelf.running == {"runs", "hangs", "lost", "stuck", "used"}
     assert scene.reap() == fates
@@ -403,6 +420,7 @@ def test_a_warm_slot_whose_run_was_killed_is_switched_off_and_stays(scene):
     details = {finding.thing.handle: finding.detail for finding in scene.findings}
     assert {handle for handle, detail in details.items() if "switched off;" in detail} == {"runs", "lost"}
     assert {handle for handle, detail in details.items() if "it does not stop" in detail} == {"hangs", "stuck"}
+    assert "connection lost" in details["mute"]
 
 
 def test_warm_slots_are_cache_until_asked_for(scene):

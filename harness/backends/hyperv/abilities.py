@@ -23,6 +23,7 @@ _ALWAYS = frozenset(
         Capability.HEARTBEAT,
         Capability.EXCHANGE,
         Capability.FILE_COPY,
+        Capability.SERVICE_TOGGLE,
         Capability.SCREENSHOT,
         Capability.NMI,
         Capability.HOST_EVENTS,
@@ -52,5 +53,5 @@ def abilities(shape: Shape, *, twin: bool, memory: bool = True) -> AbstractSet[C
     if not memory:
         can.remove(Capability.CHECKPOINT_WITH_MEMORY)
     if not twin:
-        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP}
+        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP, Capability.VMBUS}
     return frozenset(can)

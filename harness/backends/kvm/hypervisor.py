@@ -137,6 +137,10 @@ class KvmHypervisor:
             case _:
                 raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
 
+    def reaches(self, machine_id: str) -> bool:
+        """Whether no other root has it; see :class:`~harness.backends.abandoned.AbandonedMachines`."""
+        return self._host.root is None or foreign.holding(self._host.root, machine_id) is None
+
     def halt(self, machine_id: str, deadline: Deadline) -> bool:
         """One in a root of a process that died; see :class:`~harness.backends.abandoned.AbandonedMachines`."""
         own = self._host.root

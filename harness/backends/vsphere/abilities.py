@@ -24,6 +24,7 @@ _ALWAYS = frozenset(
         Capability.SHUTDOWN,
         Capability.HEARTBEAT,
         Capability.EXCHANGE,
+        Capability.SERVICE_TOGGLE,  # of time synchronisation
         Capability.SCREENSHOT,
         Capability.NMI,
         Capability.HOST_EVENTS,

@@ -353,8 +353,12 @@ class EngineMachine(Protocol):
             overwrite: take the place of a file of that name, which is refused else.
         """
 
-    def guest_set_clock(self) -> None:
-        """Have the tools set the guest's clock to this machine's if it is behind. :class:`GuestSilent` without them."""
+    def guest_set_clock(self, *, back: bool = False) -> None:
+        """Have the tools set the guest's clock to this machine's if it is behind. :class:`GuestSilent` without them.
+
+        Args:
+            back: set one that is ahead, too. VMware's tools never do.
+        """
 
     def guest_keep(self, target: str, content: bytes) -> None:
         """Have the tools keep in a file of theirs what the host told them. :class:`GuestSilent` without tools.

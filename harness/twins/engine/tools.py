@@ -25,7 +25,7 @@ from harness.twins.engine.personality import Personality
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
 _PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, encoded more
-_BEHIND = 250_000_000  # nanoseconds: less is the serial port's own time
+_WRONG = 250_000_000  # nanoseconds: less is the serial port's own time
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +93,8 @@ class Tools:
             raise GuestSilent(silence, operation=mode)
         self._agent.tell("guest-shutdown", deadline, mode=mode)
 
-    def set_clock(self, deadline: Deadline) -> None:
-        """Set the guest's clock to this machine's if it is behind; tools never set one back.
+    def set_clock(self, deadline: Deadline, *, back: bool = False) -> None:
+        """Set the guest's clock to this machine's if it is behind, and with ``back`` if it is ahead as well.
 
         Raises:
             GuestSilent: no tools run there.
@@ -104,7 +104,8 @@ class Tools:
             silence = self._silence(self._personality.tools, deadline)
             if silence:
                 raise GuestSilent(silence, operation="clock")
-            if int(self._agent.ask("guest-get-time", deadline)) < time.time_ns() - _BEHIND:
+            ahead = int(self._agent.ask("guest-get-time", deadline)) - time.time_ns()
+            if ahead < -_WRONG or (back and ahead > _WRONG):
                 self._agent.ask("guest-set-time", deadline, time=time.time_ns())
 
     def copy(self, source: Path, target: str, deadline: Deadline, *, folders: bool, overwrite: bool) -> None:

@@ -155,9 +155,12 @@ class Machines:
     def _revert(self, said: Mapping[str, Any]) -> None:
         machine = self._engine.machine(said["machine"])
         self._ports.close(machine.key)
-        machine.revert(said["snapshot"])
+        try:
+            machine.revert(said["snapshot"])
+        finally:  # also where it was refused and the machine goes on as it was
+            if machine.state is MachineState.RUNNING:
+                self._ports.listen(machine, said["hardware"]["serial_uri"])
         if machine.state is MachineState.RUNNING:
-            self._ports.listen(machine, said["hardware"]["serial_uri"])
             self._tools.started(machine, set_clock=said["hardware"]["sync_restore"])
 
     def _clone(self, said: Mapping[str, Any]) -> None:

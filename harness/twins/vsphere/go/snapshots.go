@@ -191,7 +191,8 @@ func (t *twin) revert(
 				ctx.WithLock(m.VirtualMachine, show)
 				t.powered(ctx, m.VirtualMachine, off, false)
 			}
-			return nil, nil
+			// What the guest may read of the host is as it was then, too.
+			return nil, m.ask(ctx, "guestinfo", request{}, nil)
 		})
 }
 
