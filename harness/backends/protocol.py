@@ -337,6 +337,14 @@ class HostEvents(Protocol):
         """All since the machine was created or opened, oldest first."""
 
 
+class Unwatched:
+    """No capability, and no verb: marks machines of whose moves and halts their host's record says nothing we know.
+
+    Around tests it is not read then: no :data:`~harness.backends.model.MOVED` and no
+    :data:`~harness.backends.model.HELD` can be in it, and it may fail to be read.
+    """
+
+
 @runtime_checkable
 class HostClock(Protocol):
     """HOST_CLOCK, of a hypervisor: its wall clock, with the uncertainty reached."""

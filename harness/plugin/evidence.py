@@ -13,7 +13,7 @@ from datetime import timedelta
 from functools import partial
 
 from harness.backends.model import HELD, MOVED, HostEvent
-from harness.backends.protocol import HostEvents, LeaseLost, Moved, Screenshot
+from harness.backends.protocol import HostEvents, LeaseLost, Moved, Screenshot, Unwatched
 from harness.core import Deadline, InteropError, LabError
 from harness.guest import Guest, Result
 
@@ -54,7 +54,7 @@ class Loan:
         Raises:
             LabError: as :func:`record_of`.
         """
-        return cls(guest, console_end(guest), clock(), len(_moves(record_of(guest))))
+        return cls(guest, console_end(guest), clock(), len(_moves(_watched(guest))))
 
     def stayed(self) -> None:
         """Make sure that the host left the guest's machine alone since.
@@ -63,7 +63,7 @@ class Loan:
             Moved: it took it elsewhere, or reset it by itself.
             LabError: it lets it stand still and asks somebody what to do, or its record cannot be read.
         """
-        host, record = self.guest.hypervisor.name, record_of(self.guest)
+        host, record = self.guest.hypervisor.name, _watched(self.guest)
         since = _moves(record)[self.moves :]
         if since:
             raise Moved(
@@ -98,6 +98,11 @@ def record_of(guest: Guest) -> tuple[HostEvent, ...]:
             hint=getattr(error, "hint", None)
             or "the account must be able to read what the host records of its machines",
         ) from error
+
+
+def _watched(guest: Guest) -> tuple[HostEvent, ...]:
+    """The record, where it would tell of a move: elsewhere nothing is lost where it cannot be read."""
+    return () if isinstance(guest.machine, Unwatched) else record_of(guest)
 
 
 def _moves(record: Iterable[HostEvent]) -> list[HostEvent]:

@@ -77,10 +77,10 @@ def refuse(*_, step=0, **__):
 
 
 def test_logs_that_the_account_may_not_read_are_named_with_the_group_that_may():
-    """No record, no telling whether somebody moved a machine."""
+    """Runs go on without: what is missing is evidence."""
     settings = hyperv.Settings(endpoint="win1", user="HV\\interop", password="env:NONE", ca=None, store="C:\\interop")
     remark = check.events(SimpleNamespace(agents=SimpleNamespace(run=refuse), settings=settings), Deadline.after(1))
-    assert remark.fine is False
+    assert remark.fine is None
     assert "unauthorized operation" in remark.text
     assert remark.hint == "Add-LocalGroupMember -SID S-1-5-32-573 -Member 'HV\\interop'"
 

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from harness.backends.hyperv.machine import HypervMachine
 from harness.backends.model import HELD, MOVED, HostEvent
-from harness.backends.protocol import LeaseLost, Moved, Refused
+from harness.backends.protocol import LeaseLost, Moved, Refused, Unwatched
 from harness.core import LabError
 from harness.plugin.evidence import Loan, record_of
 
@@ -77,6 +78,17 @@ def test_a_record_says_by_itself_what_to_do_about_it():
 def test_a_run_that_is_over_is_not_taken_for_a_record_that_cannot_be_read():
     with pytest.raises(LeaseLost, match="reaped"):
         record_of(guest(Machine(fault=LeaseLost("reaped"))))
+
+
+def test_a_record_that_tells_of_no_moves_need_not_be_readable():
+    """Its host is not even asked: whatever it said, nothing would follow from it."""
+
+    class Plain(Machine, Unwatched):
+        """On a host such as Hyper-V's."""
+
+    machine = Plain(fault=LabError("not you"))
+    Loan.of(guest(machine)).stayed()
+    assert issubclass(HypervMachine, Unwatched)
 
 
 def test_a_host_without_a_record_spoils_nothing():

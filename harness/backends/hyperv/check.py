@@ -89,7 +89,7 @@ def clock(ahead: float) -> Remark:
 
 
 def events(host: HostAccess, deadline: Deadline) -> Remark:
-    """Whether the account may read Hyper-V's logs: a run asks them whether its machines were moved meanwhile."""
+    """Whether the account may read Hyper-V's logs: what they say of a machine is evidence of a test that failed."""
     asked: dict[str, Value] = {"FilterHashtable": {"LogName": LOGS}, "MaxEvents": 1}
     look = Step("Get-WinEvent", asked, get=("Id",), allow=("NoMatchingEventsFound",))
     try:
@@ -98,7 +98,7 @@ def events(host: HostAccess, deadline: Deadline) -> Remark:
         if failed_step(error) is None:  # the connection, or the time: no right is missing
             raise
         cured = _joined(host.settings, "S-1-5-32-573", "Event Log Readers")
-        return Remark("events", f"Hyper-V's logs cannot be read: {error.message}", False, cured)
+        return Remark("events", f"Hyper-V's logs cannot be read: {error.message}", None, cured)
     return Remark("events", "Hyper-V's logs can be read")
 
 

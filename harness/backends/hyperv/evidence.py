@@ -17,7 +17,7 @@ from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
 from harness.backends.hyperv.steps import Ref, Row, Step, Typed, Value
 from harness.backends.model import Firmware, HostEvent, MachineView, PowerState, Topology
-from harness.backends.protocol import Console
+from harness.backends.protocol import Console, Unwatched
 from harness.core import Deadline, Pending, Size, wait_for
 
 _SHOWN = ("Id", "Name", "Generation", "ProcessorCount", "MemoryStartup", "MemoryAssigned", "Uptime?", "Version?")
@@ -26,7 +26,7 @@ _EVENT = ("TimeCreated", "Id", "LevelDisplayName?", "Message")
 _MOST_EVENTS = 500
 
 
-class Evidence(Disks, Nics):
+class Evidence(Disks, Nics, Unwatched):
     """The verbs :meth:`Machine.view` and :meth:`Machine.console`, and those of :class:`Screenshot`,
     :class:`NmiInjector` and :class:`HostEvents`.
     """
@@ -114,7 +114,11 @@ class Evidence(Disks, Nics):
             self._act("nmi", deadline, (RUNNING,), inject)
 
     def events(self, deadline: Deadline) -> tuple[HostEvent, ...]:
-        """What Hyper-V's own logs say of it: by its id, which stands in every message about a machine."""
+        """What Hyper-V's own logs say of it: by its id, which stands in every message about a machine.
+
+        The kind is the event's number. None is called a move: which numbers are is documented nowhere for all releases,
+        and a reset of ours has the same as somebody else's.
+        """
         since = self.spec.owner.expiry - timedelta(days=30)
         logs: dict[str, Value] = {"LogName": LOGS, "StartTime": Typed("datetime", since.astimezone(UTC).isoformat())}
         args: dict[str, Value] = {"FilterHashtable": logs, "MaxEvents": _MOST_EVENTS}
