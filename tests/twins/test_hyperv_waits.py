@@ -8,6 +8,7 @@ from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored
 from harness.core import LabError
 from harness.twins.hyperv.emulated import power
+from harness.twins.hyperv.plan import Effect, Planned
 from tests.twins.hyperv_driver import host, image, machine, spec, twin
 from tests.unit.powershell import soon
 
@@ -36,6 +37,18 @@ class TestWaits:
             vm.state = "Running"
         assert (caught.value.host, caught.value.operation) == ("win1", verb)
         assert "vmwp.exe" in caught.value.hint
+        assert _shells(twin) == before
+
+    @pytest.mark.parametrize(
+        ("verb", "cmdlet"),
+        [("view", "Get-VMHardDiskDrive"), ("services", "Get-VMIntegrationService"), ("events", "Get-WinEvent")],
+    )
+    def test_a_host_that_reads_slowly_is_heard_out(self, machine, twin, verb, cmdlet):
+        """An agent that is ended for being late takes the consoles with it that it pumps."""
+        machine.start(soon())
+        before = _shells(twin)
+        twin.host.plan.replace([Planned(Effect.SLOW, on=cmdlet, seconds=2)])
+        assert getattr(machine, verb)(soon(1))
         assert _shells(twin) == before
 
     def test_a_guest_that_is_asked_to_shut_down_and_stays_up_ignores_it(self, machine, twin, monkeypatch):

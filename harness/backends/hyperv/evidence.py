@@ -124,7 +124,7 @@ class Evidence(Disks, Nics, Unwatched):
         args: dict[str, Value] = {"FilterHashtable": logs, "MaxEvents": _MOST_EVENTS}
         ours = (("Message", self._id),)
         step = Step("Get-WinEvent", args, get=_EVENT, where=ours, allow=("NoMatchingEventsFound",))
-        rows = self._host.agents.run("events", [step], deadline, repeatable=True)[0]
+        rows = self._host.agents.run("events", [step], answered(deadline), repeatable=True)[0]
         found = [HostEvent(_time(str(row["TimeCreated"])), str(row["Id"]), str(row["Message"])) for row in rows]
         return tuple(sorted(found, key=lambda event: event.at))
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.backends.hyperv import pairs, upload
 from harness.backends.hyperv.access import NO_FILE, QUIET
-from harness.backends.hyperv.base import RUNNING, VM, MachineBase
+from harness.backends.hyperv.base import RUNNING, VM, MachineBase, answered
 from harness.backends.hyperv.errors import Failed
 from harness.backends.hyperv.power import NAMESPACE
 from harness.backends.hyperv.steps import Ref, Step, Value
@@ -39,7 +39,8 @@ class Services(MachineBase):
     def services(self, deadline: Deadline) -> tuple[ServiceView, ...]:
         """The host's own words, and whether the heart beats."""
         steps = [Step("Get-VMIntegrationService", {"VM": VM}, get=_SERVICE)]
-        answer = self._host.agents.run("services", [self._vm("Heartbeat"), *steps], deadline, repeatable=True)
+        asked = [self._vm("Heartbeat"), *steps]
+        answer = self._host.agents.run("services", asked, answered(deadline), repeatable=True)
         beats = str(answer[0][0]["Heartbeat"]).startswith("Ok")
         model = "; the twin's model" if self._host.twin else ""
         found = []
