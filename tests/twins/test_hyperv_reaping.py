@@ -9,6 +9,7 @@ import pytest
 
 from harness.backends import hyperv
 from harness.backends.hyperv import create, marks
+from harness.backends.hyperv.errors import Gone
 from harness.backends.hyperv.marks import Mark
 from harness.backends.hyperv.steps import Ref, Step
 from harness.backends.model import MachineSpec, Owned, Ownership, PublishedImage, ResourceKind, Shape
@@ -212,6 +213,21 @@ class TestCluster:
         assert moved.reap() == {"g1": Fate.REMOVED}
         assert set(map(str, twin.world.vms)) == theirs
         assert list((twin.store / "machines").iterdir()) == []
+
+    @pytest.mark.parametrize("nodes", [("HV2",), ()], ids=["a node", "no nodes"])
+    def test_a_verb_that_misses_it_here_says_where_it_may_be(self, twin, moved, nodes):
+        """Nobody need have removed it; where the lab names no other nodes, nothing is said of them."""
+        moved.settings = moved.settings.model_copy(update={"nodes": nodes})
+        (vm,) = twin.world.vms.values()
+        vm.node = ""
+        with moved.connected() as (_, host):
+            machine = host.open(str(vm.id), soon())
+            vm.node = "HV2"
+            for verb in (machine.start, machine.view, machine.services, lambda _: machine.console().read(0, 1)):
+                with pytest.raises(Gone) as caught:
+                    verb(soon())
+                assert ("moved to another node: `Get-VM -ComputerName HV2`" in caught.value.hint) == bool(nodes)
+                assert "somebody else removed it" in caught.value.hint
 
     def test_a_node_that_does_not_answer_keeps_everything(self, twin, moved):
         """What is on it is not gone."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.backends.hyperv import errors
 from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
-from harness.backends.hyperv.steps import Step, Value, exactly
+from harness.backends.hyperv.steps import Row, Step, Value, exactly
 from harness.backends.model import Ownership
 from harness.backends.protocol import Ledger
+from harness.core import Deadline
 
 NOT_FOUND = errors.NOT_FOUND
 NO_FILE = ("PathNotFound", "ItemNotFoundException", "DirectoryNotFoundException")
@@ -60,6 +61,21 @@ class HostAccess:
             return Step("Get-VM", {"Id": identity}, name=name, get=get, allow=NOT_FOUND)
         # By -Id each node that has it not would be an error, and the first of them the end.
         return Step("Get-VM", self.everywhere, name=name, get=get, where=(("Id", exactly(identity)),))
+
+    def run(
+        self, operation: str, steps: Sequence[Step], deadline: Deadline, *, repeatable: bool = False
+    ) -> list[list[Row]]:
+        """As :meth:`Agents.run`, for steps about a machine: one that is not on this host may be on another node."""
+        try:
+            return self.agents.run(operation, steps, deadline, repeatable=repeatable)
+        except errors.Gone as error:
+            if self.settings.nodes and error.hint == errors.REMOVED:
+                nodes = ", ".join(self.settings.nodes)
+                error.hint = (
+                    f"{error.hint}; or it was moved to another node: `Get-VM -ComputerName {nodes}` shows it there. "
+                    "Move it back, or leave it to `interop reap`, which removes it once its run is over"
+                )
+            raise
 
     def image(self, digest: str) -> str:
         """Where the base disk of an image is."""

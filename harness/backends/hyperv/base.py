@@ -51,7 +51,7 @@ class MachineBase:
 
     def _ask(self, verb: str, deadline: Deadline, *steps: Step) -> list[list[Row]]:
         """Read: the machine first, as ``vm``, then what else is asked."""
-        return self._host.agents.run(verb, [self._vm(), *steps], answered(deadline), repeatable=True)
+        return self._host.run(verb, [self._vm(), *steps], answered(deadline), repeatable=True)
 
     def _act(
         self,
@@ -78,7 +78,7 @@ class MachineBase:
         ]
 
         def attempt() -> tuple[PowerState, list[list[Row]]] | Pending:
-            answer = self._host.agents.run(verb, asked, answered(deadline), repeatable=repeatable)
+            answer = self._host.run(verb, asked, answered(deadline), repeatable=repeatable)
             state = state_of(answer[0])
             return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer[2:])
 

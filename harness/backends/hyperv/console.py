@@ -33,13 +33,13 @@ class PipeConsole:
         """What the file holds there."""
         args: dict[str, Value] = {"Path": self._path, "Offset": offset, "Limit": min(limit, _LARGEST)}
         steps = [*self._pumped(), Step("Read-InteropConsole", args, get=(".",))]
-        rows = self._host.agents.run("console", steps, Deadline.after(_SECONDS), repeatable=True)[-1]
+        rows = self._host.run("console", steps, Deadline.after(_SECONDS), repeatable=True)[-1]
         return base64.b64decode(rows[0]["."]) if rows else b""
 
     def write(self, data: bytes) -> None:
         """Through a file that the pump looks at every 50 ms, because any agent may write it."""
         steps = [*self._pumped(), Step("Write-InteropConsole", {"Path": self._path, "Data": data})]
-        self._host.agents.run("console", steps, Deadline.after(_SECONDS))
+        self._host.run("console", steps, Deadline.after(_SECONDS))
 
     def _pumped(self) -> list[Step]:
         """See that somebody pumps while the machine runs."""

@@ -89,14 +89,14 @@ def failed_step(error: BaseException) -> int | None:
 
 NOT_FOUND = ("ObjectNotFound", "InvalidParameter")
 """What ``Get-VM`` and its like say of something that is not there, by id and by name."""
-_REMOVED = "somebody else removed it: look at the host, and at other runs that use it"
+REMOVED = "somebody else removed it: look at the host, and at other runs that use it"
 _GENERAL = {0x80131500, 0x80131501, 0}  # COR_E_EXCEPTION, COR_E_SYSTEM: .NET's own, which say nothing
 _IN_TEXT = re.compile(r"0x[89A-Fa-f][0-9A-Fa-f]{7}")
 
 # The first part of the id decides, then the HRESULT, then the category.
 _BY_ID: dict[str, tuple[type[InteropError], str | None]] = {
     "InvalidState": (WrongState, None),
-    "NothingNamed": (Gone, _REMOVED),
+    "NothingNamed": (Gone, REMOVED),
     "ObjectNotFound": (Gone, None),
     "PathNotFound": (Gone, None),
     "ItemNotFoundException": (Gone, None),
@@ -180,7 +180,7 @@ def translated(failure: Failure, step: Step | None, host: str, operation: str) -
     if first in _BINDER:
         kind, hint = LabError, _OLD_HOST
     elif first in NOT_FOUND and step is not None and _looks_up(step):
-        kind, hint = Gone, _REMOVED
+        kind, hint = Gone, REMOVED
     elif first in _BY_ID:
         kind, hint = _BY_ID[first]
     elif number in _BY_HRESULT:

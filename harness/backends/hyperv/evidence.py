@@ -36,7 +36,7 @@ class Evidence(Disks, Nics, Unwatched):
         steps = [self._vm(*_SHOWN), nics.cards_of(), drives(), files_of(self._id)]
 
         def look() -> tuple[PowerState, list[list[Row]]] | Pending:
-            answer = self._host.agents.run("view", steps, answered(deadline), repeatable=True)
+            answer = self._host.run("view", steps, answered(deadline), repeatable=True)
             state = state_of(answer[0])
             return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer)
 
@@ -124,7 +124,7 @@ class Evidence(Disks, Nics, Unwatched):
         args: dict[str, Value] = {"FilterHashtable": logs, "MaxEvents": _MOST_EVENTS}
         ours = (("Message", self._id),)
         step = Step("Get-WinEvent", args, get=_EVENT, where=ours, allow=("NoMatchingEventsFound",))
-        rows = self._host.agents.run("events", [step], answered(deadline), repeatable=True)[0]
+        rows = self._host.run("events", [step], answered(deadline), repeatable=True)[0]
         found = [HostEvent(_time(str(row["TimeCreated"])), str(row["Id"]), str(row["Message"])) for row in rows]
         return tuple(sorted(found, key=lambda event: event.at))
 

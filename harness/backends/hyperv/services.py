@@ -40,7 +40,7 @@ class Services(MachineBase):
         """The host's own words, and whether the heart beats."""
         steps = [Step("Get-VMIntegrationService", {"VM": VM}, get=_SERVICE)]
         asked = [self._vm("Heartbeat"), *steps]
-        answer = self._host.agents.run("services", asked, answered(deadline), repeatable=True)
+        answer = self._host.run("services", asked, answered(deadline), repeatable=True)
         beats = str(answer[0][0]["Heartbeat"]).startswith("Ok")
         model = "; the twin's model" if self._host.twin else ""
         found = []
@@ -126,7 +126,7 @@ class Services(MachineBase):
                 self._act("copy_file", deadline, (RUNNING,), *steps)
             except InteropError as error:
                 with contextlib.suppress(InteropError):  # it goes with the machine at last
-                    self._host.agents.run("copy_file", [remove], deadline, repeatable=True)
+                    self._host.run("copy_file", [remove], deadline, repeatable=True)
                 if not isinstance(error, Failed):
                     raise
                 raise GuestIgnored(
