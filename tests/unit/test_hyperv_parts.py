@@ -20,7 +20,7 @@ from harness.backends.hyperv.errors import Busy, Failure, Gone, NoRight, transla
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.pairs import item, pair
 from harness.backends.hyperv.picture import png
-from harness.backends.hyperv.steps import Masked, Ref, Step, Typed, exactly, request
+from harness.backends.hyperv.steps import Masked, Ref, Step, Typed, exactly, request, seconds
 from harness.backends.model import Firmware, Ownership, Shape
 from harness.backends.protocol import Refused, WrongState
 from harness.core import GiB, LabError, Size
@@ -182,6 +182,13 @@ def test_an_exact_pattern_fits_itself_alone(text):
     plain = "".join(chr(int.from_bytes(units[at : at + 2], "little")) for at in range(0, len(units), 2))
     assert re.fullmatch(exactly(text), plain)
     assert not re.fullmatch(exactly(text), plain + "x")
+
+
+@pytest.mark.parametrize("date", ["2024-05-01T12:00:00Z", "2024-05-01T12:00:00.5Z", "2024-05-01T12:00:00.5000000Z"])
+def test_dates_are_read_however_many_digits_they_have(date):
+    """PowerShell's own form has seven."""
+    noon = datetime(2024, 5, 1, 12, tzinfo=UTC).timestamp()
+    assert seconds(date) == noon + (0.5 if "." in date else 0)
 
 
 def test_a_thumbnail_becomes_a_png():

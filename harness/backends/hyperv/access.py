@@ -14,7 +14,6 @@ from harness.backends.model import Ownership
 from harness.backends.protocol import Ledger
 from harness.core import Deadline
 
-NOT_FOUND = errors.NOT_FOUND
 NO_FILE = ("PathNotFound", "ItemNotFoundException", "DirectoryNotFoundException")
 QUIET = {"Confirm": False}
 """For cmdlets that would ask: nobody is there to answer."""
@@ -58,7 +57,7 @@ class HostAccess:
     def found(self, identity: str, *, name: str | None = None, get: tuple[str, ...] = ()) -> Step:
         """The machine of an id, on whichever node it is; nothing where there is none."""
         if not self.settings.nodes:
-            return Step("Get-VM", {"Id": identity}, name=name, get=get, allow=NOT_FOUND)
+            return Step("Get-VM", {"Id": identity}, name=name, get=get, allow=errors.NOT_FOUND)
         # By -Id each node that has it not would be an error, and the first of them the end.
         return Step("Get-VM", self.everywhere, name=name, get=get, where=(("Id", exactly(identity)),))
 

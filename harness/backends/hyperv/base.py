@@ -17,7 +17,6 @@ VM = Ref("vm")
 OK = "ok"
 STUCK = "a machine that does not leave a state is freed by ending its vmwp.exe on the host, or by a reboot of it"
 """What to do about one that neither starts nor stops."""
-_AFTER = "after"
 _TOGETHER = 5.0
 """Seconds that an agent waits with the driver, before the driver looks again by itself."""
 _ANSWER_SECONDS = 10.0
@@ -97,7 +96,7 @@ class MachineBase:
     def _becomes(self, deadline: Deadline, *states: PowerState, when: str | None = OK) -> Step:
         """The last step of a verb after which the host goes on by itself; what it found is for :meth:`_await`."""
         step = Step("Get-VM", {"Id": self._id}, get=("State",), where=(("State", _words(states)),))
-        return replace(step, name=_AFTER, within=together(deadline), when=when)
+        return replace(step, within=together(deadline), when=when)
 
     def _await(self, verb: str, deadline: Deadline, seen: Sequence[Row], *states: PowerState) -> None:
         """Wait until the host itself says one of ``states``.

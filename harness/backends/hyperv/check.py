@@ -13,13 +13,13 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 
 from harness.backends.check import Remark
-from harness.backends.hyperv import facts, marks
+from harness.backends.hyperv import marks
 from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.errors import Gone, NoRight, failed_step
 from harness.backends.hyperv.evidence import LOGS
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.settings import Settings
-from harness.backends.hyperv.steps import Masked, Step, Value
+from harness.backends.hyperv.steps import Masked, Step, Value, seconds
 from harness.backends.model import NetworkKind, NetworkSpec, ResourceKind
 from harness.core import Deadline, GiB, InteropError, LabError, Size
 from harness.core.config import nearest
@@ -115,7 +115,7 @@ def _examined(
         yield _switch(network, names, first=at == 0)
     yield _folder(host, there=bool(store), drive=bool(drive), writable=bool(written))
     yield _space(host, there=bool(store), deadline=deadline)
-    yield clock(facts.seconds(str(now[0]["."])) - before - spent / 2)
+    yield clock(seconds(str(now[0]["."])) - before - spent / 2)
     yield events(host, deadline)
     if host.settings.pull is None:
         return True

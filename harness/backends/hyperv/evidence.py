@@ -15,7 +15,7 @@ from harness.backends.hyperv.disks import Disks, drives, files_of, views
 from harness.backends.hyperv.nics import Nics
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
-from harness.backends.hyperv.steps import Ref, Row, Step, Typed, Value
+from harness.backends.hyperv.steps import Ref, Row, Step, Typed, Value, seconds
 from harness.backends.model import Firmware, HostEvent, MachineView, PowerState, Topology
 from harness.backends.protocol import Console, Unwatched
 from harness.core import Deadline, Pending, Size, wait_for
@@ -125,14 +125,12 @@ class Evidence(Disks, Nics, Unwatched):
         ours = (("Message", self._id),)
         step = Step("Get-WinEvent", args, get=_EVENT, where=ours, allow=("NoMatchingEventsFound",))
         rows = self._host.run("events", [step], answered(deadline), repeatable=True)[0]
-        found = [HostEvent(_time(str(row["TimeCreated"])), str(row["Id"]), str(row["Message"])) for row in rows]
+        found = [HostEvent(_at(row), str(row["Id"]), str(row["Message"])) for row in rows]
         return tuple(sorted(found, key=lambda event: event.at))
 
 
+def _at(event: Row) -> datetime:
+    return datetime.fromtimestamp(seconds(str(event["TimeCreated"])), UTC)
+
+
 _REALISED = "Msvm_SettingsDefineState"  # the association to what the machine is now, not to its checkpoints
-
-
-def _time(text: str) -> datetime:
-    """.NET writes seven digits of a second, Python reads six."""
-    head, _, tail = text.rstrip("Z").partition(".")
-    return datetime.fromisoformat(f"{head}.{tail[:6] or '0'}").replace(tzinfo=UTC)

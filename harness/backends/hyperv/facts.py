@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.steps import Step
 from harness.backends.model import HostFacts
@@ -36,9 +34,3 @@ def read(host: HostAccess, deadline: Deadline) -> HostFacts:
             "powershell": host.agents.engine,
         },
     )
-
-
-def seconds(date: str) -> float:
-    """Seconds since 1970 of a date as agents write it: seven digits behind the point, of which Python reads six."""
-    head, _, tail = date.rstrip("Z").partition(".")
-    return datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp() + float(f"0.{tail or 0}")

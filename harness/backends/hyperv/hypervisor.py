@@ -19,7 +19,7 @@ from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
-from harness.backends.hyperv.steps import Step
+from harness.backends.hyperv.steps import Step, seconds
 from harness.backends.model import ClockReading, HostFacts, MachineSpec, NetworkSpec, Owned, PublishedImage, Shape
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
@@ -115,7 +115,7 @@ class HypervHypervisor:
         before = time.monotonic()
         rows = self._host.agents.run("clock", [step], deadline, repeatable=True)[0]
         spent = time.monotonic() - before
-        return ClockReading(facts.seconds(str(rows[0]["."])) + spent / 2, spent / 2)
+        return ClockReading(seconds(str(rows[0]["."])) + spent / 2, spent / 2)
 
     def examine(self, networks: Iterable[NetworkSpec], deadline: Deadline) -> tuple[Remark, ...]:
         """Rights, switches, the folder, space, and whether it reaches us, before a run needs them."""

@@ -10,6 +10,7 @@ import base64
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from harness.core import UsageError
@@ -108,6 +109,12 @@ def beginning(text: str) -> str:
     """A regular expression that only what begins with ``text`` fits."""
     # Not re.escape: it is .NET that reads this, and every character by its number is the same to both.
     return "^" + "".join(f"\\u{ord(unit):04x}" for unit in _utf16(text))
+
+
+def seconds(date: str) -> float:
+    """Seconds since 1970 of a date in a :data:`Row`: .NET writes seven digits behind the point, Python reads six."""
+    head, _, tail = date.rstrip("Z").partition(".")
+    return datetime.fromisoformat(head).replace(tzinfo=UTC).timestamp() + float(f"0.{tail or 0}")
 
 
 def request(number: int, steps: Sequence[Step]) -> bytes:
