@@ -36,7 +36,7 @@ class Pipe(Protocol):
         """Hand over bytes.
 
         Raises:
-            Unreachable: there is no connection; no byte of ``data`` was sent with this call.
+            Unreachable: there is no connection; ``data`` was not sent to its end, so that its last line was not done.
             Broken: the connection broke; :meth:`reconnect` may find the agent again.
             Ended: there is no agent any more; nothing of ``data`` was done.
         """
@@ -123,6 +123,8 @@ class Agent:
                 try:
                     self._write(pipe, line, deadline)
                 except Unreachable:
+                    # Nothing is in doubt, so whoever asked hears it at once, and may try elsewhere. In the middle of a
+                    # request a host is waited for: the agent there alone knows what was done.
                     raise
                 except Broken:
                     sent = True  # for all that is known
