@@ -17,6 +17,8 @@ VM = Ref("vm")
 OK = "ok"
 STUCK = "a machine that does not leave a state is freed by ending its vmwp.exe on the host, or by a reboot of it"
 """What to do about one that neither starts nor stops."""
+BEFORE = 2
+"""How many steps go before those of a verb in its request: the machine, and whether it is in a state that is wanted."""
 _TOGETHER = 5.0
 """Seconds that an agent waits with the driver, before the driver looks again by itself."""
 _ANSWER_SECONDS = 10.0
@@ -79,7 +81,7 @@ class MachineBase:
         def attempt() -> tuple[PowerState, list[list[Row]]] | Pending:
             answer = self._host.run(verb, asked, answered(deadline), repeatable=repeatable)
             state = state_of(answer[0])
-            return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer[2:])
+            return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer[BEFORE:])
 
         seen, answer = wait_for(
             f"{self.spec.name} to settle", attempt, deadline, every=0.5, fault=lambda text: self._stuck(text, verb)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from harness.backends.hyperv import pairs, upload
 from harness.backends.hyperv.access import NO_FILE, QUIET
-from harness.backends.hyperv.base import RUNNING, VM, MachineBase, answered
-from harness.backends.hyperv.errors import Failed
+from harness.backends.hyperv.base import BEFORE, RUNNING, VM, MachineBase, answered
+from harness.backends.hyperv.errors import Failed, failed_step
 from harness.backends.hyperv.power import NAMESPACE
 from harness.backends.hyperv.steps import Ref, Step, Value
 from harness.backends.model import ServiceView
@@ -111,7 +111,7 @@ class Services(MachineBase):
             staged = self._file("copied")
             last = upload.but_last(self._host, source, staged, deadline)
             enable = Step("Enable-VMIntegrationService", {"VMIntegrationService": Ref("service")}, when="service")
-            copy: dict[str, Value] = {
+            asked: dict[str, Value] = {
                 "VM": VM,
                 "SourcePath": staged,
                 "DestinationPath": target,
@@ -121,13 +121,14 @@ class Services(MachineBase):
                 **QUIET,
             }
             remove = Step("Remove-Item", {"LiteralPath": staged, "Force": True}, allow=NO_FILE)
-            steps = (self._service("file copy"), last, enable, Step("Copy-VMFile", copy), remove)
+            copy = Step("Copy-VMFile", asked)
+            steps = (self._service("file copy"), last, enable, copy, remove)
             try:
                 self._act("copy_file", deadline, (RUNNING,), *steps)
             except InteropError as error:
                 with contextlib.suppress(InteropError):  # it goes with the machine at last
                     self._host.run("copy_file", [remove], deadline, repeatable=True)
-                if not isinstance(error, Failed):
+                if not isinstance(error, Failed) or failed_step(error) != BEFORE + steps.index(copy):
                     raise
                 raise GuestIgnored(
                     f"the guest's file copy daemon took no file: {error.message}",
