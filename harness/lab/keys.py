@@ -56,18 +56,24 @@ def genuine(key: bytes, run: str, given: str) -> bool:
 
 
 def _kept(path: Path) -> bytes:
-    """The key in a file of this controller's, for its owner alone. Two processes that make one get the same."""
+    """The key in a file of this controller's, for its owner alone. Two processes that make one get the same.
+
+    Raises:
+        LabError: it can neither be read nor be made, as where a file system has no hard links; nothing is left then.
+    """
     try:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             part = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(32))
-                file.flush()
-                os.fsync(file.fileno())
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(part)
-            part.unlink()
+            try:
+                with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                    file.write(secrets.token_hex(32))
+                    file.flush()
+                    os.fsync(file.fileno())
+                with contextlib.suppress(FileExistsError):
+                    path.hardlink_to(part)
+            finally:
+                part.unlink(missing_ok=True)
         return path.read_bytes().strip()
     except OSError as error:
         raise LabError(

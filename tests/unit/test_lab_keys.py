@@ -1,6 +1,7 @@
 """The lab's key: whose a thing on a host is can be told from its name, and by nobody else be made up."""
 
 import contextlib
+import errno
 import json
 import stat
 import subprocess
@@ -139,3 +140,15 @@ def test_a_key_that_cannot_be_kept_is_said(tmp_path):
     (tmp_path / "keys").write_text("")
     with pytest.raises(LabError, match="cannot be kept"):
         key_of(lab(), tmp_path)
+
+
+def test_no_half_key_is_left_where_a_file_system_has_no_hard_links(monkeypatch, tmp_path):
+    """It would be a secret that nobody knows of."""
+
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(Path, "hardlink_to", refused)
+    with pytest.raises(LabError, match="cannot be kept: Operation not permitted"):
+        key_of(lab(), tmp_path)
+    assert list((tmp_path / "keys").iterdir()) == []
