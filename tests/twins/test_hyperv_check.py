@@ -311,7 +311,7 @@ def test_a_clock_that_is_wrong_is_a_remark(ahead, fine):
 @pytest.mark.parametrize(
     ("config", "cured"),
     [
-        ({"module": False}, "Install-WindowsFeature Hyper-V-PowerShell"),
+        ({"module": False}, "Install-WindowsFeature -Name Hyper-V -IncludeManagementTools -Restart"),
         ({"feature": False}, "Install-WindowsFeature -Name Hyper-V -IncludeManagementTools -Restart"),
         ({"operators": ()}, "Add-LocalGroupMember -SID S-1-5-32-578 -Member 'Administrator'"),
     ],

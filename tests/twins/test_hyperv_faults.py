@@ -276,7 +276,7 @@ class TestFaults:
         with Twin(config) as twin:
             with connected(twin.host) as there, pytest.raises(LabError) as caught:
                 there.run("list", [GET_VM], soon())
-            assert "agent: installed" in caught.value.hint
+            assert "path as `agent:`" in caught.value.hint
             script = twin.store / "agent.ps1"
             script.write_bytes(agent.source())
             with (

@@ -110,11 +110,12 @@ _BY_ID: dict[str, tuple[type[InteropError], str | None]] = {
     "AnswerTooLarge": (LabError, "ask for fewer properties or fewer objects"),
     "Modules_ModuleNotFound": (
         LabError,
-        "install Hyper-V and its PowerShell module on the host: Install-WindowsFeature Hyper-V-PowerShell",
+        "Install-WindowsFeature -Name Hyper-V -IncludeManagementTools -Restart",
     ),
     "ConstrainedLanguage": (
         LabError,
-        "the host allows PowerShell's constrained language only: let the lab sign the agent and use `agent: installed`",
+        "the host allows PowerShell's constrained language only: sign the agent, put it on the host's disk, and write "
+        "its path as `agent:` into the lab file (docs/hyperv-host.md)",
     ),
 }
 _OLD_HOST = "the host's Hyper-V module is older or newer than those this release knows (Server 2016 to 2025)"
