@@ -29,11 +29,7 @@ class Checkpoints(Power):
     def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
         """With memory, the machine goes on afterwards as it was."""
         with self._lock:
-            if not _NAME.fullmatch(name):
-                raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
-            state = self._require("checkpoint", deadline, *((RUNNING, PAUSED) if memory else (OFF,)))
-            if name in self.checkpoints(deadline):
-                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+            state = self._fit(name, deadline, *((RUNNING, PAUSED) if memory else (OFF,)))
             if memory:
                 self._refuse_foreign_nics("checkpoint", deadline)
             with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}") as creation:
@@ -82,6 +78,15 @@ class Checkpoints(Power):
                 self._act("drop", lambda domain: domain.snapshotLookupByName(name, 0).delete(0), deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}")
             self._sweep(deadline)
+
+    def _fit(self, name: str, deadline: Deadline, *states: PowerState) -> PowerState:
+        """The present state, if a checkpoint of this name can be taken in it."""
+        if not _NAME.fullmatch(name):
+            raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+        state = self._require("checkpoint", deadline, *states)
+        if name in self.checkpoints(deadline):
+            raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+        return state
 
     def _sweep(self, deadline: Deadline) -> None:
         """Delete data disks that neither the machine nor a checkpoint of it has."""
