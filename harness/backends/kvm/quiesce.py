@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import libvirt
 
@@ -100,13 +99,8 @@ class Quiesce(Checkpoints):
         try:
             self._act("checkpoint", lambda found: found.snapshotCreateXML(text(known), redefine), deadline)
         except InteropError:
-            self._human_monitor(f"delvm {name}", deadline)
+            self._forget_in_disks(name, deadline)
             raise
-
-    def _qcow2(self, deadline: Deadline) -> list[dict[str, Any]]:
-        """The disks that hold what the guest writes, as QEMU's ``query-block`` has them."""
-        media = [block["inserted"] for block in self._monitor("query-block", deadline) if "inserted" in block]
-        return [medium for medium in media if medium["drv"] == "qcow2" and not medium["ro"]]
 
     def _ignored(self, message: str, hint: str | None = None) -> GuestIgnored:
         return GuestIgnored(message, host=self._host.name, operation="checkpoint", hint=hint)
