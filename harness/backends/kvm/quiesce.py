@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import libvirt
 
@@ -42,24 +43,14 @@ class Quiesce(Checkpoints):
                     self._tell_libvirt(name, domain, deadline)
                 creation.made(f"{self._uuid}/{name}")
 
-    @contextlib.contextmanager
-    def _frozen(self, deadline: Deadline) -> Iterator[None]:
-        """Around what must find the guest's file systems frozen. They thaw whatever happens meanwhile."""
+    def _frozen(self, deadline: Deadline) -> AbstractContextManager[None]:
         if not self._agent_connected(deadline):
             raise self._ignored("no agent has opened the channel, so nobody freezes the guest's file systems")
-        frozen = True
-        try:
-            try:
-                count = int(self._agent({"execute": "guest-fsfreeze-freeze"}, deadline))
-            except Refused as error:
-                frozen = False  # it thawed by itself what it had frozen before (qga/commands-posix.c)
-                raise self._ignored(f"the guest did not freeze its file systems: {error.message}") from error
-            if count < 1:
-                raise self._ignored("the guest froze no file system")
-            yield
-        finally:
-            if frozen:  # or may be: an agent that did not answer in time freezes all the same
-                self._thaw()
+        return still(lambda: self._freeze(deadline), self._thaw)
+
+    def _freeze(self, deadline: Deadline) -> None:
+        if int(self._agent({"execute": "guest-fsfreeze-freeze"}, deadline)) < 1:
+            raise self._ignored("the guest froze no file system")
 
     def _thaw(self) -> None:
         try:
@@ -104,3 +95,30 @@ class Quiesce(Checkpoints):
 
     def _ignored(self, message: str, hint: str | None = None) -> GuestIgnored:
         return GuestIgnored(message, host=self._host.name, operation="checkpoint", hint=hint)
+
+
+@contextlib.contextmanager
+def still(freeze: Callable[[], None], thaw: Callable[[], None]) -> Iterator[None]:
+    """Around what must find file systems frozen: whatever happens meanwhile, they thaw.
+
+    Args:
+        freeze: raises Refused where it thawed by itself what it had frozen (``qga/commands-posix.c``), anything else
+            where nobody knows: an agent that does not answer in time freezes all the same.
+        thaw: does no harm where nothing is frozen.
+
+    Raises:
+        GuestIgnored: it was refused.
+    """
+    frozen = True
+    try:
+        try:
+            freeze()
+        except Refused as error:
+            frozen = False
+            raise GuestIgnored(
+                f"the guest did not freeze its file systems: {error.message}", host=error.host, operation="checkpoint"
+            ) from error
+        yield
+    finally:
+        if frozen:
+            thaw()
