@@ -46,15 +46,13 @@ class Capability(StrEnum):
     PTP = "host clock as a PTP device"
     VMBUS = "devices on Hyper-V's VMBus"
     NUMA = "virtual NUMA nodes"
-    QUIESCE = "file systems frozen around a checkpoint"
-    DYNAMIC_MEMORY = "memory ballooned between limits"
+    QUIESCE = "file systems frozen while a checkpoint is taken"
+    DYNAMIC_MEMORY = "memory taken and given back while running, as much as asked"
     MIGRATE = "live migration between hosts"
 
 
 NOT_YET: dict[Capability, str] = {
     Capability.NUMA: "no shape asks for nodes yet",
-    Capability.QUIESCE: "no verb yet: a frozen guest that the host then loses must be proved to thaw first",
-    Capability.DYNAMIC_MEMORY: "no verb yet: proving it needs real pressure on the host",
     Capability.MIGRATE: "no verb yet: needs two hosts that share storage",
 }
 """What checks may ask for already and no backend provides, each with its reason."""

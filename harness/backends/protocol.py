@@ -213,6 +213,18 @@ class Checkpointed(Protocol):
 
 
 @runtime_checkable
+class Quiescing(Protocol):
+    """QUIESCE: a checkpoint of a running machine's disks, taken while the guest's own service holds them still."""
+
+    def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
+        """Take one, without memory: it is reverted to and dropped as any other, and a revert leaves the machine off.
+
+        The guest goes on when this returns, and also when it raises; where it does not answer to that any more, the
+        error says so. Raises :class:`WrongState` unless running, :class:`GuestIgnored` when its service does nothing.
+        """
+
+
+@runtime_checkable
 class ShutdownRequest(Protocol):
     """SHUTDOWN: the guest is asked, through ACPI or integration services."""
 
@@ -276,6 +288,19 @@ class LinkSwitch(Protocol):
 
     def link(self, mac: str, up: bool, deadline: Deadline) -> None:
         """Plug the cable in or pull it."""
+
+
+@runtime_checkable
+class Ballooning(Protocol):
+    """DYNAMIC_MEMORY: the host takes memory from a running guest by its balloon, and gives it back."""
+
+    def balloon(self, memory: Size, deadline: Deadline) -> None:
+        """Tell the guest to do with so much; returns when it was told. :class:`Refused` beyond what the machine has;
+        raises :class:`WrongState` unless running.
+        """
+
+    def assigned(self, deadline: Deadline) -> Size:
+        """What the host sees that the guest has now. Raises :class:`WrongState` unless running."""
 
 
 @runtime_checkable

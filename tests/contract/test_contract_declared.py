@@ -16,6 +16,8 @@ OF_MACHINES = {
     Capability.SAVE: protocol.Savable,
     Capability.CHECKPOINT: protocol.Checkpointed,
     Capability.CHECKPOINT_WITH_MEMORY: protocol.Checkpointed,
+    Capability.QUIESCE: protocol.Quiescing,
+    Capability.DYNAMIC_MEMORY: protocol.Ballooning,
     Capability.SHUTDOWN: protocol.ShutdownRequest,
     Capability.DISK_HOT_ADD: protocol.DiskPlug,
     Capability.DISK_RESIZE: protocol.DiskResize,

@@ -110,6 +110,20 @@ first=$(cat $source)
 """
 
 
+# Whoever freezes the root file system finds it thawed at once: ioctl FITHAW, include/uapi/linux/fs.h.
+THAWED = """cat >/run/thaw <<'EOF'
+import fcntl, os
+root = os.open("/", os.O_RDONLY)
+while True:
+    try:
+        fcntl.ioctl(root, 0xC0045878, 0)
+    except OSError:
+        pass
+EOF
+systemd-run --quiet python3 /run/thaw
+"""
+
+
 def drop_in(unit: str, settings: str) -> str:
     """A script that changes settings of a service, and starts it anew with them."""
     folder = f"/run/systemd/system/{unit}.d"
@@ -230,6 +244,12 @@ INTEGRATION = (
         drop_in("qemu-guest-agent.service", "PrivateTmp=yes"),
     ),
     Defect(
+        "I20",
+        "test_a_quiesced_checkpoint_holds_whole_file_systems",
+        "somebody thaws the file systems before the checkpoint is taken",
+        THAWED,
+    ),
+    Defect(
         "I21",
         "test_host_and_guest_agree_on_the_services_versions",
         "the agent's program was replaced and the old one still runs",
@@ -248,6 +268,12 @@ INTEGRATION = (
         drop_in("qemu-guest-agent.service", "Restart=no"),
     ),
     Defect(
+        "I23",
+        "test_the_nics_driver_is_reloaded_again_and_again",
+        "modprobe says that a module in use was taken out and put back",
+        instead("/usr/sbin/modprobe", "exit 0"),
+    ),
+    Defect(
         "I24",
         "test_a_quiet_host_leaves_its_guests_their_memory",
         "the kernel counts 100 MiB that the balloon took",
@@ -255,6 +281,12 @@ INTEGRATION = (
         sed 's/^balloon_inflate .*/balloon_inflate 25600/' /proc/vmstat >/run/vmstat
         mount --bind /run/vmstat /proc/vmstat
         """,
+    ),
+    Defect(
+        "I25",
+        "test_the_balloon_takes_memory_and_gives_it_back",
+        "the balloon's driver is not loaded",
+        "modprobe -r virtio_balloon",
     ),
     Defect(
         "I26",

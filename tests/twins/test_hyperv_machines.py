@@ -80,6 +80,22 @@ def test_checkpoints_bring_memory_or_disks_back(machine):
     assert machine.checkpoints(soon()) == ()
 
 
+def test_a_guest_without_vss_is_not_taken_for_a_quiet_one(machine, twin):
+    """Later checkpoints hold memory as before."""
+    with pytest.raises(WrongState):
+        machine.quiesced_checkpoint("still", soon())
+    machine.start(soon())
+    with pytest.raises(GuestIgnored, match="VSS daemon froze nothing"):
+        machine.quiesced_checkpoint("still", soon())
+    assert machine.checkpoints(soon()) == ()
+    machine.checkpoint("warm", soon(), memory=True)
+    machine.stop(soon())
+    machine.revert("warm", soon())
+    assert machine.view(soon()).state is PowerState.RUNNING
+    with pytest.raises(Refused, match="there already"):
+        machine.quiesced_checkpoint("warm", soon())
+
+
 def test_where_the_lab_wants_production_checkpoints_none_holds_memory(twin, spec, tmp_path):
     """The host is told so when a machine is made, says so before, and going back leaves the machine off."""
     settings = hyperv.Settings(twin=True, checkpoints="production").at_twin(twin.said())

@@ -32,7 +32,11 @@ OPTIONAL = {
 }
 """The verbs beyond those of every machine, and what a host must declare for each to be counted."""
 
-LEFT_OUT = {protocol.FileCopy: "takes as many round trips as the file has pieces"}
+LEFT_OUT = {
+    protocol.FileCopy: "takes as many round trips as the file has pieces",
+    protocol.Quiescing: "takes as long as its guest needs to write what it holds",
+    protocol.Ballooning: "is over when the guest was told, and its guest's work begins then",
+}
 
 
 def counted(able: set[Capability]) -> tuple[list[str], list[str]]:

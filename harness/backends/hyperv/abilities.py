@@ -19,6 +19,7 @@ _ALWAYS = frozenset(
         Capability.SAVE,
         Capability.CHECKPOINT,
         Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.QUIESCE,
         Capability.SHUTDOWN,
         Capability.HEARTBEAT,
         Capability.EXCHANGE,

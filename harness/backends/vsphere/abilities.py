@@ -21,6 +21,7 @@ _ALWAYS = frozenset(
         Capability.SAVE,  # suspend, which is to disk: there is no pause
         Capability.CHECKPOINT,
         Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.QUIESCE,
         Capability.SHUTDOWN,
         Capability.HEARTBEAT,
         Capability.EXCHANGE,

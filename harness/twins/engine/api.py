@@ -298,8 +298,14 @@ class EngineMachine(Protocol):
             GuestSilent: the guest kept a device.
         """
 
-    def snapshot(self, name: str, *, memory: bool) -> None:
-        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended."""
+    def snapshot(self, name: str, *, memory: bool, quiesced: bool = False) -> None:
+        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended.
+
+        ``quiesced``, of one that runs, and without memory: the guest's service freezes its file systems meanwhile.
+
+        Raises:
+            GuestSilent: no such service runs there, or it freezes nothing.
+        """
 
     def revert(self, name: str) -> None:
         """Be again what it was: hardware, disks, and memory if it was kept; else it is off afterwards.

@@ -62,7 +62,7 @@ class Machines:
             "reset": lambda said: self._machine(said).reset(),
             "suspend": self._suspend,
             "reconfigure": self._reconfigure,
-            "snapshot": lambda said: self._machine(said).snapshot(said["snapshot"], memory=said.get("memory", False)),
+            "snapshot": self._snapshot,
             "revert": self._revert,
             "delete_snapshot": lambda said: self._machine(said).delete_snapshot(said["snapshot"]),
             "clone": self._clone,
@@ -151,6 +151,13 @@ class Machines:
         machine = self._machine(said)
         if machine.state is not MachineState.OFF:
             machine.reconfigure(self._hardware(said["machine"], said["hardware"]))
+
+    def _snapshot(self, said: Mapping[str, Any]) -> None:
+        """Without tools a host takes one of a guest that is not quiet (vSphere API, ``CreateSnapshot_Task``)."""
+        machine = self._machine(said)
+        memory = said.get("memory", False)
+        quiesced = not memory and said.get("quiesce", False) and machine.tools().running
+        machine.snapshot(said["snapshot"], memory=memory, quiesced=quiesced)
 
     def _revert(self, said: Mapping[str, Any]) -> None:
         machine = self._engine.machine(said["machine"])
