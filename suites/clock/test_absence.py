@@ -30,7 +30,7 @@ def stop_and_go(guest: Guest, expect: Expectations, stop: Verb, go: Verb, span: 
         going = monotonic()
         go(expect.deadline("host.state"))
         gone = monotonic()
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
     after = guest.clock.against_controller(probes, monotonic=True).best
     return Gap.between(before, after, at_least=going - stopped, at_most=gone - asked)
@@ -118,7 +118,7 @@ def test_the_clock_is_right_again_after_a_revert(guest: Guest, expect: Expectati
         pause(expect.duration("T11.absence"))
         guest.disconnect()
         machine.revert("T11", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going back"
         assert not guest.files.exists("/run/interop-after"), "what was written after the checkpoint is still in memory"
         wait_until_right(guest, expect, expect.deadline("T11.corrected"))

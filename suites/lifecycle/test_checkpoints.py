@@ -70,13 +70,13 @@ def test_a_chain_of_checkpoints_comes_apart_without_loss(guest: Guest, expect: E
             write(guest, KEPT, name.encode())
             write(guest, f"{LATER}-{name}", name.encode())
             machine.checkpoint(name, expect.deadline("host.state"), memory=True)
-            guest.wait_ready(expect.deadline("guest.back"))
+            guest.wait_back(expect.deadline("guest.back"))
         seen = machine.checkpoints(expect.deadline("host.verb"))
         assert seen == (*others, *chain), f"checkpoints: asked of the host {(*others, *chain)}, seen by the host {seen}"
 
         guest.disconnect()
         machine.revert("L09-two", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == first, "the guest booted anew instead of going back"
         look(guest, "after going back to the middle")
         # The newest first, which nothing stands on any more; then the oldest, below the others; then the one in use.

@@ -57,7 +57,7 @@ def test_a_saved_guest_goes_on_where_it_was(guest: Guest, expect: Expectations) 
         machine.save(expect.deadline("host.state"))
         assert state_of(guest, expect) is PowerState.SAVED
         machine.restore(expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert state_of(guest, expect) is PowerState.RUNNING
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
         assert guest.files.sha256("/run/interop-in-memory") == kept, "a file in memory came back different"
@@ -81,7 +81,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
 
         guest.disconnect()
         machine.revert("L07", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going back"
         back = ticker.count()
         assert back < later, f"the counter stood at {kept} at the checkpoint and {later} before the revert; now {back}"

@@ -60,7 +60,7 @@ def outlives(
         held.say("asleep")
         pause(expect.duration("N16.asleep"))
         wake()
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
         answered("asleep")
         held.say("after")
