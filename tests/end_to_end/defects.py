@@ -332,8 +332,13 @@ NETWORK = (
     Defect(
         "N08",
         "test_an_interface_that_went_down_comes_back",
-        "an interface that comes up again makes itself no address",
-        "sysctl --write net.ipv6.conf.eth0.addr_gen_mode=1",
+        "an interface that went down has lost its address when it comes up again",
+        """set -e
+        systemctl stop systemd-networkd.socket systemd-networkd.service
+        systemd-run --quiet sh -c '
+            until grep -q down /sys/class/net/eth0/operstate; do sleep 0.1; done
+            ip -4 address flush dev eth0'
+        """,
     ),
     Defect(
         "N09",
