@@ -1,9 +1,11 @@
+from functools import partial
+
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
 
 KEPT, LATER = "/var/tmp/interop-kept", "/var/tmp/interop-later"
 
@@ -35,7 +37,7 @@ def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expect
     write(guest, KEPT, b"then")
     guest.machine.stop(expect.deadline("host.verb"))
     machine.checkpoint("L08", expect.deadline("host.state"), memory=False)
-    try:
+    with dropping(machine, "L08", deadline=partial(expect.deadline, "host.state")):
         boot(guest, first, expect)
         second = guest.boot_id
         write(guest, KEPT, b"changed")
@@ -53,8 +55,6 @@ def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expect
         assert on_disk(guest, LATER) is None, "a file from after the checkpoint is still there"
         problems = guest.kernel.problems(ignore=expect.noise)
         assert not problems, f"after going back the kernel complains: {problems}"
-    finally:
-        machine.drop_checkpoint("L08", expect.deadline("host.state"))
 
 
 @pytest.mark.check("L09")
@@ -65,7 +65,7 @@ def test_a_chain_of_checkpoints_comes_apart_without_loss(guest: Guest, expect: E
     machine, first = able(guest.machine, Checkpointed), guest.boot_id
     others, left = machine.checkpoints(expect.deadline("host.verb")), things(guest, expect)
     chain = ("L09-one", "L09-two", "L09-three")
-    try:
+    with dropping(machine, *chain, deadline=partial(expect.deadline, "host.state")):
         for name in chain:
             write(guest, KEPT, name.encode())
             write(guest, f"{LATER}-{name}", name.encode())
@@ -83,9 +83,6 @@ def test_a_chain_of_checkpoints_comes_apart_without_loss(guest: Guest, expect: E
         for name in ("L09-three", "L09-one", "L09-two"):
             machine.drop_checkpoint(name, expect.deadline("host.state"))
             look(guest, f"without {name}")
-    finally:
-        for name in chain:
-            machine.drop_checkpoint(name, expect.deadline("host.state"))
 
     seen = machine.checkpoints(expect.deadline("host.verb"))
     assert seen == others, f"checkpoints: {others} were there before, and now {seen}"

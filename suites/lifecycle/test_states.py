@@ -1,12 +1,13 @@
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed, Machine, Pausable, Savable, ShutdownRequest, WrongState
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
 from harness.core import Deadline, GuestError
 from harness.core.waiting import pause
 from harness.guest.ticker import Ticker
@@ -73,7 +74,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
     ticker.start(expect.deadline("guest.tick"))
     guest.files.write("/var/tmp/interop-before", b"before")
     machine.checkpoint("L07", expect.deadline("host.state"), memory=True)
-    try:
+    with dropping(machine, "L07", deadline=partial(expect.deadline, "host.state")):
         kept = ticker.count()
         guest.files.write("/var/tmp/interop-after", b"after")
         guest.files.write("/var/tmp/interop-before", b"changed")
@@ -89,8 +90,6 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
         content = guest.files.read("/var/tmp/interop-before")
         assert content == b"before", f"the file of the checkpoint now holds {content!r}"
         ticker.wait_beyond(back, expect.deadline("guest.tick"))
-    finally:
-        machine.drop_checkpoint("L07", expect.deadline("host.state"))
 
 
 @pytest.mark.check("L11")
