@@ -59,7 +59,9 @@ def test_power_goes_through_every_state(machine):
 
 def test_checkpoints_bring_memory_or_disks_back(machine):
     """And forgetting one waits until the host has merged its disks."""
+    assert machine.checkpoint_files(soon()) == ()
     machine.checkpoint("cold", soon(), memory=False)
+    assert len(machine.checkpoint_files(soon())) == 2  # of the system's disk and of the data disk
     with pytest.raises(WrongState):
         machine.checkpoint("warm", soon(), memory=True)
     machine.start(soon())
@@ -78,6 +80,7 @@ def test_checkpoints_bring_memory_or_disks_back(machine):
     for name in ("cold", "warm", "warm"):
         machine.drop_checkpoint(name, soon())
     assert machine.checkpoints(soon()) == ()
+    assert machine.checkpoint_files(soon()) == ()
 
 
 def test_where_the_lab_wants_production_checkpoints_none_holds_memory(twin, spec, tmp_path):
