@@ -46,6 +46,8 @@ class Nic:
         up: whether the interface was switched on by the guest.
         carrier: whether there is a link; a NIC that is not up has none to show.
         mtu: MTU in bytes.
+        largest_mtu: the largest that its driver, or its host through it, lets the guest set; None where iproute2 is too
+            old to say.
         addresses: its addresses with prefix lengths.
         received: what came in.
         sent: what went out.
@@ -57,6 +59,7 @@ class Nic:
     up: bool
     carrier: bool
     mtu: int
+    largest_mtu: int | None
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
     received: Traffic
     sent: Traffic
@@ -111,7 +114,7 @@ def address_of(nic: NicSpec) -> str:
 
 
 def parse_links(data: bytes) -> list[dict[str, Any]]:
-    """``ip -j -s addr``: a list of objects, each with its name."""
+    """``ip -j -d -s addr``: a list of objects, each with its name."""
     links = json.loads(data or b"[]")
     if not isinstance(links, list) or not all(isinstance(link, dict) and "ifname" in link for link in links):
         raise ValueError("not the list of interfaces that iproute2 prints")
@@ -159,6 +162,7 @@ def _nic(link: dict[str, Any], driver: str | None) -> Nic:
         up="UP" in flags,
         carrier="LOWER_UP" in flags,
         mtu=link["mtu"],
+        largest_mtu=link.get("max_mtu"),
         addresses=tuple(ip_interface(f"{entry['local']}/{entry['prefixlen']}") for entry in link["addr_info"]),
         received=_traffic(stats["rx"]),
         sent=_traffic(stats["tx"]),
@@ -181,7 +185,7 @@ for nic in /sys/class/net/*; do
 done
 """
 
-LINKS = Probe("network interfaces", ("ip", "-j", "-s", "addr"), parse_links)
+LINKS = Probe("network interfaces", ("ip", "-j", "-d", "-s", "addr"), parse_links)
 DRIVERS = Probe("NIC drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
 NEIGHBOURS = Probe("neighbour table", ("ip", "-j", "neigh"), parse_neighbours)
 

@@ -15,7 +15,8 @@ def link(
 ) -> dict[str, object]:
     counters = {"bytes": rx * 100, "packets": rx, "errors": 0, "dropped": 2, "multicast": 0}
     return {
-        "ifindex": 2, "ifname": name, "flags": list(flags), "mtu": 1500, "qdisc": "fq_codel", "operstate": "UP",
+        "ifindex": 2, "ifname": name, "flags": list(flags), "mtu": 1500, "max_mtu": 65535, "qdisc": "fq_codel",
+        "operstate": "UP",
         "link_type": "ether", "address": mac, "broadcast": "ff:ff:ff:ff:ff:ff",
         "addr_info": [{"family": "inet", "local": local, "prefixlen": length} for local, length in addresses],
         "stats64": {"rx": counters, "tx": counters | {"packets": 7}},
@@ -66,6 +67,7 @@ def test_a_nic_shows_driver_link_addresses_and_counters() -> None:
         12,
         7,
     )
+    assert (nic.mtu, nic.largest_mtu) == (1500, 65535)
     assert nic.addresses[0] == IPv4Interface("10.0.2.15/24")
     assert nic.link_local == IPv6Address("fe80::5054:ff:feaa:1")
 
