@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from harness.core import Deadline
+from harness.backends.model import Firmware, HostFacts
+from harness.core import Deadline, GiB
 from harness.guest.nics import Nic, Pings, Traffic
+from harness.lab.expectations import Expectations
 
 
 def expecting(**words: Any) -> Any:
@@ -75,3 +77,64 @@ def test_it_is_the_network_that_has_to_stop_a_frame_that_is_too_large() -> None:
     silent.set_mtu = lambda *_: None  # type: ignore[method-assign]
     with pytest.raises(AssertionError, match="9001 was asked for as MTU, eth1 of guest-1 shows 9000"):
         stops(silent, "10.0.0.2", "m", 9000, expect)
+
+
+class Rebooted:
+    """A guest of a distribution of its own, which reboots; a service may not outlive that."""
+
+    name = "guest-1"
+
+    def __init__(self, *units: str, lost: str = "") -> None:
+        self.services, self.system, self.kernel = self, self, self
+        self.units, self.lost, self.boots = units, lost, 1
+
+    @property
+    def boot_id(self) -> str:
+        """Another in each boot."""
+        return f"boot {self.boots}"
+
+    def first(self, names: list[str]) -> Any:
+        """The one that it has."""
+        return SimpleNamespace(name=next(name for name in names if name in self.units))
+
+    def active(self, name: str) -> bool:
+        """All that it has, but for the lost one after a reboot."""
+        return name in self.units and not (self.boots > 1 and name == self.lost)
+
+    def reboot_seen(self, *_: Any) -> None:
+        """It is back."""
+        self.boots += 1
+
+    def run(self, _: list[str]) -> None:
+        """Whatever."""
+
+    def boot_times(self, _: Deadline) -> None:
+        """It has booted."""
+
+    def failed(self) -> tuple[str, ...]:
+        """No unit."""
+        return ()
+
+    def problems(self, **_: Any) -> tuple[str, ...]:
+        """None."""
+        return ()
+
+
+@pytest.mark.parametrize(
+    "units",
+    [
+        ("ssh.service", "systemd-networkd.service", "qemu-guest-agent.service"),
+        ("sshd.service", "NetworkManager.service", "systemd-networkd.service", "qemu-guest-agent.service"),
+        ("sshd.service", "wicked.service", "qemu-ga.service"),
+    ],
+    ids=["Debian", "RHEL", "SLES"],
+)
+def test_services_come_back_by_whatever_name_a_distribution_gives_them(units: tuple[str, ...]) -> None:
+    """And each of them is missed when it does not."""
+    check = importlib.import_module("suites.lifecycle.test_boot").test_it_reboots_time_and_again
+    facts = HostFacts("QEMU/libvirt", "9", "9", "kvm", 2, GiB, 8)
+    expect = Expectations.for_host("kvm", facts, Firmware.BIOS)
+    check(Rebooted(*units), expect)
+    for lost in (units[0], units[1], units[-1]):
+        with pytest.raises(AssertionError, match=rf"did not come back in reboot 1 of 10: \['{lost}'\]"):
+            check(Rebooted(*units, lost=lost), expect)
