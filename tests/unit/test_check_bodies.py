@@ -10,7 +10,10 @@ import pytest
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import Deadline, GiB
+from harness.guest.mailbox import parse_guestinfo
 from harness.guest.nics import Nic, Pings, Traffic
+from harness.guest.probe import Probe
+from harness.guest.result import Result
 from harness.lab.expectations import Expectations
 
 
@@ -138,3 +141,24 @@ def test_services_come_back_by_whatever_name_a_distribution_gives_them(units: tu
     for lost in (units[0], units[1], units[-1]):
         with pytest.raises(AssertionError, match=rf"did not come back in reboot 1 of 10: \['{lost}'\]"):
             check(Rebooted(*units, lost=lost), expect)
+
+
+class Torn:
+    """A guest's mailbox that is just being written when it is looked at first, and perhaps ever after."""
+
+    def __init__(self, *files: bytes) -> None:
+        self.files = list(files)
+
+    def guest_reads(self, _: str) -> str | None:
+        """What lies there now."""
+        data = self.files.pop(0) if len(self.files) > 1 else self.files[0]
+        found = Probe("the pool", (), parse_guestinfo).value(Result((), 0, data, b""), "guest-1")
+        return found.get("a")
+
+
+def test_half_a_value_is_not_there_yet_and_garbage_never_comes() -> None:
+    """A daemon writes in place; what stays half is the product's failure."""
+    reaches = importlib.import_module("suites.integration.test_exchange").reaches_guest
+    reaches(Torn(b'{"a": "on', b'{"a": "one"}'), "a", "one", expecting())
+    with pytest.raises(AssertionError, match=r"for a to reach the guest; last seen: guest-1: the pool does not read"):
+        reaches(Torn(b'{"a": "on'), "a", "one", expecting())
