@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import picture, qcow2
+from harness.backends.kvm import devices, picture, qcow2
 from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.checkpoints import query_snapshots
 from harness.backends.kvm.distant_clock import DistantClock
@@ -19,6 +19,7 @@ from harness.backends.kvm.errors import translated
 from harness.backends.kvm.evidence import qemu_log
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.volumes import Name
+from harness.backends.kvm.xml import parse
 from harness.backends.model import Firmware, Ownership, Shape, Topology
 from harness.backends.protocol import Refused, WrongState
 from harness.core import Deadline, GiB, LabError, Size
@@ -198,3 +199,12 @@ def test_snapshots_are_found_inside_disks_whether_qemu_has_them_open_or_not(tmp_
         {"inserted": {"image": {"filename": "/m/disk-data0.qcow2", "format": "qcow2"}}},
     ]
     assert query_snapshots(answer) == ["/m/system.qcow2: one"]
+
+
+def test_the_bus_of_the_system_disk_is_told_from_those_of_others():
+    domain = """<domain><devices>
+        <disk device='cdrom'><target dev='sda' bus='sata'/></disk>
+        <disk device='disk'><target dev='hda' bus='ide'/></disk>
+        <disk device='disk'><serial>data0</serial><target dev='vda' bus='virtio'/></disk>
+    </devices></domain>"""
+    assert devices.system_bus(parse(domain)) == "ide"
