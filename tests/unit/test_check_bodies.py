@@ -10,6 +10,7 @@ import pytest
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import Deadline, GiB
+from harness.guest.cpus import CpuMasks
 from harness.guest.mailbox import parse_guestinfo
 from harness.guest.nics import Nic, Pings, Traffic
 from harness.guest.probe import Probe
@@ -162,3 +163,37 @@ def test_half_a_value_is_not_there_yet_and_garbage_never_comes() -> None:
     reaches(Torn(b'{"a": "on', b'{"a": "one"}'), "a", "one", expecting())
     with pytest.raises(AssertionError, match=r"for a to reach the guest; last seen: guest-1: the pool does not read"):
         reaches(Torn(b'{"a": "on'), "a", "one", expecting())
+
+
+class Announced:
+    """A guest whose firmware announces CPUs; the host may put one of them in later, unasked."""
+
+    def __init__(self, possible: int, *, comes: bool = False) -> None:
+        self.cpus = self.machine = self
+        self.shape = SimpleNamespace(vcpus=2)
+        self.hypervisor = SimpleNamespace(name="win1")
+        self.possible, self.comes, self.there = possible, comes, 2
+
+    def view(self, _: Deadline) -> Any:
+        """What the host counts."""
+        return SimpleNamespace(vcpus=2)
+
+    def masks(self) -> CpuMasks:
+        """As the kernel has them."""
+        present = frozenset(range(self.there))
+        return CpuMasks(frozenset(range(self.possible)), present, present)
+
+    def bring_up(self) -> frozenset[int]:
+        """All that are there, and one more."""
+        self.there += self.comes
+        return self.masks().online
+
+
+def test_cpus_that_nobody_announces_prove_nothing() -> None:
+    """Where some are announced, none of them may come."""
+    check = importlib.import_module("suites.vcpu.test_maps").test_cpus_that_are_merely_possible_never_run
+    check(Announced(8), expecting())
+    with pytest.raises(AssertionError, match="after all were put in service"):
+        check(Announced(8, comes=True), expecting())
+    with pytest.raises(pytest.skip.Exception, match="win1 announces no CPU beyond the 2 that are there"):
+        check(Announced(2), expecting())
