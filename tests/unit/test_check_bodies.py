@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import json
+import math
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from harness.guest.mailbox import parse_guestinfo
 from harness.guest.nics import Nic, Pings, Traffic
 from harness.guest.probe import Probe
 from harness.guest.result import Result
-from harness.lab.expectations import Expectations
+from harness.lab.expectations import Expectations, Limit
 
 
 def expecting(**words: Any) -> Any:
@@ -197,3 +199,29 @@ def test_cpus_that_nobody_announces_prove_nothing() -> None:
         check(Announced(8, comes=True), expecting())
     with pytest.raises(pytest.skip.Exception, match="win1 announces no CPU beyond the 2 that are there"):
         check(Announced(2), expecting())
+
+
+class Dozes:
+    """A guest whose every sleep is late by as much, in seconds."""
+
+    name = "guest-1"
+
+    def __init__(self, late: float) -> None:
+        self.late = late
+
+    def run(self, argv: list[str], **_: Any) -> Result:
+        """As many sleeps as fit into the time that they are given."""
+        count, span, within = int(argv[2]), float(argv[3]), float(argv[4])
+        slept = [self.late] * min(count, math.ceil(within / (span + self.late)))
+        return Result(tuple(argv), 0, json.dumps({"overshoots": slept}).encode(), b"")
+
+
+def test_sleeps_that_keep_their_limit_fit_into_the_time_they_are_given() -> None:
+    """However close to it they all are."""
+    check = importlib.import_module("suites.clock.test_events").test_timers_fire_on_time
+    expect = expecting(count=lambda _: 1000, limit=lambda _: Limit(at_most=50, unit="ms", source="a test"))
+    measured: dict[str, float] = {}
+    check(Dozes(0.049), expect, lambda name, value, **_: measured.update({name: value}))
+    assert measured["timer_late_most"] == pytest.approx(49)
+    with pytest.raises(AssertionError, match=r"were at most 51\.00 ms too long, not at most 50 ms"):
+        check(Dozes(0.051), expect, lambda *_, **__: None)
