@@ -157,13 +157,17 @@ def test_nics_and_cables(machine, spec):
 
 
 def test_sizes_change_while_it_is_off_and_memory_also_while_it_runs(machine):
-    """No vCPU is ever added to a running machine."""
+    """No vCPU is ever added to a running machine, and it is the host that says so."""
     machine.resize(soon(), vcpus=4, memory=Size(1536 * MiB))
     assert (machine.view(soon()).vcpus, machine.view(soon()).memory) == (4, 1536 * MiB)
     machine.start(soon())
-    machine.resize(soon(), memory=Size(2 * GiB))
-    assert machine.view(soon()).memory == 2 * GiB
-    with pytest.raises(Refused, match="vCPUs"):
+    machine.resize(soon(), memory=Size(1792 * MiB))
+    assert machine.view(soon()).memory == 1792 * MiB
+    with pytest.raises(Refused, match=r"Set-VMProcessor.* current state"):
+        machine.resize(soon(), vcpus=2, memory=Size(2 * GiB))
+    assert (machine.view(soon()).vcpus, machine.view(soon()).memory) == (4, 1792 * MiB)
+    machine.pause(soon())
+    with pytest.raises(WrongState):
         machine.resize(soon(), vcpus=2)
 
 
