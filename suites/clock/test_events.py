@@ -57,7 +57,10 @@ def look(guest: Guest, expect: Expectations) -> Offset:
 @pytest.mark.changes_guest
 @pytest.mark.smoke
 def test_the_clock_goes_on_by_another_source(guest: Guest, expect: Expectations, measure: Measure) -> None:
-    """A guest whose clocksource is taken away goes on by the next best, and its time does not jump meanwhile."""
+    """A guest whose clocksource is taken away goes on by the next best, and its time does not jump meanwhile.
+
+    It goes back to its own before that: one that was taken away no kernel has again until it boots anew.
+    """
     first, limit = guest.system.clocksource(), expect.limit("T03.step")
     if len(first.available) < 2:
         pytest.skip(f"the guest has no clocksource but {first.current}: nothing to fall back to")

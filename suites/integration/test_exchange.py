@@ -61,7 +61,10 @@ def truth(guest: Guest) -> Facts:
 @pytest.mark.needs(Capability.EXCHANGE)
 @pytest.mark.smoke
 def test_what_the_host_reads_of_a_guest_is_true(guest: Guest, expect: Expectations) -> None:
-    """An inventory made on the host is right: system, kernel, names and addresses are those that the guest has."""
+    """An inventory made on the host is right: system, kernel, names and addresses are those that the guest has.
+
+    As far as hosts are told: a real vSphere is asked for the name and some of the addresses alone.
+    """
     services = able(guest.machine, Exchange)
     told_here = expect.words("guest_facts")
     assert told_here, "no fact is expected to be told here, and so none was looked at"
@@ -154,7 +157,11 @@ def test_a_host_reads_what_its_guest_left_for_it(guest: Guest, expect: Expectati
 @pytest.mark.needs(Capability.FILE_COPY)
 @pytest.mark.changes_guest
 def test_files_reach_a_guest_without_a_network(guest: Guest, expect: Expectations, tmp_path: Path) -> None:
-    """A file that the host copies into a guest is there to the last byte, or the host is told that it is not."""
+    """A file that the host copies into a guest is there to the last byte, or the host is told that it is not.
+
+    One size alone: a second, of 1 GB, would take hours by a host that copies in pieces of some KiB. Of a full disk the
+    host may hear that nobody took the file, for not every service says why.
+    """
     door, source, target = able(guest.machine, FileCopy), tmp_path / "file", "/var/tmp/interop-größe-檔案"
     data = secrets.token_bytes(expect.size("I19.size"))
 

@@ -81,7 +81,10 @@ def stops_larger_frames(guest: Guest, target: str, by: str, mtu: int, expect: Ex
 @pytest.mark.check("N10")
 @pytest.mark.needs(Capability.VLAN)
 def test_a_vlan_separates_guests(guest: Guest, peer: Guest, expect: Expectations) -> None:
-    """Guests of one VLAN meet and lose nothing; one in another VLAN of the same network hears nothing of them."""
+    """Guests of one VLAN meet and lose nothing; one in another VLAN of the same network hears nothing of them.
+
+    With access ports alone: no NIC can ask a host for a trunk yet, nor for its native VLAN.
+    """
     here, elsewhere, limit = expect.count("N10.vlan"), expect.count("N10.other"), expect.limit("N10.lost")
     target, by, count = address_of(peer.identity.nics[1]), guest.identity.nics[1].mac, expect.count("N10.pings")
     own, back = address_of(guest.identity.nics[1]), peer.identity.nics[1].mac
