@@ -15,13 +15,17 @@ def test_a_quiet_host_leaves_its_guests_their_memory(guest: Guest, expect: Expec
     asked, host = guest.shape.memory, guest.machine.view(expect.deadline("host.verb")).memory
     total, taken = guest.memory.total(), guest.memory.ballooned()
     assert asked == host, f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}"
-    limit = expect.limit("I24.taken")
-    assert limit.allows(taken / MiB), f"the balloon holds {taken} of {asked} on a quiet host, not {limit}"
     difference, allowed = 100 * (total - asked) / asked, expect.limit("I24.memory")
     assert allowed.allows(difference), (
         f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}: "
         f"{difference:+.1f} %, not {allowed}"
     )
+    if taken is None:
+        pytest.skip(
+            "the kernel has what was asked for; its balloon tells nothing: mount debugfs (hv_balloon: Linux 6.0)"
+        )
+    limit = expect.limit("I24.taken")
+    assert limit.allows(taken / MiB), f"the balloon holds {taken} of {asked} on a quiet host, not {limit}"
 
 
 @pytest.mark.check("I25")

@@ -185,6 +185,13 @@ def test_the_twin_of_hyperv_says_what_needs_vmbus_instead_of_passing_for_it() ->
         assert "no VMBus" in (twin.unsupported(check) or "")
 
 
+def test_a_daemon_that_hyperv_wakes_for_a_file_alone_need_not_run_before() -> None:
+    """Its device is there once the host has switched the Guest Service Interface on."""
+    real = Expectations.for_host(*SHIPPED["hyperv"], Firmware.UEFI)
+    assert len(real.words("daemons")) == 2
+    assert not set(real.words("daemons")) & set(real.words("file_copy_daemon"))
+
+
 @pytest.mark.parametrize(("build", "tsc"), [("14393", False), ("17763", False), ("20348", True), ("26100", True)])
 def test_hyperv_hosts_that_scale_the_counter_may_show_it(build: str, tsc: bool) -> None:
     host = replace(WINDOWS, version=f"10.0.{build}", build=build)

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from harness.backends.capabilities import Capability
 from harness.backends.hyperv import Settings, marks
 from harness.backends.hyperv.abilities import abilities
-from harness.backends.hyperv.disks import serial_of
+from harness.backends.hyperv.disks import serial_of, system_controller
 from harness.backends.hyperv.errors import Busy, Failure, Gone, NoRight, translated
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.pairs import item, pair
@@ -228,3 +228,15 @@ def test_capabilities_follow_generation_and_shape():
     assert Capability.NIC_HOT_ADD not in abilities(first, twin=True)
     assert {Capability.NIC_HOT_ADD, Capability.MEMORY_HOT_ADD} <= abilities(second, twin=True)
     assert Capability.CPU_HOT_ADD not in abilities(Shape(max_vcpus=8), twin=False)
+
+
+def test_the_controller_of_the_system_disk_is_told_from_those_of_others():
+    """Also while it has checkpoints, and whatever else is plugged in first."""
+    rows = [
+        {"Path": "C:\\i\\m\\disk-system.vhdx", "ControllerType": "SCSI", "ControllerLocation": 0},
+        {"Path": "C:\\i\\m\\system.vhdx", "ControllerType": "IDE", "ControllerLocation": 0},
+    ]
+    assert system_controller(rows) == "IDE"
+    rows[1]["Path"] = "C:\\i\\m\\system_4B1F0C55-35B4-4F3B-9F0C-0123456789AB.avhdx"
+    assert system_controller(rows) == "IDE"
+    assert system_controller(rows[:1]) == ""
