@@ -23,6 +23,7 @@ from harness.backends.protocol import (
     Pausable,
     Savable,
     Screenshot,
+    ServiceSwitch,
     ShutdownRequest,
 )
 from harness.backends.verbs import able
@@ -66,6 +67,8 @@ def _asked(hypervisor: Hypervisor, guest: Guest, question: str) -> Verbs:
         yield "disk_names", lambda: machine.disk_names(until)
     if Capability.EXCHANGE in able_to:
         yield "exchange", lambda: able(machine, Exchange).exchange(question, until)
+    if Capability.SERVICE_TOGGLE in able_to:
+        yield "toggle", lambda: able(machine, ServiceSwitch).toggle("timesync", True, until)
     yield "screenshot", lambda: able(machine, Screenshot).screenshot(until)
     if Capability.HOST_CLOCK in able_to:
         yield "clock", lambda: able(hypervisor, HostClock).clock(until)

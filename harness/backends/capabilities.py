@@ -44,17 +44,15 @@ class Capability(StrEnum):
     OFFLOAD = "NIC checksum and segmentation offload"
     STEAL = "steal time reported to the guest"
     PTP = "host clock as a PTP device"
+    VMBUS = "devices on Hyper-V's VMBus"
     NUMA = "virtual NUMA nodes"
-    QUIESCE = "file systems frozen around a checkpoint"
-    DYNAMIC_MEMORY = "memory ballooned between limits"
+    QUIESCE = "file systems frozen while a checkpoint is taken"
+    DYNAMIC_MEMORY = "memory taken and given back while running, as much as asked"
     MIGRATE = "live migration between hosts"
 
 
 NOT_YET: dict[Capability, str] = {
-    Capability.SERVICE_TOGGLE: "KVM has no such switch; comes with the first backend that has one",
     Capability.NUMA: "no shape asks for nodes yet",
-    Capability.QUIESCE: "no verb yet: a frozen guest that the host then loses must be proved to thaw first",
-    Capability.DYNAMIC_MEMORY: "no verb yet: proving it needs real pressure on the host",
     Capability.MIGRATE: "no verb yet: needs two hosts that share storage",
 }
 """What checks may ask for already and no backend provides, each with its reason."""

@@ -218,6 +218,18 @@ class Checkpointed(Protocol):
 
 
 @runtime_checkable
+class Quiescing(Protocol):
+    """QUIESCE: a checkpoint of a running machine's disks, taken while the guest's own service holds them still."""
+
+    def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
+        """Take one, without memory: it is reverted to and dropped as any other, and a revert leaves the machine off.
+
+        The guest goes on when this returns, and also when it raises; where it does not answer to that any more, the
+        error says so. Raises :class:`WrongState` unless running, :class:`GuestIgnored` when its service does nothing.
+        """
+
+
+@runtime_checkable
 class ShutdownRequest(Protocol):
     """SHUTDOWN: the guest is asked, through ACPI or integration services."""
 
@@ -284,6 +296,19 @@ class LinkSwitch(Protocol):
 
 
 @runtime_checkable
+class Ballooning(Protocol):
+    """DYNAMIC_MEMORY: the host takes memory from a running guest by its balloon, and gives it back."""
+
+    def balloon(self, memory: Size, deadline: Deadline) -> None:
+        """Tell the guest to do with so much; returns when it was told. :class:`Refused` beyond what the machine has;
+        raises :class:`WrongState` unless running.
+        """
+
+    def assigned(self, deadline: Deadline) -> Size:
+        """What the host sees that the guest has now. Raises :class:`WrongState` unless running."""
+
+
+@runtime_checkable
 class Services(Protocol):
     """HEARTBEAT: the host's view of the guest's integration services."""
 
@@ -305,6 +330,17 @@ class FileCopy(Protocol):
 
     def copy_file(self, source: Path, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         """Copy; an existing target is :class:`Refused` unless ``overwrite``."""
+
+
+@runtime_checkable
+class ServiceSwitch(Protocol):
+    """SERVICE_TOGGLE: an integration service is kept from a guest, or given to it again."""
+
+    def toggle(self, service: str, on: bool, deadline: Deadline) -> None:
+        """Switch one on or off, as :class:`Services` calls it (``timesync``); how it is now is told there, too.
+
+        Raises :class:`Refused` where the host has no switch for it.
+        """
 
 
 @runtime_checkable

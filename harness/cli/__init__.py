@@ -20,6 +20,7 @@ COMMANDS = {
     "twin": ("twin", "Start and end stand-ins for hosts that are not here, and say how to reach them."),
     "guest": ("guest", "List, enter, extend and release kept guests."),
     "reap": ("reap", "Remove what dead runs left behind on the lab's hosts."),
+    "calibrate": ("calibrate", "Propose limits of a lab's own, from what its nights came to."),
     "report": ("report", "Render the results of a run as pages."),
 }
 

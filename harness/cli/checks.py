@@ -33,9 +33,18 @@ Row: TypeAlias = dict[str, Any]
 @click.option("--host", metavar="NAME", help="This host of the lab only.")
 @click.option("-m", "markers", default="", metavar="EXPRESSION", help="As pytest's: `smoke`, `clock and not slow` ...")
 @click.option("-k", "words", default="", metavar="EXPRESSION", help="As pytest's: by words of the tests' names.")
+@click.option("--limits", is_flag=True, help="Show the limits and sizes in force as well, and which only warn.")
+@click.option("--calibration", metavar="FILE", help="The lab's own limits, in place of the file that it names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the list as JSON.")
 def command(  # noqa: PLR0917  click calls it by name
-    paths: tuple[Path, ...], lab: str, host: str | None, markers: str, words: str, as_json: bool
+    paths: tuple[Path, ...],
+    lab: str,
+    host: str | None,
+    markers: str,
+    words: str,
+    limits: bool,
+    calibration: str | None,
+    as_json: bool,
 ) -> None:
     """List the checks: what would run on each host of a lab, and what would be skipped, and why.
 
@@ -43,7 +52,7 @@ def command(  # noqa: PLR0917  click calls it by name
     built and nothing made on them. How well each host's clock can be known is told as well, with the limits that ask
     for more: checks that use those are skipped.
     """
-    told = collected(paths or (Path(_SUITES),), lab, host, markers, words)
+    told = collected(paths or (Path(_SUITES),), lab, host, markers, words, calibration)
     if as_json:
         click.echo(json.dumps(told, indent=1))
         return
@@ -52,13 +61,18 @@ def command(  # noqa: PLR0917  click calls it by name
         sorted(told["checks"], key=lambda row: (row["suite"], row["check"], row["title"])), _suite
     ):
         console.print(_table(suite, list(rows)))
+    if limits:
+        console.print(_in_force(told["limits"]))
     _sum_up(console, told["checks"])
     for clock in told["clocks"]:
         console.print(escape(_of_clock(clock)))
 
 
-def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, words: str) -> dict[str, list[Row]]:
-    """What pytest finds, asked about its hosts: ``checks`` and ``clocks``, as ``harness.plugin.checklist`` writes them.
+def collected(  # noqa: PLR0917  as the command's own
+    paths: Iterable[Path], lab: str, host: str | None, markers: str, words: str, calibration: str | None = None
+) -> dict[str, list[Row]]:
+    """What pytest finds, asked about its hosts: ``checks``, ``clocks`` and ``limits``, as ``harness.plugin.checklist``
+    writes them.
 
     Raises:
         UsageError: a path, an expression, the lab or its host is not there; says what pytest said.
@@ -71,6 +85,7 @@ def collected(paths: Iterable[Path], lab: str, host: str | None, markers: str, w
         options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--lab", lab, "--report-dir", folder]
         options += ["-W", "ignore::pytest.PytestAssertRewriteWarning", "-m", markers, "-k", words]
         options += ["-p", _PLUGIN, "--checklist", str(found), *([f"--host={host}"] if host else [])]
+        options += [f"--calibration={calibration}"] if calibration else []
         # In a process of its own: plugins and modules of suites are nothing for this one.
         command = [sys.executable, "-m", "pytest", *options, *map(str, paths)]
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
@@ -100,6 +115,18 @@ def _table(suite: str, rows: list[Row]) -> Table:
 
 def _what(row: Row) -> str:
     return "fails" if row["fails"] else "skipped"
+
+
+def _in_force(limits: list[Row]) -> Table:
+    table = Table(title="limits and sizes in force", title_justify="left", box=None, pad_edge=False)
+    for heading in ("key", "on", "value", "beyond it", "says"):
+        table.add_column(heading)
+    by_key = sorted(limits, key=lambda row: (row["key"], row["value"], row["source"]))
+    for (key, value, source), same in groupby(by_key, lambda row: (row["key"], row["value"], row["source"])):
+        rows = list(same)
+        beyond = "" if not source else "warns" if rows[0]["warns"] else "fails"
+        table.add_row(key, ", ".join(row["column"] for row in rows), escape(value), beyond, escape(source))
+    return table
 
 
 def _sum_up(console: Console, listed: list[Row]) -> None:

@@ -20,6 +20,7 @@ from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, Size
 from harness.core.secrets import Secret
 from harness.lab.attend import attended
+from harness.lab.calibration import load_calibration
 from harness.lab.connect import connect
 from harness.lab.load import DEFAULT, lab_schema, load_lab
 from harness.lab.models import Host, Lab
@@ -67,6 +68,10 @@ def check(lab: str, look: bool) -> None:
     for host in found.hosts.values():
         for need in needs(host):
             console.print(f"{host.name} needs {escape(need)}")
+    if found.calibration is not None:
+        own = load_calibration(found.calibration, found)
+        places = ", ".join(own.said.hosts) or "nobody yet"
+        console.print(f"the lab has limits of its own for {escape(places)}: {escape(str(found.calibration))}")
     if look and not _look(found, console):
         sys.exit(1)
 

@@ -26,12 +26,24 @@ class Deadline:
 
     at: float
     clock: Callable[[], float] = field(default=time.monotonic, repr=False)
+    told: Callable[[], None] | None = field(default=None, repr=False, compare=False)
+    """Who wants to know when what is waited for has come."""
 
     @classmethod
-    def after(cls, span: timedelta | float, clock: Callable[[], float] = time.monotonic) -> Self:
+    def after(
+        cls,
+        span: timedelta | float,
+        clock: Callable[[], float] = time.monotonic,
+        told: Callable[[], None] | None = None,
+    ) -> Self:
         """The moment ``span`` (a timedelta, or seconds) from now."""
         seconds = span.total_seconds() if isinstance(span, timedelta) else float(span)
-        return cls(clock() + seconds, clock)
+        return cls(clock() + seconds, clock, told)
+
+    def met(self) -> None:
+        """Something that was waited for until this deadline has come; of several waits the last one counts."""
+        if self.told is not None:
+            self.told()
 
     @property
     def seconds(self) -> float:
@@ -44,9 +56,12 @@ class Deadline:
         return self.clock() >= self.at
 
     def sooner(self, span: timedelta | float) -> Deadline:
-        """The earlier of this deadline and ``span`` from now: a bound for one step of a longer job."""
+        """The earlier of this deadline and ``span`` from now: a bound for one step of a longer job.
+
+        Only who waits for this deadline itself tells of it: a step is not what it was set for.
+        """
         other = Deadline.after(span, self.clock)
-        return other if other.at < self.at else self
+        return other if other.at < self.at else Deadline(self.at, self.clock)
 
 
 def pause(span: timedelta | float) -> None:
@@ -81,6 +96,7 @@ def wait_for(
     while True:
         result = condition()
         if not isinstance(result, Pending):
+            deadline.met()
             return result
         if deadline.expired:
             raise fault(f"waited {deadline.clock() - began:.1f} s for {what}; last seen: {result.seen}")

@@ -13,6 +13,7 @@ from harness.backends.protocol import Hypervisor, Machine
 from harness.core import Deadline, GuestError, InteropError
 from harness.guest import panic, ready
 from harness.guest.batch import Batch
+from harness.guest.chrony import Chrony
 from harness.guest.clock import Clock
 from harness.guest.console import SerialConsole
 from harness.guest.cpus import Cpus
@@ -20,8 +21,10 @@ from harness.guest.disks import Disks
 from harness.guest.files import Files
 from harness.guest.identity import Identity
 from harness.guest.kernel import Kernel
+from harness.guest.kvp import Kvp
 from harness.guest.memory import Memory
 from harness.guest.nics import Nics
+from harness.guest.other_clocks import Ptp
 from harness.guest.panic import Death
 from harness.guest.probe import Probe
 from harness.guest.ready import GuestPanic, NetworkDead
@@ -29,6 +32,7 @@ from harness.guest.result import Result
 from harness.guest.services import Services
 from harness.guest.ssh import CommandTimeout, ConnectionLost, Ssh, Stamp, Unreachable
 from harness.guest.system import System
+from harness.guest.vmbus import Vmbus
 from harness.image.model import Image
 
 T = TypeVar("T")
@@ -72,6 +76,10 @@ class Guest:
         self.kernel = Kernel(self)
         self.services = Services(self)
         self.system = System(self)
+        self.ptp = Ptp(self)
+        self.chrony = Chrony(self)
+        self.vmbus = Vmbus(self)
+        self.kvp = Kvp(self)
 
     def __repr__(self) -> str:
         return f"<Guest {self.name} on {self.hypervisor.name}>"

@@ -29,16 +29,16 @@ def pinging(guest: Guest, target: str, *, by: str, least: int) -> Iterator[Pingi
     """While the block runs, ``guest`` pings ``target`` from its NIC with the MAC ``by``.
 
     The block begins when the first replies could have come, and when it ends, as many more pings follow as are
-    missing from ``least``. The guest must not be the one that the block speaks to.
+    missing from ``least``; none follow where it failed. The guest must not be the one that the block speaks to.
 
     Raises:
         GuestError: the guest was lost.
     """
-    counted, begun, over = Pinging(), threading.Event(), threading.Event()
+    counted, begun, over, failed = Pinging(), threading.Event(), threading.Event(), threading.Event()
 
     def ping() -> None:
         try:
-            while not over.is_set() or counted.pings.sent < least:
+            while not failed.is_set() and (not over.is_set() or counted.pings.sent < least):
                 more = guest.nics.ping(target, by=by, count=_AT_ONCE)
                 counted.pings = Pings(counted.pings.sent + more.sent, counted.pings.received + more.received)
                 begun.set()
@@ -50,6 +50,9 @@ def pinging(guest: Guest, target: str, *, by: str, least: int) -> Iterator[Pingi
         try:
             begun.wait()
             yield counted
+        except BaseException:
+            failed.set()
+            raise
         finally:
             over.set()
         running.result()

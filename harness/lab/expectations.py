@@ -7,27 +7,26 @@ a lab's own checks may add theirs, with their number in front (``ACME-001.latenc
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Annotated, Self, TypeVar
+from time import monotonic
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field
 
 from harness.backends.model import Firmware, HostFacts
-from harness.core import Deadline, LabError, Size, paths
+from harness.core import Deadline, LabError, Size
 from harness.core.config import StrictModel, load, nearest
+from harness.lab.limits import Limit, LimitFile, Readings, of_a_check, stopwatch
+from harness.lab.rules import rules_of, shipped, span_of
 
 V = TypeVar("V")
 
 KERNEL_MESSAGES = "kernel-messages.yaml"
-
-_BOUND = re.compile(r"(>=|<=|==|>|<)\s*(\d+(?:\.\d+)*)")
-_COMPARE = {">=": operator.ge, "<=": operator.le, "==": operator.eq, ">": operator.gt, "<": operator.lt}
-_SPANS = {"ms": 0.001, "s": 1.0, "min": 60.0, "h": 3600.0}
+NEVER = "host.never"
+"""The limit, in seconds, by which all comes that ever will."""
 
 
 def _a_regex(text: str) -> str:
@@ -36,105 +35,6 @@ def _a_regex(text: str) -> str:
     except re.error as error:
         raise ValueError(f"not a regular expression: {error}") from error
     return text
-
-
-def _a_range(text: str) -> str:
-    for part in text.split(","):
-        if not _BOUND.fullmatch(part.strip()):
-            raise ValueError("not a range of versions; write for example '>=8.0' or '>=5.10,<6.1'")
-    return text
-
-
-VersionRange = Annotated[str, AfterValidator(_a_range)]
-
-
-class Limit(StrictModel):
-    """A number that a check holds a value against."""
-
-    at_least: float | None = None
-    """The smallest value allowed."""
-    at_most: float | None = None
-    """The largest value allowed."""
-    unit: str
-    """What is counted: ``s``, ``ns``, ``%`` ..."""
-    calibrated: bool = True
-    """False for a first choice of ours that no real host of this kind has confirmed yet."""
-    source: str
-    """Who says so."""
-
-    @model_validator(mode="after")
-    def _bounded(self) -> Self:
-        if self.at_least is None and self.at_most is None:
-            raise ValueError("a limit needs at_least, at_most or both")
-        if self.at_least is not None and self.at_most is not None and self.at_least > self.at_most:
-            raise ValueError("nothing lies between at_least and at_most")
-        return self
-
-    def allows(self, value: float) -> bool:
-        """Whether ``value``, in :attr:`unit`, keeps the limit; the bounds themselves do."""
-        return (self.at_least is None or value >= self.at_least) and (self.at_most is None or value <= self.at_most)
-
-    def __str__(self) -> str:
-        bounds = [
-            f"{word} {bound:g} {self.unit}"
-            for word, bound in (("at least", self.at_least), ("at most", self.at_most))
-            if bound is not None
-        ]
-        return f"{' and '.join(bounds)} ({self.source}{'' if self.calibrated else '; not calibrated yet'})"
-
-
-class When(StrictModel):
-    """Which hosts a rule is for; what is not named does not matter."""
-
-    product: str | None = None
-    """The product's name, as the host states it."""
-    version: VersionRange | None = None
-    """Versions of the product."""
-    build: VersionRange | None = None
-    """Builds of the product."""
-    accelerated: str | None = None
-    """What runs the vCPUs: kvm, tcg, hyperv, vmware."""
-    twin: bool | None = None
-    """True for stand-in hosts."""
-    firmware: Firmware | None = None
-    """BIOS or UEFI: Hyper-V's generation 1 and 2."""
-    kernel: VersionRange | None = None
-    """Versions of the guest's kernel; a rule that names it fits no guest whose kernel is unknown."""
-
-    def fits(self, facts: HostFacts, firmware: Firmware, kernel: str | None) -> bool:
-        """Whether everything named agrees."""
-        same = (
-            (self.product, facts.product),
-            (self.accelerated, facts.accelerated),
-            (self.twin, facts.twin),
-            (self.firmware, firmware),
-        )
-        ranges = ((self.version, facts.version), (self.build, facts.build), (self.kernel, kernel))
-        return all(wanted is None or wanted == seen for wanted, seen in same) and all(
-            wanted is None or (seen is not None and within(seen, wanted)) for wanted, seen in ranges
-        )
-
-
-class Rule(StrictModel):
-    """What one kind of host must show."""
-
-    when: When = When()
-    """Which hosts; empty: all of this backend."""
-    shows: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Words of which the guest must show one (or, where a check says so, all)."""
-    sizes: dict[str, int | str] = Field(default_factory=dict)
-    """How much a check does: a count, ``10 s``, ``1 GiB``."""
-    limits: dict[str, Limit] = Field(default_factory=dict)
-    """Numbers that values are held against."""
-    unsupported: dict[str, str | None] = Field(default_factory=dict)
-    """Checks that such a host cannot show, with the reason; null: it can after all."""
-
-
-class RuleFile(StrictModel):
-    """``configs/expectations/<backend>.yaml``."""
-
-    rules: tuple[Rule, ...]
-    """From the general to the particular."""
 
 
 class KnownMessage(StrictModel):
@@ -164,15 +64,24 @@ class Expectations:
     Args:
         host: who this is about, for messages.
         file: where the values were read.
+        shows: words of which the guest must show one, or all.
+        sizes: how much checks do.
+        limits: what values are held against.
+        reasons: why checks cannot be shown here, by their number.
+        noise: kernel messages to overlook.
+        varied: the sizes that are not those of every host: smaller ones where all is emulated, or a lab's own.
+        readings: what is held against these limits, and which sizes are used, is kept there.
     """
 
     host: str
     file: Path
     shows: dict[str, tuple[str, ...]] = field(default_factory=dict)
     sizes: dict[str, int | str] = field(default_factory=dict)
-    limits: dict[str, Limit] = field(default_factory=dict)
+    limits: dict[str, LimitFile] = field(default_factory=dict)
     reasons: dict[str, str] = field(default_factory=dict)
     noise: tuple[re.Pattern[str], ...] = ()
+    varied: frozenset[str] = frozenset()
+    readings: Readings = field(default_factory=Readings, compare=False, repr=False)
 
     @classmethod
     def for_host(
@@ -184,6 +93,7 @@ class Expectations:
         kernel: str | None = None,
         folder: Path | None = None,
         today: date | None = None,
+        readings: Readings | None = None,
     ) -> Expectations:
         """Gather every rule that fits.
 
@@ -194,25 +104,30 @@ class Expectations:
             kernel: the guest's kernel version, where it is known before it runs.
             folder: where the files are; None: the product's ``configs/expectations``.
             today: what known kernel messages are dated against; None: the date of this controller.
+            readings: where to keep what is held against limits; None: nobody wants it.
 
         Raises:
             UsageError: a file cannot be read or holds something wrong, with line and column.
         """
-        folder = folder or paths.configs() / "expectations"
+        folder = folder or shipped()
         file = folder / f"{backend}.yaml"
         shows: dict[str, tuple[str, ...]] = {}
         sizes: dict[str, int | str] = {}
-        limits: dict[str, Limit] = {}
+        limits: dict[str, LimitFile] = {}
         reasons: dict[str, str | None] = {}
-        for rule in load(file, RuleFile).rules:
+        varied: set[str] = set()
+        for rule in rules_of(backend, folder).rules:
             if rule.when.fits(facts, firmware, kernel):
+                varied |= {key for key, size in rule.sizes.items() if sizes.get(key, size) != size}
                 shows |= rule.shows
                 sizes |= rule.sizes
                 limits |= rule.limits
                 reasons |= rule.unsupported
         standing = {check: reason for check, reason in reasons.items() if reason is not None}
         who = f"{facts.product} {facts.version} ({facts.accelerated}, {firmware.value})"
-        return cls(who, file, shows, sizes, limits, standing, known_messages(folder, today))
+        noise = known_messages(folder, today)
+        kept = Readings() if readings is None else readings
+        return cls(who, file, shows, sizes, limits, standing, noise, frozenset(varied), kept)
 
     def words(self, key: str) -> tuple[str, ...]:
         """The words expected under ``key`` (``virt``, ``clocksources`` ...), which may be none.
@@ -239,18 +154,27 @@ class Expectations:
         Raises:
             LabError: the file has none; names file and key.
         """
-        return self._need("limits", key, self.limits)
+        return Limit(key, self._need("limits", key, self.limits), self.readings)
 
     def deadline(self, key: str) -> Deadline:
         """The limit called ``key``, which is a time in seconds, counted from now.
+
+        How long the wait took is kept as a value held against it. Where the limit is not calibrated, and so only warns,
+        the deadline comes no sooner than ``host.never``: what has not come by then never does, and fails the check.
 
         Raises:
             LabError: the file has none, or one that is no upper bound in seconds.
         """
         limit = self.limit(key)
+        latest = self._seconds(limit)
+        if not limit.calibrated:
+            latest = max(latest, self._seconds(self.limit(NEVER)))
+        return Deadline.after(latest, told=stopwatch(limit, monotonic) if of_a_check(key) else None)
+
+    def _seconds(self, limit: Limit) -> float:
         if limit.at_most is None or limit.unit != "s":
-            raise LabError(f"{self.file}: limits.{key}: a deadline needs `at_most` in `unit: s`")
-        return Deadline.after(limit.at_most)
+            raise LabError(f"{self.file}: limits.{limit.key}: a deadline needs `at_most` in `unit: s`")
+        return limit.at_most
 
     def count(self, key: str) -> int:
         """How many times a check does something (``N17.pings``).
@@ -258,7 +182,7 @@ class Expectations:
         Raises:
             LabError: the file does not say.
         """
-        value = self._need("sizes", key, self.sizes)
+        value = self._size(key)
         if not isinstance(value, int):
             raise LabError(f"{self.file}: sizes.{key}: {value!r} is not a whole number")
         return value
@@ -269,11 +193,11 @@ class Expectations:
         Raises:
             LabError: the file does not say.
         """
-        value = self._need("sizes", key, self.sizes)
-        found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(ms|s|min|h)", str(value))
-        if not found:
+        value = self._size(key)
+        span = span_of(str(value))
+        if span is None:
             raise LabError(f"{self.file}: sizes.{key}: {value!r} is not a duration such as `10 s` (ms, s, min, h)")
-        return timedelta(seconds=float(found[1]) * _SPANS[found[2]])
+        return span
 
     def size(self, key: str) -> Size:
         """How many bytes a check moves (``I05.transfer: 1 GiB``).
@@ -281,15 +205,30 @@ class Expectations:
         Raises:
             LabError: the file does not say.
         """
-        value = self._need("sizes", key, self.sizes)
+        value = self._size(key)
         try:
             return Size.parse(value)
         except ValueError as error:
             raise LabError(f"{self.file}: sizes.{key}: {error}") from error
 
+    def of_sizes(self) -> str:
+        """Which set of sizes is in force, in words."""
+        differ = len(self.varied)
+        return f"{differ} of {len(self.sizes)} other than usual, for this kind of host" if differ else "as usual"
+
+    def of_limits(self) -> str:
+        """How far limits are calibrated, in words."""
+        warn = sum(not limit.calibrated for limit in self.limits.values())
+        return f"{warn} of {len(self.limits)} not calibrated: they only warn" if warn else "all of them hold"
+
     def unsupported(self, check: str) -> str | None:
         """Why this host cannot show the check of this number; None where it can."""
         return self.reasons.get(check)
+
+    def _size(self, key: str) -> int | str:
+        value = self._need("sizes", key, self.sizes)
+        self.readings.sizes[key] = value
+        return value
 
     def _need(self, section: str, key: str, values: dict[str, V]) -> V:
         if key not in values:
@@ -311,28 +250,3 @@ def known_messages(folder: Path, today: date | None = None) -> tuple[re.Pattern[
         return ()
     day = today or date.today()  # noqa: DTZ011  a day's difference is no matter here
     return tuple(re.compile(entry.pattern) for entry in load(file, KnownMessages).known if entry.expires > day)
-
-
-def within(version: str, wanted: str) -> bool:
-    """Whether a dotted version lies in a range such as ``>=5.10,<6.1``.
-
-    Only the leading numbers of ``version`` count (``6.1.0-18-amd64`` is 6.1.0), and missing ones are 0.
-    """
-    leading = re.match(r"\d+(\.\d+)*", version)
-    if not leading:
-        return False
-    for part in wanted.split(","):
-        sign, bound = _BOUND.findall(part)[0]
-        ours, theirs = _padded(_numbers(leading[0]), _numbers(bound))
-        if not _COMPARE[sign](ours, theirs):
-            return False
-    return True
-
-
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in text.split("."))
-
-
-def _padded(*versions: Sequence[int]) -> list[tuple[int, ...]]:
-    length = max(map(len, versions))
-    return [tuple(version) + (0,) * (length - len(version)) for version in versions]

@@ -28,6 +28,9 @@ class _Frame(StrictModel):
     """What the marks on hosts are made with, a secret of at least 16 letters: `env:NAME`, `file:PATH` or
     `keyring:SERVICE/USER`. Controllers that share a lab share the key, so that each can remove what another left when
     its time is up. Left out: a key of this controller's own, which it makes and keeps in its state folder."""
+    calibration: Path | None = None
+    """The file of the lab's own limits and sizes, which `interop calibrate` writes (docs/limits.md); a relative path
+    begins at the folder of this file. Left out: limits are as they ship, and those that nobody calibrated only warn."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -83,7 +86,8 @@ def read_lab(text: str, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key)
+    own = path.resolve().parent / frame.calibration.expanduser() if frame.calibration else None
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own)
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
@@ -126,6 +130,10 @@ def lab_model() -> type[StrictModel]:
         "networks": (Annotated[dict[Name, Network], Field(description="The networks, by name.")], ...),
         "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
         "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
+        "calibration": (
+            Annotated[Path | None, Field(description=_Frame.model_fields["calibration"].description)],
+            None,
+        ),
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
 

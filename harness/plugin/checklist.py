@@ -16,7 +16,7 @@ from harness.backends.model import Firmware
 from harness.backends.protocol import HostClock
 from harness.core import Deadline, InteropError
 from harness.lab import connect
-from harness.lab.expectations import Limit
+from harness.lab.limits import LimitFile
 from harness.lab.twins import NoTwin
 from harness.plugin import outcomes
 from harness.plugin.session import HostUnderTest, members_of
@@ -64,6 +64,25 @@ class ClockBound:
     why_not: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class InForce:
+    """A limit or a size of a check, as it holds on a host.
+
+    Args:
+        column: the pool or host.
+        key: the limit's or size's name.
+        value: what it is.
+        warns: going beyond it only warns, because nobody calibrated it.
+        source: who says so; empty for a size.
+    """
+
+    column: str
+    key: str
+    value: str
+    warns: bool
+    source: str
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Declare where the list goes."""
     parser.addoption("--checklist", metavar="FILE", help="where to write what would run, and what not and why")
@@ -85,6 +104,7 @@ class Checklist:
     file: Path
     listed: list[Listed] = field(default_factory=list)
     clocks: list[ClockBound] = field(default_factory=list)
+    limits: list[InForce] = field(default_factory=list)
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_finish(self, session: pytest.Session) -> None:
@@ -116,8 +136,13 @@ class Checklist:
         for name, host in hosts.items():
             if isinstance(host, HostUnderTest):
                 self.clocks += _clock(name, host)
+                self.limits += _in_force(name, host, {row.check for row in self.listed if row.column == name})
                 host.hypervisor.close()
-        told = {"checks": [asdict(each) for each in self.listed], "clocks": [asdict(each) for each in self.clocks]}
+        told = {
+            "checks": [asdict(each) for each in self.listed],
+            "clocks": [asdict(each) for each in self.clocks],
+            "limits": [asdict(each) for each in self.limits],
+        }
         self.file.write_text(json.dumps(told), encoding="utf-8")
 
 
@@ -127,7 +152,7 @@ def _opened(state: State, name: str) -> HostUnderTest | InteropError:
     for member in members_of(state.lab, name, state.options.host):
         try:
             state.attend(member)
-            return HostUnderTest.reached(member, name, connect(member, state.run))
+            return HostUnderTest.reached(member, name, connect(member, state.run), state.calibration)
         except InteropError as error:
             problem = error
     assert problem is not None, f"the column {name} has no host"
@@ -146,6 +171,16 @@ def _clock(name: str, host: HostUnderTest) -> list[ClockBound]:
     return [ClockBound(name, uncertainty, tuple(sorted(coarse)))]
 
 
-def _tells(uncertainty: float, limit: Limit) -> bool:
+def _tells(uncertainty: float, limit: LimitFile) -> bool:
     """Whether a clock that is known to so many seconds can be held to a limit."""
     return limit.at_most is None or limit.unit not in _SECONDS or limit.at_most * _SECONDS[limit.unit] > uncertainty
+
+
+def _in_force(name: str, host: HostUnderTest, checks: set[str]) -> list[InForce]:
+    """Limits and sizes of these checks (of BIOS machines: they differ by firmware nowhere)."""
+    expect = host.expectations(Firmware.BIOS)
+    limits = [
+        InForce(name, key, limit.range, not limit.calibrated, limit.source) for key, limit in expect.limits.items()
+    ]
+    sizes = [InForce(name, key, str(size), False, "") for key, size in expect.sizes.items()]
+    return [one for one in (*limits, *sizes) if one.key.partition(".")[0] in checks]

@@ -51,4 +51,5 @@ def outcome(record: Record, *, twin: bool = False) -> Outcome:
         reason=record.reason,
         repeat=record.repeat,
         twin=twin,
+        warnings=tuple(record.warnings),
     )

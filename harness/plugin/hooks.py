@@ -169,13 +169,14 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         if state.results is not None:
             state.results.begin(state.identity(item))
         state.running = outcomes.Record.of(item, place.demand, place.column, attempt=attempt)
+        state.measure_anew()
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if state.running.status != "lab" or state.open().is_down(place.column):
             break
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
-    state.running = None
+    state.running = state.readings = None
     if state.results is not None:
         state.results.end()
     if state.session is not None:
@@ -195,6 +196,10 @@ def pytest_runtest_makereport(
         return report
     first_failure = report.failed and not record.failed
     record.note(report, call)
+    if report.when == "call" and state.readings is not None:
+        record.warnings = state.readings.warnings()
+        if state.results is not None:
+            state.results.keep(state.readings)
     if first_failure and state.session is not None:
         record.repeat = state.session.repeat_command(item.nodeid, record.host)
         report.sections.append(("repeat exactly this check with", record.repeat))

@@ -21,6 +21,8 @@ class Options:
     lab: str
     image: str
     release: str | None
+    calibration: Path | None
+    """A lab's own limits, in place of those that its file names."""
     report_dir: Path
     each_host: bool
     host: str | None
@@ -49,6 +51,13 @@ def add(parser: pytest.Parser) -> None:
         default=None,
         metavar="NAME",
         help="integration services' release to install first (default: what the image carries)",
+    )
+    group.addoption(
+        "--calibration",
+        default=None,
+        metavar="FILE",
+        help="limits and sizes of the lab's own, as `interop calibrate` writes them "
+        "(default: the file that the lab names; without one, limits that nobody calibrated only warn)",
     )
     group.addoption(
         "--report-dir",
@@ -82,11 +91,12 @@ def read(config: pytest.Config) -> Options:
     Raises:
         UsageError: ``--keep`` is not of the form ``failed[:24h]``.
     """
-    directory = config.getoption("--report-dir")
+    directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
     return Options(
         lab=config.getoption("--lab"),
         image=config.getoption("--image"),
         release=config.getoption("--release"),
+        calibration=Path(own).absolute() if own else None,
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pytest
@@ -27,6 +27,8 @@ class Record:
     reason: str = ""
     repeat: str = ""
     attempt: int = 1
+    warnings: list[str] = field(default_factory=list)
+    """Limits that were exceeded and only warn."""
 
     @classmethod
     def of(cls, item: pytest.Item, demand: Demand, pool: str, attempt: int) -> Record:

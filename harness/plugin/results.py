@@ -11,12 +11,14 @@ from allure_pytest.listener import AllureListener
 
 from harness.image.model import Image
 from harness.lab import Lab
+from harness.lab.limits import Readings
 from harness.plugin.evidence import Attachment
 from harness.plugin.outcomes import Record
 from harness.plugin.session import Column
 from harness.report import attachments, environment, results
 from harness.report.identity import Identity, Stamper
 from harness.report.layout import RunFolder
+from harness.report.nights import LIMITS
 from harness.report.redact import Redactor
 
 _LISTENER = "allure_listener"
@@ -59,6 +61,12 @@ class Results:
     def blame(self, error: BaseException) -> None:
         """The running test failed with this."""
         self._stamper.blame(error)
+
+    def keep(self, readings: Readings) -> None:
+        """What the running test held against limits and which sizes it used; warnings stand on the result itself."""
+        self._stamper.warn(readings.warnings())
+        if readings.taken or readings.sizes:
+            attachments.attach_json(LIMITS, readings.plain())
 
     def attach(self, evidence: Iterable[Attachment]) -> None:
         """Add evidence to the running test's result; bounded, decoded and escaped on the way."""
@@ -113,6 +121,8 @@ def _host(column: Column) -> environment.HostRecord:
         details=facts.details,
         kernel=seen.get("kernel", ""),
         services={name: version for name, version in seen.items() if name != "kernel"},
+        limits=column.host.expect.of_limits(),
+        sizes=column.host.expect.of_sizes(),
     )
 
 

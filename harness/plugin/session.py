@@ -15,7 +15,9 @@ from harness.image import resolve
 from harness.image.model import Image
 from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
+from harness.lab.calibration import Calibration
 from harness.lab.expectations import Expectations
+from harness.lab.limits import Readings
 from harness.lab.slots import Slots
 from harness.lab.twins import find
 from harness.plugin.demand import Demand
@@ -39,6 +41,8 @@ class HostUnderTest:
         hypervisor: the driver.
         facts: product, version, acceleration, size.
         expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
+        settings: the host as the lab file has it.
+        calibration: what the lab says of limits and sizes.
     """
 
     name: str
@@ -47,6 +51,8 @@ class HostUnderTest:
     hypervisor: Hypervisor
     facts: HostFacts
     expect: Expectations
+    settings: Host
+    calibration: Calibration | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -54,21 +60,24 @@ class HostUnderTest:
     __repr__ = __str__
 
     @classmethod
-    def reached(cls, member: Host, pool: str, hypervisor: Hypervisor) -> HostUnderTest:
+    def reached(
+        cls, member: Host, pool: str, hypervisor: Hypervisor, calibration: Calibration | None = None
+    ) -> HostUnderTest:
         """The host behind a connection; reads its facts.
 
         Args:
             member: the host of the lab.
             pool: what it stands for.
             hypervisor: connected.
+            calibration: what the lab says of limits and sizes.
         """
         facts = hypervisor.facts(Deadline.after(_CONNECT))
-        expect = Expectations.for_host(member.backend, facts, Firmware.BIOS)
-        return cls(member.name, pool, member.backend, hypervisor, facts, expect)
+        expect = _expectations(member, facts, Firmware.BIOS, calibration)
+        return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration)
 
-    def expectations(self, firmware: Firmware) -> Expectations:
-        """What this host must show a guest of this firmware."""
-        return Expectations.for_host(self.backend, self.facts, firmware)
+    def expectations(self, firmware: Firmware, readings: Readings | None = None) -> Expectations:
+        """What this host must show a guest of this firmware; what is held against limits goes into ``readings``."""
+        return _expectations(self.settings, self.facts, firmware, self.calibration, readings)
 
     def lacks(self, demand: Demand) -> str | None:
         """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
@@ -85,8 +94,12 @@ class Column:
     """One opened host and the guests on it."""
 
     host: HostUnderTest
-    settings: Host
     lender: Lender
+
+    @property
+    def settings(self) -> Host:
+        """The host as the lab file has it."""
+        return self.host.settings
 
 
 class Session:
@@ -101,8 +114,10 @@ class Session:
         worker: int,
         progress: Callable[[str], None],
         attend: Callable[[Host, Image], None] | None = None,
+        calibration: Calibration | None = None,
     ) -> None:
         self.lab = lab
+        self.calibration = calibration
         self.run = run
         self._options = options
         self._image: Image | None = None
@@ -186,7 +201,12 @@ class Session:
         """The command line that runs exactly this test again."""
         image = self._image.digest if self._image else self._options.image
         return repeat_command(
-            nodeid, lab=self._options.lab, host=host, image=image, release=self._options.release or ""
+            nodeid,
+            lab=self._options.lab,
+            host=host,
+            image=image,
+            release=self._options.release or "",
+            calibration=str(self._options.calibration or ""),
         )
 
     def close(self) -> None:
@@ -220,8 +240,8 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        host = HostUnderTest.reached(member, pool, hypervisor)
-        return Column(host, member, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration)
+        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
 
     def _hide(self, member: Host) -> None:
         """What the host is reached with never gets into a report."""
@@ -245,3 +265,15 @@ def members_of(lab: Lab, column: str, only: str | None) -> tuple[Host, ...]:
     """
     members = lab.pools().get(column) or tuple(host for host in lab.hosts.values() if host.name == column)
     return tuple(member for member in members if only in (None, member.name))
+
+
+def _expectations(
+    host: Host,
+    facts: HostFacts,
+    firmware: Firmware,
+    calibration: Calibration | None,
+    readings: Readings | None = None,
+) -> Expectations:
+    """What the product expects of a host, and what the lab says otherwise."""
+    expect = Expectations.for_host(host.backend, facts, firmware, readings=readings)
+    return calibration.amend(expect, host.pool, host.name) if calibration else expect

@@ -19,6 +19,8 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.image.model import Image
     from harness.lab import Host, Lab, Run
     from harness.lab.attend import Attendant
+    from harness.lab.calibration import Calibration
+    from harness.lab.limits import Readings
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
     from harness.plugin.results import Results
@@ -39,6 +41,8 @@ class State:
     places: dict[pytest.Item, Place] = field(default_factory=dict)
     records: dict[str, Record] = field(default_factory=dict)
     running: Record | None = None
+    readings: Readings | None = None
+    """What the running test holds against limits."""
     problem: pytest.UsageError | None = None
     """Bad input met while collecting; raised once collection is over, or each module would repeat it."""
     session: Session | None = None
@@ -49,6 +53,7 @@ class State:
     results: Results | None = None
     _options: options.Options | None = None
     _lab: Lab | None = None
+    _calibration: Calibration | None = None
     _run: Run | None = None
     _attendant: Attendant | None = None
     _news: News | None = None
@@ -71,7 +76,23 @@ class State:
             from harness.lab import load_lab  # noqa: PLC0415  see TYPE_CHECKING above
 
             self._lab = or_usage_error(load_lab, self.options.lab)
+            self._calibration = or_usage_error(self._own_limits, self._lab)
         return self._lab
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """The lab's own limits and sizes, read with the lab; None where it has none."""
+        _ = self.lab
+        return self._calibration
+
+    def _own_limits(self, lab: Lab) -> Calibration | None:
+        """The lab's own limits: those that the user names, else those that the lab's file names."""
+        path = self.options.calibration or lab.calibration
+        if path is None:
+            return None
+        from harness.lab.calibration import load_calibration  # noqa: PLC0415
+
+        return load_calibration(path, lab)
 
     @property
     def run(self) -> Run:
@@ -139,6 +160,12 @@ class State:
             host = column.host
             self.results.begin(identity.on(host.name, backend=host.backend, twin=host.facts.twin))
 
+    def measure_anew(self) -> None:
+        """A test begins: nothing was held against limits yet."""
+        from harness.lab.limits import Readings  # noqa: PLC0415  see TYPE_CHECKING above
+
+        self.readings = Readings()
+
     def lender(self, item: pytest.Item) -> Lender | None:
         """The lender of the test's column, if it was opened."""
         place = self.places.get(item)
@@ -155,7 +182,15 @@ class State:
             self.folder = self._folder(self.run.id).make()
             number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
             attend = None if self.is_worker else self.attend
-            self.session = Session(self.lab, self.run, self.options, worker=number, progress=self.say, attend=attend)
+            self.session = Session(
+                self.lab,
+                self.run,
+                self.options,
+                calibration=self.calibration,
+                worker=number,
+                progress=self.say,
+                attend=attend,
+            )
         return self.session
 
     def attend(self, host: Host, image: Image | None = None) -> None:

@@ -46,7 +46,11 @@ class SwitchClient:
         self._folder = folder
         self._seconds = seconds
         self._lock = threading.Lock()
-        self._connect()
+        self._socket: socket.socket | None = None
+        try:
+            self._connect()
+        except OSError as error:
+            raise QemuError(f"the switch in {folder} takes no connection: {error}") from error
 
     @property
     def address(self) -> Address:
@@ -80,15 +84,18 @@ class SwitchClient:
 
     def close(self) -> None:
         """Hang up; ports stay plugged for as long as the switch has other clients."""
-        self._socket.close()
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
 
-    def _connect(self) -> None:
+    def _connect(self) -> socket.socket:
         with _starting(self._folder):
             try:
                 self._socket = _connected(self._folder, self._seconds)
             except OSError:
                 _start(self._folder, self._seconds)
                 self._socket = _connected(self._folder, self._seconds)
+        return self._socket
 
     def _ask(self, verb: str, port: Address, **arguments: Any) -> Any:
         request = json.dumps({"verb": verb, "port": port, **arguments}).encode() + b"\n"
@@ -103,25 +110,24 @@ class SwitchClient:
         until = time.monotonic() + self._seconds
         while True:
             try:
-                return self._answer(request)
-            except ConnectionError as error:
+                return self._answer(self._socket or self._connect(), request)
+            except TimeoutError as error:
+                self.close()  # its answer may still come, and would be taken for the next one's
+                raise QemuError(f"the switch in {self._folder} does not answer: {error}") from error
+            except OSError as error:
                 # It was killed. While it dies it may still take a connection, so once may not be enough.
+                self.close()
                 if time.monotonic() > until:
                     raise QemuError(f"the switch in {self._folder} ends again and again: {error}") from error
-                self._socket.close()
-                self._connect()
 
-    def _answer(self, request: bytes) -> dict[str, Any]:
-        try:
-            self._socket.sendall(request)
-            line = b""
-            while not line.endswith(b"\n"):
-                data = self._socket.recv(65536)
-                if not data:
-                    raise ConnectionResetError(f"it ended; its log is {self._folder / 'log'}")
-                line += data
-        except TimeoutError as error:
-            raise QemuError(f"the switch in {self._folder} does not answer: {error}") from error
+    def _answer(self, connection: socket.socket, request: bytes) -> dict[str, Any]:
+        connection.sendall(request)
+        line = b""
+        while not line.endswith(b"\n"):
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionResetError(f"it ended; its log is {self._folder / 'log'}")
+            line += data
         answer: dict[str, Any] = json.loads(line)
         return answer
 

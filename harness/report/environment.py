@@ -40,6 +40,8 @@ class HostRecord:
         details: further versions (``libvirt``, ``firmware`` ...).
         kernel: the guest's kernel as it ran here.
         services: the guest's integration services and their versions.
+        limits: how far limits are calibrated, in words.
+        sizes: which set of sizes checks used, in words.
     """
 
     name: str
@@ -52,6 +54,8 @@ class HostRecord:
     details: Mapping[str, str] = field(default_factory=dict)
     kernel: str = ""
     services: Mapping[str, str] = field(default_factory=dict)
+    limits: str = ""
+    sizes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +153,8 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
             TWIN: "a stand-in, not the product" if host.twin else "",
             "Kernel": host.kernel,
             "Backend": host.backend,
+            "Sizes": host.sizes,
+            "Limits": host.limits,
             **{f"Host {name}": value for name, value in host.details.items()},
             **{f"Guest {name}": value for name, value in host.services.items()},
         }

@@ -50,6 +50,10 @@ _REPLACED = frozenset(
 )
 
 
+WARNING = "beyond a limit"
+"""The tag of results that exceeded a limit which only warns."""
+
+
 class Fault(StrEnum):
     """Whose fault a failure is: the report's categories."""
 
@@ -200,12 +204,17 @@ class Stamper:
         self._plumbing = plumbing
         self._identity: Identity | None = None
         self._fault: Fault | None = None
+        self._warnings: list[str] = []
 
     def begin(self, identity: Identity | None) -> None:
         """A test begins (or its host is known now); None for a test that is none of ours."""
         if identity is None or self._identity is None or identity.history_id != self._identity.history_id:
-            self._fault = None
+            self._fault, self._warnings = None, []
         self._identity = identity
+
+    def warn(self, warnings: Iterable[str]) -> None:
+        """The running test exceeded limits that only warn."""
+        self._warnings = list(warnings)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""
@@ -216,20 +225,28 @@ class Stamper:
     def report_result(self, result: TestResult) -> None:
         """Stamp a result that is about to be written."""
         if self._identity is not None:
-            stamp(result, self._identity, self._fault, self._plumbing)
+            stamp(result, self._identity, self._fault, self._plumbing, self._warnings)
 
 
-def stamp(result: TestResult, identity: Identity, fault: Fault | None, plumbing: frozenset[str]) -> None:
+def stamp(
+    result: TestResult,
+    identity: Identity,
+    fault: Fault | None,
+    plumbing: frozenset[str],
+    warnings: Iterable[str] = (),
+) -> None:
     """Write ``identity`` onto ``result``, in place of whatever was derived from the Python path."""
     if identity.check or identity.test:
         result.fullName = identity.full_name
     result.name = identity.shown
-    result.description = _beyond(identity.title, result.description)
+    result.description = _described(identity.title, result.description, warnings)
     result.titlePath = [identity.suite]
     result.testCaseId = identity.test_case_id
     result.historyId = identity.history_id
     result.parameters = _parameters(result.parameters, identity, plumbing)
     result.labels = [label for label in result.labels if label.name not in _REPLACED] + labels_of(identity)
+    if warnings:
+        result.labels.append(Label(name="tag", value=WARNING))
     if result.status in (Status.FAILED, Status.BROKEN):
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
@@ -241,6 +258,13 @@ def stamp(result: TestResult, identity: Identity, fault: Fault | None, plumbing:
         if result.statusDetails is None:
             # A strict xpass fails without saying a word.
             result.statusDetails = StatusDetails(message="XPASS(strict): passed, though it was expected to fail")
+
+
+def _described(title: str, description: str | None, warnings: Iterable[str]) -> str | None:
+    """What there is to say of a result besides its title: its warnings, and the rest of the test's docstring."""
+    parts = [f"**Warning**: {warning}" for warning in warnings]
+    beyond = _beyond(title, description)
+    return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
 
 
 def _beyond(title: str, description: str | None) -> str | None:

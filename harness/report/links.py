@@ -12,6 +12,7 @@ def repeat_command(
     host: str = "",
     image: str = "",
     release: str = "",
+    calibration: str = "",
     shape: str = "",
     seed: int | str | None = None,
     program: tuple[str, ...] = ("pytest",),
@@ -24,6 +25,7 @@ def repeat_command(
         host: the host that ran it, where the pool has several.
         image: name or digest of the guest image; a digest repeats the very bits.
         release: the release of integration services under test.
+        calibration: the file of the lab's own limits, where it is not the one that the lab names.
         shape: the guest's shape, where it is not the test's own.
         seed: the seed of whatever was drawn at random.
         program: how pytest is started.
@@ -34,6 +36,7 @@ def repeat_command(
         ("--host", host),
         ("--image", image),
         ("--release", release),
+        ("--calibration", calibration),
         ("--shape", shape),
         ("--seed", "" if seed is None else str(seed)),
     ):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from io import StringIO
 from pathlib import Path
+from typing import TypeAlias
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -19,6 +20,7 @@ from rich.text import Text
 _FAILURES = range(1, 9)
 _SLOWEST = 3
 _REASONS = 4
+_WARNINGS = 4
 
 
 class Verdict(StrEnum):
@@ -48,6 +50,9 @@ _SHORT = {
     Verdict.ERROR: "error",
     Verdict.SKIPPED: "skip",
 }
+_WARNED = "warned"
+"""Counted beside the verdicts: a test that warns has passed."""
+Counts: TypeAlias = Counter[tuple[str, str, str]]
 _BAD = (Verdict.FAILED, Verdict.GUEST, Verdict.LAB, Verdict.ERROR)
 
 
@@ -66,6 +71,7 @@ class Outcome:
         reason: why it failed or was skipped; one line.
         repeat: the command line that repeats it.
         twin: the pool's hosts are stand-ins.
+        warnings: limits that were exceeded, and that only warn because nobody calibrated them.
     """
 
     suite: str
@@ -78,6 +84,12 @@ class Outcome:
     reason: str = ""
     repeat: str = ""
     twin: bool = False
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def warned(self) -> bool:
+        """It passed, though beyond a limit."""
+        return self.status is Verdict.PASSED and bool(self.warnings)
 
     @property
     def label(self) -> str:
@@ -95,8 +107,12 @@ def show(outcomes: Sequence[Outcome], console: Console, *, report: Path | str | 
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
-        _failures(outcomes, console, _room(outcomes, console))
-        _slowest(outcomes, console)
+        warnings = _warnings(outcomes, console)
+        _failures(outcomes, console, _room(outcomes, console, len(warnings)))
+        for warning in warnings:
+            _line(console, warning)
+        if len(warnings) <= _spare(outcomes, console):
+            _slowest(outcomes, console)
         _skips(outcomes, console)
     if report is not None:
         _line(console, Text.assemble(("report  ", "bold"), str(report)), fold=True)
@@ -112,7 +128,8 @@ def text(outcomes: Sequence[Outcome], *, width: int = 100, report: Path | str | 
 def _table(outcomes: Sequence[Outcome], width: int) -> Table:
     suites = list(dict.fromkeys(outcome.suite for outcome in outcomes))
     pools = list(dict.fromkeys(outcome.pool for outcome in outcomes))
-    counts = Counter((outcome.suite, outcome.pool, outcome.status) for outcome in outcomes)
+    counts: Counts = Counter((outcome.suite, outcome.pool, outcome.status) for outcome in outcomes)
+    counts.update((outcome.suite, outcome.pool, _WARNED) for outcome in outcomes if outcome.warned)
     names = {outcome.pool: f"{outcome.pool} (twin)" if outcome.twin else outcome.pool for outcome in outcomes}
     table = Table(box=SIMPLE_HEAD, pad_edge=False, show_footer=len(suites) > 1)
     table.add_column("suite", footer="all", no_wrap=True)
@@ -131,26 +148,33 @@ def _table(outcomes: Sequence[Outcome], width: int) -> Table:
     return table
 
 
-def _cell(counts: Counter[tuple[str, str, Verdict]], suites: Iterable[str], pool: str | None) -> Text:
+def _cell(counts: Counts, suites: Iterable[str], pool: str | None) -> Text:
     wanted = set(suites)
-    sums: Counter[Verdict] = Counter()
+    sums: Counter[str] = Counter()
     for (suite, where, status), count in counts.items():
         if suite in wanted and pool in (None, where):
             sums[status] += count
     # Good ones first and aligned: whatever stands behind them catches the eye.
     words = [(f"{sums[Verdict.PASSED]:>3} pass", _STYLE[Verdict.PASSED])]
+    words += [(f"({sums[_WARNED]} warn)", "yellow")] if sums[_WARNED] else []
     words += [
         (f"{sums[status]} {_SHORT[status]}", _STYLE[status]) for status in (*_BAD, Verdict.SKIPPED) if sums[status]
     ]
     return Text("  ").join(Text(word, style=style) for word, style in words)
 
 
-def _room(outcomes: Sequence[Outcome], console: Console) -> int:
-    """How many failures fit the screen; a log file has no end."""
+def _spare(outcomes: Sequence[Outcome], console: Console) -> int:
+    """How many lines the screen has left beside all that is always shown and one failure; a log file has no end."""
     if not console.is_terminal:
-        return _FAILURES.stop - 1
-    others = len({outcome.suite for outcome in outcomes}) + _SLOWEST + _REASONS + 9
-    return min(max((console.height - others) // 2, _FAILURES.start), _FAILURES.stop - 1)
+        return 1000
+    others = len({outcome.suite for outcome in outcomes}) + _SLOWEST + _REASONS + 10
+    return max(console.height - others - 2 * _FAILURES.start, 0)
+
+
+def _room(outcomes: Sequence[Outcome], console: Console, warnings: int) -> int:
+    """How many failures fit the screen."""
+    spare = _spare(outcomes, console) - warnings
+    return min(max(spare // 2 + _FAILURES.start, _FAILURES.start), _FAILURES.stop - 1)
 
 
 def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
@@ -165,6 +189,23 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         _line(console, Text(f"      and {len(bad) - room} more; the report has them all", style="dim"))
     if bad:
         console.print()
+
+
+def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
+    """Limits that were exceeded and only warn; on a small screen, how many there are."""
+    warned = [(outcome, warning) for outcome in outcomes if outcome.warned for warning in outcome.warnings]
+    if not warned:
+        return []
+    lines = []
+    for outcome, warning in warned[:_WARNINGS]:
+        where = f"{outcome.label} on {outcome.host or outcome.pool}"
+        lines.append(Text.assemble(("warn  ", "bold yellow"), f"{_one_line(warning)}  ", (where, "dim")))
+    more = f"and {len(warned) - _WARNINGS} more; " if len(warned) > _WARNINGS else ""
+    lines.append(Text(f"      {more}limits that nobody calibrated only warn: `interop calibrate --help`", style="dim"))
+    if len(lines) <= _spare(outcomes, console):
+        return lines
+    count = f"{len(warned)} x  beyond a limit that nobody calibrated, and so only warns; the report has them all"
+    return [Text.assemble(("warn  ", "bold yellow"), count)]
 
 
 def _slowest(outcomes: Sequence[Outcome], console: Console) -> None:

@@ -6,15 +6,18 @@ from time import monotonic
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
-from harness.backends.protocol import Checkpointed, Pausable, Savable
+from harness.backends.protocol import Checkpointed, Pausable, Savable, ServiceSwitch
 from harness.backends.verbs import able, dropping
 from harness.core import Deadline, Pending, wait_for
 from harness.core.waiting import pause
 from harness.guest.clock import Offset
 from harness.guest.clock_gaps import Gap
-from harness.lab.expectations import Limit
+from harness.lab.limits import Limit
 
 Verb = Callable[[Deadline], None]
+
+BEHIND = 10.0
+"""By how many seconds a clock is set back whose host has no say in it."""
 
 
 def stop_and_go(guest: Guest, expect: Expectations, stop: Verb, go: Verb, span: timedelta) -> Gap:
@@ -54,7 +57,7 @@ def wait_until_right(guest: Guest, expect: Expectations, deadline: Deadline) -> 
         seen = guest.clock.offset(probes=expect.count("T13.probes"))
         if limit.at_most is not None and seen.uncertainty >= limit.at_most:
             pytest.skip(f"the offset can only be told to ± {seen.uncertainty:.3f} s here, and the limit is {limit}")
-        return seen if limit.allows(abs(seen.seconds)) else Pending(f"guest minus host is {seen}, not {limit}")
+        return seen if limit.keeps(abs(seen.seconds)) else Pending(f"guest minus host is {seen}, not {limit}")
 
     return wait_for(f"the clock of {guest.name} to be right", right, deadline, every=1, fault=AssertionError)
 
@@ -125,6 +128,29 @@ def test_the_clock_is_right_again_after_a_revert(guest: Guest, expect: Expectati
         wait_until_right(guest, expect, expect.deadline("T11.corrected"))
 
 
+@pytest.mark.check("T12")
+@pytest.mark.needs(Capability.SERVICE_TOGGLE, Capability.HOST_CLOCK)
+@pytest.mark.untouched_clock
+@pytest.mark.changes_guest
+def test_a_clock_is_its_hosts_while_that_is_switched_on(guest: Guest, expect: Expectations) -> None:
+    """Who wants a guest's clock apart from its host's switches time synchronisation off, and on to have it back."""
+    switch, limit, probes = able(guest.machine, ServiceSwitch), expect.limit("T12.apart"), expect.count("T13.probes")
+    switch.toggle("timesync", False, expect.deadline("host.verb"))
+    guest.chrony.stop()
+    before = guest.clock.offset(probes)
+    if before.uncertainty >= BEHIND / 10:
+        pytest.skip(f"the offset can only be told to ± {before.uncertainty:.3f} s here, too coarse for {BEHIND:g} s")
+    guest.run(["date", "--set", f"{-(BEHIND + before.seconds):+.6f} seconds"])
+    pause(expect.duration("T12.off"))
+    apart = guest.clock.offset(probes)
+    assert limit.allows(apart.seconds), (
+        f"time synchronisation is off, and the guest's clock was set {BEHIND:g} s behind its host's; "
+        f"{expect.duration('T12.off')} later guest minus host is {apart}, not {limit}"
+    )
+    switch.toggle("timesync", True, expect.deadline("host.verb"))
+    wait_until_right(guest, expect, expect.deadline("T12.corrected"))
+
+
 @pytest.mark.check("T13")
 @pytest.mark.needs(Capability.HOST_CLOCK)
 @pytest.mark.usefixtures("time_service")
@@ -133,6 +159,8 @@ def test_the_clock_is_right_again_after_a_revert(guest: Guest, expect: Expectati
 @pytest.mark.slow
 def test_a_clock_that_is_days_wrong_is_put_right(guest: Guest, expect: Expectations) -> None:
     """A clock that somebody set two days back is found and put right, however often that happens."""
+    if isinstance(guest.machine, ServiceSwitch):  # some hosts keep clocks only when told to
+        guest.machine.toggle("timesync", True, expect.deadline("host.verb"))
     for _ in range(expect.count("T13.rounds")):
         there, back = map(int, guest.shell("set -e; date +%s; date --set '-2 days' +%s").text.split())
         assert back - there < -86400, f"the clock could not be set back: from {there} s to {back} s"

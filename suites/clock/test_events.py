@@ -88,17 +88,21 @@ def test_the_clock_goes_on_by_another_source(guest: Guest, expect: Expectations,
 @pytest.mark.smoke
 def test_timers_fire_on_time(guest: Guest, expect: Expectations, measure: Measure) -> None:
     """A program that sleeps for a millisecond is awake soon after it, and never before."""
-    count, limit, span = expect.count("T17.sleeps"), expect.limit("T17.late"), timedelta(milliseconds=1)
+    count, limit, span = expect.count("T17.sleeps"), expect.limit("T17.late"), expect.duration("T17.sleep")
     assert limit.at_most is not None, f"how late sleeps may end needs at_most: {limit}"
     # The latest may be far later than all others: they get as much time again.
     within = 2 * count * (span + timedelta(milliseconds=limit.at_most))
+    each = f"{span.total_seconds() * 1000:g} ms"
     seen = Timekeeping(guest).sleeps(count, span, within)
     late = {name: 1000 * seen.percentile(percent) for name, percent in (("p50", 50), ("p99", 99), ("most", 100))}
-    samples = [1000 * each for each in seen.seconds]
+    samples = [1000 * seconds for seconds in seen.seconds]
     for name, value in late.items():
         measure(f"timer_late_{name}", value, unit="ms", better="lower", samples=samples if name == "p50" else ())
-    assert not seen.early, f"{seen.early} of {count} sleeps of 1 ms ended too early, by up to {-min(samples):.6f} ms"
+    assert not seen.early, f"{seen.early} of {count} sleeps of {each} ended too early, by up to {-min(samples):.6f} ms"
     assert limit.allows(late["p99"]), (
-        f"99 % of the sleeps of 1 ms were at most {late['p99']:.2f} ms too long, not {limit}"
+        f"99 % of the sleeps of {each} were at most {late['p99']:.2f} ms too long, not {limit}"
     )
-    assert len(seen.seconds) == count, f"{len(seen.seconds)} of {count} sleeps of 1 ms in {within.total_seconds():g} s"
+    # Sleeps that were too late, which the limit has told, may have been too few as well.
+    assert len(seen.seconds) == count or late["p99"] > limit.at_most, (
+        f"{len(seen.seconds)} of {count} sleeps of {each} in {within.total_seconds():g} s"
+    )

@@ -14,6 +14,7 @@ from harness.backends.verbs import able
 from harness.core import Pending, wait_for
 from harness.guest.mailbox import Mailbox, mailbox
 from harness.guest.probe import ProbeFailed
+from harness.guest.switching import device_class, switch
 
 Facts = dict[str, set[str]]
 ADDRESSES = ("ipv4", "ipv6", "addresses")
@@ -125,6 +126,11 @@ def reaches_guest(box: Mailbox, key: str, value: str | None, expect: Expectation
 @pytest.mark.changes_guest
 def test_a_guest_reads_what_its_host_left_for_it(guest: Guest, expect: Expectations) -> None:
     """A host configures its guests by values that need no network: each comes, changes and goes as it was told."""
+    reads(guest, expect)
+
+
+def reads(guest: Guest, expect: Expectations) -> None:
+    """Assert that a guest reads what its host leaves, changes and takes away."""
     box, key = mailbox(guest, expect.word("mailbox")), f"interop.{secrets.token_hex(4)}"
     assert box.guest_reads(key) is None, f"{key} was never told, and the guest reads {box.guest_reads(key)!r}"
     for value in changes():
@@ -151,6 +157,27 @@ def test_a_host_reads_what_its_guest_left_for_it(guest: Guest, expect: Expectati
             return True if seen == value else Pending(f"told by the guest {value!r}, seen by the host {seen!r}")
 
         wait_for(f"{key} to reach the host", came, expect.deadline("I16.seen"), fault=AssertionError)
+
+
+@pytest.mark.check("I18")
+@pytest.mark.needs(Capability.EXCHANGE, Capability.SERVICE_TOGGLE)
+@pytest.mark.changes_guest
+@pytest.mark.slow
+def test_exchange_outlives_being_switched_off_and_on(guest: Guest, expect: Expectations) -> None:
+    """However often a host takes the exchange of values away and gives it back, it then works as before."""
+    device, rounds = device_class(expect.words("vmbus_devices"), "kvp"), expect.count("I18.rounds")
+    with guest.kernel.undisturbed(expect.noise):
+        switch(guest, "kvp", True, device, expect.deadline("I18.on"))
+        for _ in range(rounds):
+            switch(guest, "kvp", False, device, expect.deadline("I18.off"))
+            switch(guest, "kvp", True, device, expect.deadline("I18.on"))
+
+        def runs() -> bool | Pending:
+            now = guest.services.first(expect.word("exchange_daemon").split())
+            return True if (now.active, now.sub) == ("active", "running") else Pending(str(now))
+
+        wait_for(f"the daemon to run after {rounds} rounds", runs, expect.deadline("I22.back"), fault=AssertionError)
+        reads(guest, expect)
 
 
 @pytest.mark.check("I19")

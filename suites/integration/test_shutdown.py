@@ -4,8 +4,11 @@ import pytest
 from interop_fixtures import Capability, Expectations, Guest, Guests
 
 from harness.backends.model import PowerState
-from harness.backends.protocol import GuestIgnored, ShutdownRequest
+from harness.backends.protocol import GuestIgnored, Refused, ShutdownRequest
 from harness.backends.verbs import able
+from harness.core import Deadline
+from harness.guest.services import UPTIME
+from harness.guest.switching import device_class, switch
 
 # What the kernel says of a journalling file system that was not unmounted (fs/ext4, fs/xfs).
 RECOVERED = re.compile(r"recovery (complete|required)|Starting recovery|orphan cleanup on|recovering journal")
@@ -17,6 +20,11 @@ ORDERLY = re.compile(r"Reached target .*(Power[ -]?Off|poweroff)", re.IGNORECASE
 @pytest.mark.changes_guest
 def test_a_guest_shuts_down_when_its_host_asks(guest: Guest, expect: Expectations) -> None:
     """A host can ask its guests to stop, and they stop in good order: nothing is left to repair."""
+    shuts_down(guest, expect)
+
+
+def shuts_down(guest: Guest, expect: Expectations) -> None:
+    """Assert that a guest stops when it is asked to, in good order, and boots again."""
     machine, before = guest.machine, guest.boot_id
     able(machine, ShutdownRequest).shutdown(expect.deadline("I11.off"))
     state = machine.view(expect.deadline("host.verb")).state
@@ -49,13 +57,38 @@ def test_a_guest_reboots_when_its_host_asks(guest: Guest, expect: Expectations) 
     assert not problems, f"the kernel complains after a reboot: {problems}"
 
 
+@pytest.mark.check("I13")
+@pytest.mark.needs(Capability.SHUTDOWN, Capability.SERVICE_TOGGLE)
+@pytest.mark.changes_guest
+def test_shutdown_is_switched_off_and_on(guest: Guest, expect: Expectations) -> None:
+    """A guest whose host gave up the right to stop it stays up, and stops in good order once the right is back."""
+    machine, before = guest.machine, guest.boot_id
+    device = device_class(expect.words("vmbus_devices"), "shutdown")
+    switch(guest, "shutdown", True, device, expect.deadline("I13.on"))
+    switch(guest, "shutdown", False, device, expect.deadline("I13.off"))
+    up = guest.read(UPTIME)
+    try:
+        able(machine, ShutdownRequest).shutdown(expect.deadline("I13.refused"))
+    except (GuestIgnored, Refused):
+        pass
+    else:
+        raise AssertionError("shutdown is switched off, and the host says that it stopped the guest nevertheless")
+    state = machine.view(expect.deadline("host.verb")).state
+    assert state is PowerState.RUNNING, f"shutdown is switched off, was asked for, and the host sees a machine {state}"
+    assert guest.boot_id == before, "shutdown is switched off, was asked for, and the guest is in another boot"
+    assert guest.read(UPTIME) > up, f"the guest stands still since it was asked to stop, {up} after it booted"
+
+    switch(guest, "shutdown", True, device, expect.deadline("I13.on"))
+    shuts_down(guest, expect)
+
+
 @pytest.mark.check("I12")
 @pytest.mark.needs(Capability.SHUTDOWN)
 def test_a_shutdown_asked_too_early_does_not_hang(guests: Guests, expect: Expectations) -> None:
     """Asking a guest that has hardly begun to boot ends in an answer, and the answer is true."""
     machine = guests.create().machine
     machine.start(expect.deadline("host.verb"))
-    asked = expect.deadline("I12.answer")
+    asked = Deadline.after(expect.duration("I12.patience"))
     try:
         able(machine, ShutdownRequest).shutdown(asked)
         wanted = PowerState.OFF

@@ -1,4 +1,5 @@
 import time
+from secrets import token_bytes
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest, Measure
@@ -53,7 +54,7 @@ def test_synced_data_outlive_a_reset_and_a_power_cut(guest: Guest, expect: Expec
     machine = guest.machine
     for action in ("reset", "power cut"):
         before, path = guest.boot_id, f"/var/tmp/interop {action}"
-        guest.files.write(path, action.encode() * 4096)
+        guest.files.write(path, token_bytes(expect.size("L04.size")))
         guest.run(["sync", "--", path])
         written = guest.files.sha256(path)
         if action == "reset":

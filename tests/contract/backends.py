@@ -69,7 +69,7 @@ BACKENDS = {
         foreign=vsphere.foreign,
         present=vsphere.present,
         processes=vsphere.processes,
-        lacks=(protocol.Pausable,),
+        lacks=(protocol.Pausable, protocol.Ballooning),
     ),
     "hyperv": Column(
         lab="hyperv-twin",
@@ -81,5 +81,6 @@ BACKENDS = {
         foreign=hyperv.foreign,
         present=hyperv.present,
         processes=hyperv.processes,
+        lacks=(protocol.Ballooning,),
     ),
 }

@@ -8,7 +8,7 @@ import pytest
 
 from harness.backends.capabilities import Capability
 from harness.backends.model import PowerState
-from harness.backends.protocol import Refused, WrongState
+from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from tests.contract.test_contract_power import KERNEL_BANNER, await_console, console_text
 
 
@@ -108,6 +108,49 @@ def test_a_paused_machine_can_be_checkpointed_and_stays_paused(site, machine):
     machine.pause(site.deadline())
     machine.checkpoint("paused", site.deadline(), memory=True)
     assert site.view(machine).state is PowerState.PAUSED
+
+
+@pytest.mark.proves(Capability.QUIESCE)
+def test_a_quiesced_checkpoint_holds_what_nobody_synced_and_lets_the_guest_go_on(site, each):
+    """Its service froze the file systems for it, and thawed them; going back leaves the machine off."""
+    if not site.can(Capability.QUIESCE, each.shape):
+        pytest.skip(f"{site.host.name} cannot quiesce such a machine")
+    machine, boot = each.machine, each.boot_id
+    before = machine.checkpoints(site.deadline())
+    each.files.write("/root/unsynced", b"then")
+    machine.quiesced_checkpoint("still", site.deadline())
+    assert site.view(machine).state is PowerState.RUNNING
+    assert machine.checkpoints(site.deadline()) == (*before, "still")
+    with pytest.raises(Refused):
+        machine.quiesced_checkpoint("still", site.deadline())
+    each.files.write("/root/later", b"this must go")
+    each.run(["sync"])
+    assert each.boot_id == boot
+
+    machine.revert("still", site.deadline())
+    assert site.view(machine).state is PowerState.OFF
+    site.meet_again(each, start=True)
+    assert each.boot_id != boot
+    assert each.files.read("/root/unsynced") == b"then"
+    assert not each.files.exists("/root/later")
+    assert not [line for line in each.kernel.log() if "recovery complete" in line.text]
+    machine.drop_checkpoint("still", site.deadline())
+    assert machine.checkpoints(site.deadline()) == before
+    each.run(["touch", "/root/works"])
+
+
+@pytest.mark.proves(Capability.QUIESCE)
+def test_a_guest_that_nobody_can_quiet_is_told_of_and_nothing_is_left(site, machine):
+    """It has hardly begun to boot: no service of it listens."""
+    machine.start(site.deadline())
+    with pytest.raises(GuestIgnored):
+        machine.quiesced_checkpoint("still", site.deadline(60))
+    assert machine.checkpoints(site.deadline()) == ()
+    assert site.view(machine).state is PowerState.RUNNING
+    if site.can(Capability.CHECKPOINT_WITH_MEMORY):
+        machine.checkpoint("with-memory", site.deadline(), memory=True)
+        machine.revert("with-memory", site.deadline())
+        assert site.view(machine).state is PowerState.RUNNING
 
 
 @pytest.mark.proves(Capability.CHECKPOINT)

@@ -16,6 +16,8 @@ OF_MACHINES = {
     Capability.SAVE: protocol.Savable,
     Capability.CHECKPOINT: protocol.Checkpointed,
     Capability.CHECKPOINT_WITH_MEMORY: protocol.Checkpointed,
+    Capability.QUIESCE: protocol.Quiescing,
+    Capability.DYNAMIC_MEMORY: protocol.Ballooning,
     Capability.SHUTDOWN: protocol.ShutdownRequest,
     Capability.DISK_HOT_ADD: protocol.DiskPlug,
     Capability.DISK_RESIZE: protocol.DiskResize,
@@ -24,6 +26,7 @@ OF_MACHINES = {
     Capability.HEARTBEAT: protocol.Services,
     Capability.EXCHANGE: protocol.Exchange,
     Capability.FILE_COPY: protocol.FileCopy,
+    Capability.SERVICE_TOGGLE: protocol.ServiceSwitch,
     Capability.SCREENSHOT: protocol.Screenshot,
     Capability.NMI: protocol.NmiInjector,
     Capability.HOST_EVENTS: protocol.HostEvents,
@@ -34,6 +37,7 @@ LEFT_TO_SUITES = {
     Capability.PTP: "a device in the guest, without a verb",
     Capability.MULTIQUEUE: "a device's property, without a verb",
     Capability.OFFLOAD: "a device's property, without a verb",
+    Capability.VMBUS: "a bus of the guest's, without a verb",
 }
 
 

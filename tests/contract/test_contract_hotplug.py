@@ -100,3 +100,22 @@ def test_what_was_asked_is_what_host_and_guest_show(site, guest):
     assert len(guest.cpus.online()) == asked.vcpus
     assert asked.memory * 0.85 <= guest.memory.total() <= asked.memory
     assert guest.system.firmware() is asked.firmware
+
+
+@pytest.mark.proves(Capability.DYNAMIC_MEMORY)
+def test_memory_is_borrowed_from_a_guest_and_given_back(site, spoilt):
+    """The host sees how far the guest's balloon has come; the machine has what it had."""
+    machine = spoilt.machine
+    whole = site.view(machine).memory
+    for asked in (Size(whole - 128 * MiB), whole):
+        machine.balloon(asked, site.deadline())
+
+        def there(asked=asked):
+            now = machine.assigned(site.deadline())
+            return True if now == asked else Pending(f"the guest has {now}")
+
+        wait_for(f"the balloon to leave {asked}", there, site.deadline(60), fault=AssertionError)
+    for wrong in (Size(0), Size(whole + MiB)):
+        with pytest.raises(Refused):
+            machine.balloon(wrong, site.deadline())
+    assert (site.view(machine).memory, machine.assigned(site.deadline())) == (whole, whole)

@@ -150,6 +150,8 @@ RUNNING_VERBS = [
     ("pause", protocol.Pausable, lambda m, d: m.pause(d)),
     ("save", protocol.Savable, lambda m, d: m.save(d)),
     ("checkpoint", protocol.Checkpointed, lambda m, d: m.checkpoint("x", d, memory=True)),
+    ("quiesced checkpoint", protocol.Quiescing, lambda m, d: m.quiesced_checkpoint("x", d)),
+    ("balloon", protocol.Ballooning, lambda m, d: m.balloon(Size(128 * MiB), d)),
     ("shutdown", protocol.ShutdownRequest, lambda m, d: m.shutdown(d)),
     ("nmi", protocol.NmiInjector, lambda m, d: m.nmi(d)),
     ("link", protocol.LinkSwitch, lambda m, d: m.link(m.spec.nics[0].mac, False, d)),

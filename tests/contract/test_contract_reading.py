@@ -89,9 +89,6 @@ def test_the_hosts_clock_goes_on_and_states_its_uncertainty(site):
     if site.host.embedded or site.host.twin:
         assert before - first.uncertainty <= first.at <= between + first.uncertainty
         assert between - second.uncertainty <= second.at <= after + second.uncertainty
-        # A reading may take seconds, and tells the moment of its end. This process may be held up once after that.
-        late = [between - first.at - first.uncertainty, after - second.at - second.uncertainty]
-        assert min(late) < 0.1, late
 
 
 def test_a_machine_nobody_made_cannot_be_opened(site):

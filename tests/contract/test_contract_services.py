@@ -69,6 +69,28 @@ def test_a_question_nobody_understands_is_refused(site, served):
     assert site.column.answered(served.machine.exchange(site.column.question, site.deadline(60)), served)
 
 
+@pytest.mark.proves(Capability.SERVICE_TOGGLE)
+def test_time_synchronisation_is_switched_off_and_on(site, machine):
+    """The host tells of it as it was last switched, and switching twice is no error."""
+
+    def enabled():
+        (found,) = [service for service in machine.services(site.deadline()) if service.name == "timesync"]
+        return found.enabled
+
+    for on in (False, False, True, True, False):
+        machine.toggle("timesync", on, site.deadline())
+        assert enabled() is on
+
+
+@pytest.mark.proves(Capability.SERVICE_TOGGLE)
+def test_a_service_that_no_host_has_is_refused(site, machine):
+    """And none is switched in its place."""
+    before = machine.services(site.deadline())
+    with pytest.raises(Refused):
+        machine.toggle("no-such-service", False, site.deadline())
+    assert machine.services(site.deadline()) == before
+
+
 @pytest.mark.proves(Capability.FILE_COPY)
 def test_a_file_reaches_the_guest_whole(site, served, tmp_path):
     """Larger than any one message, and the same to the last byte."""

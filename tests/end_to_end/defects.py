@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,38 @@ class Defect:
         test: the name of its test function.
         words: what is wrong, for the table in the documentation.
         script: makes it so: a shell script that root runs in the guest before the check begins.
+        host: the host of the local lab on which the check runs.
     """
 
     check: str
     test: str
     words: str
     script: str
+    host: str = "kvm"
+
+
+@dataclass(frozen=True)
+class RecordedDefect:
+    """One thing that is wrong with what a guest showed, where no host here can show it at all.
+
+    Args:
+        check: the number of the check that must fail.
+        words: what is wrong, for the table in the documentation.
+        shows: what the recorded guest shows in place of what a sound one does.
+        said: a regular expression that the failure's message holds.
+        also: the numbers of other checks that share its cause.
+    """
+
+    check: str
+    words: str
+    shows: Mapping[str, Any]
+    said: str
+    also: frozenset[str] = frozenset()
+
+    @property
+    def shared(self) -> frozenset[str]:
+        """Every check that must fail."""
+        return self.also | {self.check}
 
 
 def instead(program: str, text: str) -> str:
@@ -80,6 +107,20 @@ JUMPY = """
 source=/sys/devices/system/clocksource/clocksource0/current_clocksource
 first=$(cat $source)
 ( while [ "$(cat $source)" = "$first" ]; do sleep 0.1; done; date -s '+0.4 seconds' ) </dev/null >/dev/null 2>&1 &
+"""
+
+
+# Whoever freezes the root file system finds it thawed at once: ioctl FITHAW, include/uapi/linux/fs.h.
+THAWED = """cat >/run/thaw <<'EOF'
+import fcntl, os
+root = os.open("/", os.O_RDONLY)
+while True:
+    try:
+        fcntl.ioctl(root, 0xC0045878, 0)
+    except OSError:
+        pass
+EOF
+systemd-run --quiet python3 /run/thaw
 """
 
 
@@ -203,6 +244,12 @@ INTEGRATION = (
         drop_in("qemu-guest-agent.service", "PrivateTmp=yes"),
     ),
     Defect(
+        "I20",
+        "test_a_quiesced_checkpoint_holds_whole_file_systems",
+        "somebody thaws the file systems before the checkpoint is taken",
+        THAWED,
+    ),
+    Defect(
         "I21",
         "test_host_and_guest_agree_on_the_services_versions",
         "the agent's program was replaced and the old one still runs",
@@ -221,6 +268,12 @@ INTEGRATION = (
         drop_in("qemu-guest-agent.service", "Restart=no"),
     ),
     Defect(
+        "I23",
+        "test_the_nics_driver_is_reloaded_again_and_again",
+        "modprobe says that a module in use was taken out and put back",
+        instead("/usr/sbin/modprobe", "exit 0"),
+    ),
+    Defect(
         "I24",
         "test_a_quiet_host_leaves_its_guests_their_memory",
         "the kernel counts 100 MiB that the balloon took",
@@ -228,6 +281,12 @@ INTEGRATION = (
         sed 's/^balloon_inflate .*/balloon_inflate 25600/' /proc/vmstat >/run/vmstat
         mount --bind /run/vmstat /proc/vmstat
         """,
+    ),
+    Defect(
+        "I25",
+        "test_the_balloon_takes_memory_and_gives_it_back",
+        "the balloon's driver is not loaded",
+        "modprobe -r virtio_balloon",
     ),
     Defect(
         "I26",
@@ -398,6 +457,14 @@ with open("/dev/rtc0", "rb") as rtc:
     fcntl.ioctl(rtc, 0x4024700A, struct.pack("9i", *fields))
 """
 _DROP_IN = "/etc/systemd/system/systemd-sysctl.service.d/wrong-clock.conf"
+# A program of every boot; once there is work for four processors for five seconds, it sets the clock.
+_TIRED = b"""busy=0
+while sleep 1; do
+    read -r _ _ _ running _ </proc/loadavg
+    [ "${running%%/*}" -ge 4 ] && busy=$((busy + 1)) || busy=0
+    if [ $busy -ge 5 ]; then date --set '-3 seconds'; busy=-600; fi
+done
+"""
 IN_IMAGES = (
     ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
     ImageDefect(
@@ -411,11 +478,115 @@ IN_IMAGES = (
         files={_DROP_IN: _WRONG_CLOCK, "/usr/local/sbin/wrong-rtc": _WRONG_RTC},
         tests=("test_the_guests_clock_agrees", "test_the_clock_is_right_from"),
     ),
+    ImageDefect(
+        frozenset({"T15"}),
+        "the system clock loses three seconds when all CPUs are busy",
+        files={
+            "/usr/local/sbin/tired": _TIRED,
+            "/etc/systemd/system/tired.service": b"[Service]\nExecStart=/bin/sh /usr/local/sbin/tired\n",
+            "/etc/systemd/system/ssh.service.d/tired.conf": b"[Unit]\nWants=tired.service\n",
+        },
+        tests=("test_the_clock_stays_right_under_load",),
+    ),
 )
 ON_TWINS = ImageDefect(
     frozenset({"C01", "C06", "T01", "I08"}),
     "one CPU, a foreign clocksource, and the guest's service of its hypervisor is masked (on twins)",
     "maxcpus=1 clocksource=acpi_pm",
 )
+
+# A service of the guest's that its hypervisor's tools, or daemons, are: the twin asks for it.
+_MASKED = "systemctl mask --runtime {unit}"
+
+# The guest's own program keeps its clock, whatever anybody else wants: the RTC counts on by itself.
+_BY_THE_RTC = """systemd-run --quiet sh -c '
+    while sleep 2; do date --set @$(cat /sys/class/rtc/rtc0/since_epoch); done'"""
+
+
+def _nobody_sets_the_clock(host: str, unit: str, *tests: tuple[str, str]) -> tuple[Defect, ...]:
+    """What of a hypervisor's sets the clock of guests is masked in the guest."""
+    words = f"what would set the clock is masked (`{unit}`, on twins)"
+    return tuple(Defect(check, test, words, _MASKED.format(unit=unit), host) for check, test in tests)
+
+
+AFTER_A_PAUSE = ("T09", "test_the_clock_is_right_again_after_a_pause")
+AFTER_A_RESTORE = ("T10", "test_the_clock_is_right_again_after_a_restore")
+AFTER_A_REVERT = ("T11", "test_the_clock_is_right_again_after_a_revert")
+SWITCHED = ("T12", "test_a_clock_is_its_hosts_while_that_is_switched_on")
+DAYS_WRONG = ("T13", "test_a_clock_that_is_days_wrong_is_put_right")
+
+IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
+    *_nobody_sets_the_clock("vsphere", "open-vm-tools.service", AFTER_A_RESTORE, AFTER_A_REVERT, DAYS_WRONG),
+    *_nobody_sets_the_clock(
+        "hyperv", "hv-kvp-daemon.service", AFTER_A_PAUSE, AFTER_A_RESTORE, AFTER_A_REVERT, SWITCHED
+    ),
+    Defect(*SWITCHED, "a program of the guest's own keeps setting the clock by the RTC", _BY_THE_RTC, "vsphere"),
+    Defect(
+        "T16",
+        "test_reading_the_time_stays_in_user_space",
+        "the guest tells the time by a source that programs cannot read (on twins)",
+        "echo acpi_pm > /sys/devices/system/clocksource/clocksource0/current_clocksource",
+        "vsphere",
+    ),
+    Defect(
+        "T18",
+        "test_the_tools_tell_the_hosts_time",
+        "the tools tell what time it is in five seconds (on twins)",
+        instead("/usr/bin/vmware-toolbox-cmd", "date --date '5 seconds' '+%d %b %Y %H:%M:%S'"),
+        "vsphere",
+    ),
+)
+"""As :data:`ALL`, of checks that no guest under libvirt can be asked here."""
+
+RECORDED = (
+    RecordedDefect(
+        "T04",
+        "the guest's only PTP clock is its NIC's",
+        {"names": ("52:54:00:12:34:56",)},
+        r"expected a PTP clock called KVM virtual PTP; the guest has '52:54:00:12:34:56' \(/dev/ptp0\)",
+        also=frozenset({"T05"}),
+    ),
+    RecordedDefect("T04", "the PTP clock's device cannot be read", {"refused": "No such device"}, "cannot be read"),
+    RecordedDefect(
+        "T04",
+        "the PTP clock is 20 ms behind the host's clock",
+        {"ptp": -0.02},
+        r"minus the host's clock is -20\.000 ms ± 0\.\d+ ms, not at most 0\.01 s",
+    ),
+    RecordedDefect(
+        "T04",
+        "the PTP clock is an hour ahead of the host's clock, and the guest's with it",
+        {"ptp": 3600.0, "own": 3600.0},
+        r"minus the host's clock is \+3600000\.000 ms",
+    ),
+    RecordedDefect(
+        "T05",
+        "the PTP clock answers chrony only at times",
+        {"sources": "#,*,PHC0,0,3,125,14,-0.000000213,-0.000000260,0.000001234\n"},
+        r"last seen: #\* PHC0 reach 125",
+    ),
+    RecordedDefect(
+        "T05",
+        "chrony takes the PTP clock for wrong",
+        {"sources": "#,x,PHC0,0,3,377,6,-36.998213000,-36.998213000,0.000001234\n"},
+        r"last seen: #x PHC0 reach 377",
+    ),
+    RecordedDefect(
+        "T05",
+        "chrony follows a server of the network besides",
+        {
+            "sources": "#,*,PHC0,0,3,377,6,-0.000000213,-0.000000260,0.000001234\n"
+            "^,-,203.0.113.5,2,6,377,12,0.000400000,0.000400000,0.020000000\n"
+        },
+        r"sources by network: \['\^- 203\.0\.113\.5",
+    ),
+    RecordedDefect(
+        "T05",
+        "chrony has chosen the PTP clock and does not set the guest's by it",
+        {"tracking": "7F7F0101,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n"},
+        "and says .*Not synchronised",
+    ),
+)
+"""What the checks must find that run nowhere here: on what guests wrote, by ``tests/unit``."""
 
 ALL: tuple[Defect, ...] = (*VCPU, *INTEGRATION, *CLOCK, *NETWORK, *LIFECYCLE)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.end_to_end.defects import ALL, Defect
-
-BY_TEST: dict[str, Defect] = {defect.test: defect for defect in ALL}
+from tests.end_to_end.defects import ALL, IN_GUESTS_OF_TWINS, Defect
 
 
 def planted(item: pytest.Item) -> Defect | None:
-    """The defect of this test's guest."""
-    return BY_TEST.get(getattr(item, "originalname", item.name))
+    """The defect of this test's guest, on the host that the test is for."""
+    name = getattr(item, "originalname", item.name)
+    of_this_test = [defect for defect in (*ALL, *IN_GUESTS_OF_TWINS) if defect.test == name]
+    return next((defect for defect in of_this_test if item.get_closest_marker(defect.host)), None)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -33,7 +33,20 @@ def test_every_check_is_listed_with_what_keeps_it_from_running(image, monkeypatc
     assert clock["column"] == "kvm"
     assert 0 < clock["uncertainty"] < 1
     assert clock["too_coarse_for"] == []
+    in_force = {row["key"]: row for row in told["limits"]}
+    assert (in_force["T17.late"]["warns"], in_force["L05.ticks"]["warns"]) == (True, False)
+    assert in_force["N02.transfer"]["value"].endswith("iB")
+    assert not {key for key in in_force if key.startswith(("host.", "guest."))}
     assert list(entries(open_store())) == [], "something was made on the host"
+
+
+def test_limits_in_force_are_shown_with_the_labs_own(image, tmp_path):
+    own = tmp_path / "own.yaml"
+    own.write_text("hosts: {kvm: {limits: {L02.boot: {at_most: 7, unit: s, reason: our disks are fast}}}}\n")
+    done = checks("--limits", "--calibration", str(own), "-k", "test_it_boots")
+    assert done.returncode == 0, done.stderr
+    (row,) = [line for line in done.stdout.splitlines() if line.startswith("L02.boot")]
+    assert row.split() == ["L02.boot", "kvm", "at", "most", "7", "s", "fails", "our", "disks", "are", "fast"]
 
 
 def test_words_that_select_nothing_are_said_so():

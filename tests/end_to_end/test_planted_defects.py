@@ -12,11 +12,13 @@ from tests.end_to_end.defects import IN_IMAGES
 from tests.end_to_end.readers import READERS
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
+CALIBRATED = Path(__file__).with_name("calibrated.yaml")
 
 
 def select(run, image, *names: str):
     words = " or ".join(f"({name})" for name in names)
-    return run(str(SUITES), "--rootdir", str(SUITES.parent), "--image", image.digest, "-k", words)
+    own = ("--calibration", str(CALIBRATED))
+    return run(str(SUITES), "--rootdir", str(SUITES.parent), "--image", image.digest, "-k", words, *own)
 
 
 def test_a_guest_without_defects_passes(run, image):

@@ -6,6 +6,9 @@ import pytest
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 
+UNSTEADY = {"C07", "T03"}
+"""Checks that skip themselves where a loaded machine lets them tell nothing: their reason says so."""
+
 
 @pytest.mark.parametrize(
     ("column", "left_out"),
@@ -22,6 +25,6 @@ def test_smoke_checks_pass_on_twins_or_say_why_not(run, column, left_out):
     assert done.status == 0, done.output
     assert done.checks("failed", "broken", "unknown") == set(), done.output
     skipped = [one for one in done.results if one["status"] == "skipped"]
-    assert {done.number(one) for one in skipped} == left_out, done.output
+    assert left_out <= {done.number(one) for one in skipped} <= left_out | UNSTEADY, done.output
     assert all(one["statusDetails"]["message"].strip() for one in skipped)
     assert len(done.checks("passed")) >= 18

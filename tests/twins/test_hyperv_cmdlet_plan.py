@@ -157,3 +157,12 @@ def test_a_host_without_the_module_says_so_at_once(tmp_path, mode):
         assert (talk.ready["step"], talk.ready["category"]) == (-1, "ResourceUnavailable")
         assert refused(talk, "Get-VM").id.partition(",")[0] == "CommandNotFoundException"
         assert len(talk.one("Get-CimInstance", "Version", ClassName="Win32_OperatingSystem")) == 1
+
+
+def test_a_cmdlet_that_is_idle_ends_as_if_all_were_done(talk, vm, wrong):
+    """Nothing comes of it, and the next one does its work again."""
+    wrong({"do": "idle", "on": "Disable-VMIntegrationService"})
+    for enabled in (True, False):
+        talk.one("Disable-VMIntegrationService", VMName=vm, Name="Heartbeat")
+        (seen,) = talk.one("Get-VMIntegrationService", "Enabled", VMName=vm, Name="Heartbeat")
+        assert seen["Enabled"] is enabled

@@ -83,6 +83,22 @@ def test_checkpoints_bring_memory_or_disks_back(machine):
     assert machine.checkpoint_files(soon()) == ()
 
 
+def test_a_guest_without_vss_is_not_taken_for_a_quiet_one(machine, twin):
+    """Later checkpoints hold memory as before."""
+    with pytest.raises(WrongState):
+        machine.quiesced_checkpoint("still", soon())
+    machine.start(soon())
+    with pytest.raises(GuestIgnored, match="VSS daemon froze nothing"):
+        machine.quiesced_checkpoint("still", soon())
+    assert machine.checkpoints(soon()) == ()
+    machine.checkpoint("warm", soon(), memory=True)
+    machine.stop(soon())
+    machine.revert("warm", soon())
+    assert machine.view(soon()).state is PowerState.RUNNING
+    with pytest.raises(Refused, match="there already"):
+        machine.quiesced_checkpoint("warm", soon())
+
+
 def test_where_the_lab_wants_production_checkpoints_none_holds_memory(twin, spec, tmp_path):
     """The host is told so when a machine is made, says so before, and going back leaves the machine off."""
     settings = hyperv.Settings(twin=True, checkpoints="production").at_twin(twin.said())
@@ -184,6 +200,35 @@ def test_services_are_told_whatever_their_names_are_in_the_hosts_language(machin
     with pytest.raises(GuestIgnored):
         machine.exchange("OSName", soon())
     assert machine.exchange("interop=<&>", soon()) == "<&>"
+
+
+def pairs(method, *keys, value="größer 値 😀"):
+    """A question that changes pairs."""
+    return json.dumps({method: dict.fromkeys(keys, value)})
+
+
+def test_pairs_change_all_at_once_or_not_at_all(machine):
+    """Up to 128 in one call; a key that is there is not added, and one that is not is neither changed nor removed."""
+    machine.start(soon())
+    many = [f"key{number}" for number in range(129)]
+    assert machine.exchange(pairs("AddKvpItems", *many[:128]), soon()) == ""
+    machine.exchange(pairs("ModifyKvpItems", "key0", "key1", value="new"), soon())
+    machine.exchange(pairs("AddKvpItems", "ä" * 255, value="é" * 1023), soon())
+    for method, keys, value in (
+        ("AddKvpItems", ["key0", "another"], ""),
+        ("ModifyKvpItems", ["key0", "another"], ""),
+        ("RemoveKvpItems", ["key0", "another"], ""),
+        ("AddKvpItems", ["ä" * 256], ""),
+        ("AddKvpItems", ["long"], "é" * 1024),
+        ("RemoveKvpItems", many, ""),
+        ("AddKvpItems", [], ""),
+    ):
+        with pytest.raises(Refused, match=f"{method} of {len(keys)} pairs .*: 32773"):
+            machine.exchange(pairs(method, *keys, value=value), soon())
+    machine.exchange(pairs("RemoveKvpItems", *many[:128]), soon())
+    machine.toggle("kvp", False, soon())
+    with pytest.raises(Refused, match="32768"):
+        machine.exchange(pairs("AddKvpItems", "key0"), soon())
 
 
 def test_a_file_that_no_daemon_takes_is_a_finding_and_leaves_nothing(machine, tmp_path, twin):

@@ -28,10 +28,15 @@ OPTIONAL = {
     protocol.NmiInjector: Capability.NMI,
     protocol.ShutdownRequest: Capability.SHUTDOWN,
     protocol.HostClock: Capability.HOST_CLOCK,
+    protocol.ServiceSwitch: Capability.SERVICE_TOGGLE,
 }
 """The verbs beyond those of every machine, and what a host must declare for each to be counted."""
 
-LEFT_OUT = {protocol.FileCopy: "takes as many round trips as the file has pieces"}
+LEFT_OUT = {
+    protocol.FileCopy: "takes as many round trips as the file has pieces",
+    protocol.Quiescing: "takes as long as its guest needs to write what it holds",
+    protocol.Ballooning: "is over when the guest was told, and its guest's work begins then",
+}
 
 
 def counted(able: set[Capability]) -> tuple[list[str], list[str]]:

@@ -156,10 +156,17 @@ def test_python_has_the_types_it_claims(tmp_path):
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_files_that_are_shown_are_valid(block, tmp_path):
-    """A lab and an image recipe load; other YAML parses."""
+    """A lab, its own limits and an image recipe load; other YAML parses."""
     tree = parse_yaml(block.text, str(block))
     assert tree is not None
-    if "hosts" in tree:
+    if "hosts" in tree and "networks" not in tree:
+        from harness.lab.calibration import load_calibration
+        from harness.lab.load import read_lab
+
+        lab = "hosts: {esxi8: {backend: vsphere, twin: true}}\nnetworks: {management: {kind: user}}\n"
+        (tmp_path / "shown.yaml").write_text(block.text)
+        assert load_calibration(tmp_path / "shown.yaml", read_lab(lab, tmp_path / "lab.yaml")).said.hosts
+    elif "hosts" in tree:
         from harness.lab import load_lab
 
         (tmp_path / "shown.yaml").write_text(block.text)

@@ -9,7 +9,8 @@ import pytest
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import GiB, LabError, Size, UsageError
-from harness.lab.expectations import Expectations, Limit, within
+from harness.lab.expectations import Expectations
+from harness.lab.rules import rules_of, within
 
 FILE = """
 rules:
@@ -104,24 +105,6 @@ def test_what_is_not_there_is_the_labs_fault_and_named(ours: Expectations, read:
 
 
 @pytest.mark.parametrize(
-    ("limit", "allowed", "refused"),
-    [
-        (Limit(at_least=0.9, unit="s", source="us"), (0.9, 5.0), (0.89,)),
-        (Limit(at_most=0, unit="packets", source="us"), (0, -1), (1,)),
-        (Limit(at_least=-8, at_most=8, unit="%", source="us"), (-8, 0, 8), (-8.1, 8.1)),
-    ],
-)
-def test_a_limit_keeps_its_bounds(limit: Limit, allowed: tuple[float, ...], refused: tuple[float, ...]) -> None:
-    assert all(limit.allows(value) for value in allowed)
-    assert not any(limit.allows(value) for value in refused)
-
-
-def test_a_limit_says_who_says_so_and_whether_a_host_confirmed_it() -> None:
-    limit = Limit(at_least=0.9, unit="s", calibrated=False, source="own choice")
-    assert str(limit) == "at least 0.9 s (own choice; not calibrated yet)"
-
-
-@pytest.mark.parametrize(
     ("text", "message"),
     [
         ("rules:\n  - when: {acceleration: tcg}\n", r"kvm\.yaml:2:12 .*unknown key; did you mean 'accelerated'"),
@@ -197,7 +180,7 @@ def test_the_twin_of_hyperv_says_what_needs_vmbus_instead_of_passing_for_it() ->
     real, twin = (Expectations.for_host(*SHIPPED[name], Firmware.BIOS) for name in ("hyperv", "hyperv, twin"))
     assert set(real.words("paravirtual_drivers")) == {"hv_netvsc", "hv_storvsc"}
     assert not {*twin.words("paravirtual_drivers"), *twin.words("nic_drivers")} & {"hv_netvsc", "hv_storvsc"}
-    for check in ("I02", "N01"):
+    for check in ("I02", "I06", "I07", "I14", "N01"):
         assert real.unsupported(check) is None
         assert "no VMBus" in (twin.unsupported(check) or "")
 
@@ -230,5 +213,20 @@ def test_what_the_suites_ask_for_is_in_the_files_that_ship(shipped: Expectations
 def test_nothing_ships_that_no_suite_asks_for(shipped: Expectations) -> None:
     suites = Path(__file__).resolve().parents[2] / "suites"
     asked = {key for file in suites.rglob("*.py") for _, key in USED.findall(file.read_text())}
-    spoken_for = asked | {"time_service"}
+    spoken_for = asked | {"time_service", "host.never"}
     assert {*shipped.shows, *shipped.sizes, *shipped.limits} <= spoken_for
+
+
+@pytest.mark.parametrize("backend", ["kvm", "vsphere", "hyperv"])
+def test_a_first_choice_is_one_for_every_kind_of_host(backend: str) -> None:
+    """An emulated host's larger number is no better founded than the number that it replaces."""
+    said = [item for rule in rules_of(backend).rules for item in rule.limits.items()]
+    warn = {key for key, limit in said if not limit.calibrated}
+    assert {"L02.boot", "T17.late", "C06.busy", "I11.off"} <= warn
+    hard = {key for key, limit in said if limit.calibrated}
+    assert not warn & hard
+
+
+def test_what_the_peers_checks_say_is_hard(shipped: Expectations) -> None:
+    for key in ("C09.present", "L05.ticks", "N02.lost", "N15.seen", "T06.offset", "T13.corrected"):
+        assert shipped.limits[key].calibrated, key

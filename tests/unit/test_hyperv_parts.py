@@ -18,8 +18,8 @@ from harness.backends.hyperv.abilities import abilities
 from harness.backends.hyperv.disks import serial_of, system_controller
 from harness.backends.hyperv.errors import Busy, Failure, Gone, NoRight, translated
 from harness.backends.hyperv.offer import offered
+from harness.backends.hyperv.pairs import item, pair
 from harness.backends.hyperv.picture import png
-from harness.backends.hyperv.services import item, pair
 from harness.backends.hyperv.steps import Masked, Ref, Step, Typed, exactly, request
 from harness.backends.model import Firmware, Ownership, Shape
 from harness.backends.protocol import Refused, WrongState

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import struct
 import subprocess
+import threading
 import zlib
 
 import pytest
@@ -12,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness import agent
+from harness.twins.engine import GuestSilent
 from harness.twins.hyperv import commandline, console_host, durations, messages
+from harness.twins.hyperv.emulated import timesync
 from harness.twins.hyperv.emulated.calls import is_pattern, like
+from harness.twins.hyperv.emulated.configuration import Config
+from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.pictures import rgb565
 from harness.twins.hyperv.faults import WsmanError
 from harness.twins.hyperv.plan import FaultPlan, Planned
@@ -140,3 +145,34 @@ def test_both_ways_to_start_the_agent_hand_it_its_input(tmp_path):
     script.write_bytes(agent.source())
     assert console_host.reads_input(agent.inline())
     assert console_host.reads_input(["-File", str(script)])
+
+
+class Clocked:
+    """A guest whose agent is silent at first."""
+
+    def __init__(self):
+        self.asked, self.was_set = [], threading.Event()
+
+    def guest_set_clock(self, *, back=False):
+        self.asked.append(back)
+        if len(self.asked) < 2:
+            raise GuestSilent("not yet", operation="clock")
+        self.was_set.set()
+
+
+def test_a_guest_sets_its_clock_when_its_host_demands_it_also_back():
+    vm = Vm(Config("guest"), 1, "guest")
+    vm.machine, vm.state = Clocked(), "Running"
+    timesync.demand(vm)
+    assert vm.machine.was_set.wait(10)
+    assert vm.machine.asked == [True, True]
+
+
+@pytest.mark.parametrize(("on", "state"), [(False, "Running"), (True, "Paused")])
+def test_a_guest_keeps_its_clock_where_the_service_is_off_or_nothing_runs(on, state):
+    vm = Vm(Config("guest"), 1, "guest")
+    vm.machine, vm.state, vm.config.services[timesync.TIMESYNC] = Clocked(), state, on
+    timesync.demand(vm)
+    for thread in [each for each in threading.enumerate() if each.name == "timesync guest"]:
+        thread.join(10)
+    assert vm.machine.asked == []

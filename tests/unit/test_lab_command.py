@@ -55,6 +55,27 @@ def test_check_shows_hosts_pools_networks_and_needs():
         assert word in shown
 
 
+LIMITS = "hosts: {one: {limits: {L02.boot: {at_most: 9, unit: s, reason: our disks are fast}}}}"
+
+
+@pytest.mark.parametrize(
+    ("limits", "status", "said"),
+    [
+        (LIMITS, 0, "the lab has limits of its own for one"),
+        (LIMITS.replace("L02.boot", "L02.bot"), 1, "own.yaml:1:24 hosts.one.limits.L02.bot: no limit is called so"),
+        (None, 1, "own.yaml: cannot be read"),
+    ],
+)
+def test_check_looks_at_the_labs_own_limits(tmp_path, limits, status, said):
+    lab = tmp_path / "lab.yaml"
+    lab.write_text("hosts: {one: {backend: kvm}}\nnetworks: {management: {kind: user}}\ncalibration: own.yaml\n")
+    if limits is not None:
+        (tmp_path / "own.yaml").write_text(limits)
+    done = CliRunner().invoke(interop, ["lab", "check", str(lab)])
+    assert done.exit_code == status
+    assert said in f"{done.output}{done.exception}"
+
+
 def test_check_tells_every_mistake_and_fails(tmp_path, capsys):
     path = tmp_path / "lab.yaml"
     path.write_text("hosts:\n  a:\n    backend: kvn\nnetworks:\n  management: {kind: usr}\n")

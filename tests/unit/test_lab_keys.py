@@ -1,5 +1,6 @@
 """The lab's key: whose a thing on a host is can be told from its name, and by nobody else be made up."""
 
+import contextlib
 import json
 import stat
 import subprocess
@@ -57,13 +58,17 @@ def test_processes_that_make_it_at_once_get_the_same(tmp_path):
     """The first to come makes it."""
     code = (
         "import sys, pathlib\nfrom harness.lab import Lab\nfrom harness.lab.models import Limits\n"
-        "from harness.lab.keys import key_of\nsys.stdin.read()\n"
+        "from harness.lab.keys import key_of\nprint('ready', flush=True)\nsys.stdin.read()\n"
         "print(key_of(Lab('lab', pathlib.Path('/x'), {}, {}, Limits()), pathlib.Path(sys.argv[1])).decode())"
     )
     argv = [sys.executable, "-c", code, str(tmp_path)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    processes = [subprocess.Popen(argv, **pipes) for _ in range(4)]
-    said = {process.communicate()[0].strip() for process in processes}
+    with contextlib.ExitStack() as ends:
+        processes = [ends.enter_context(subprocess.Popen(argv, **pipes)) for _ in range(4)]
+        assert [process.stdout.readline() for process in processes] == ["ready\n"] * len(processes)
+        for process in processes:
+            process.stdin.close()
+        said = {process.stdout.read().strip() for process in processes}
     assert len(said) == 1
     assert len(said.pop()) == 64
     assert len(list((tmp_path / "keys").iterdir())) == 1, "no half key is left"

@@ -187,3 +187,24 @@ def test_two_tests_with_one_identity_are_noticed():
 def test_a_parameters_text_holds_no_memory_address():
     assert text_of(object()) == "<object object>"
     assert (text_of("uefi"), text_of(4)) == ("uefi", "4")
+
+
+def test_a_result_beyond_a_limit_that_only_warns_says_so_and_has_passed():
+    stamper = Stamper()
+    stamper.begin(ONLINE)
+    stamper.warn(["L02.boot is 140 s, not at most 120 s"])
+    made = result(description="Every vCPU comes online. And more.")
+    stamper.report_result(made)
+    assert made.status == Status.PASSED
+    assert "beyond a limit" in labels(made, "tag")
+    assert made.description == "**Warning**: L02.boot is 140 s, not at most 120 s\n\nAnd more."
+
+
+def test_the_next_test_does_not_inherit_a_warning():
+    stamper = Stamper()
+    stamper.begin(ONLINE)
+    stamper.warn(["late"])
+    stamper.begin(replace(ONLINE, check="C02"))
+    made = result()
+    stamper.report_result(made)
+    assert "beyond a limit" not in labels(made, "tag")

@@ -92,3 +92,35 @@ def test_markup_in_a_reason_is_text():
 
 def test_a_run_without_tests_shows_where_the_report_is_and_nothing_else():
     assert text([], report="reports/out/1").split() == ["report", "reports/out/1"]
+
+
+LATE = "L02.boot is 140 s, not at most 120 s (own choice; not calibrated yet)"
+
+
+def test_a_limit_that_only_warns_is_seen_in_its_cell_and_below_and_the_test_has_passed():
+    shown = text(
+        [
+            Outcome("lifecycle", "L02", "It boots", "kvm", "kvm-1", warnings=(LATE,)),
+            Outcome("lifecycle", "L03", "It reboots", "kvm", "kvm-1"),
+        ],
+        width=160,
+    )
+    row = next(line for line in shown.splitlines() if line.strip().startswith("lifecycle"))
+    assert row.split() == ["lifecycle", "2", "pass", "(1", "warn)"]
+    assert f"warn  {LATE}  L02 It boots on kvm-1" in shown
+    assert "interop calibrate" in shown
+
+
+def test_warnings_of_a_test_that_failed_are_not_told_apart_from_its_failure():
+    failed = Outcome("lifecycle", "L02", "It boots", "kvm", status=Verdict.FAILED, reason="no", warnings=(LATE,))
+    assert "warn" not in text([failed], width=160)
+
+
+@pytest.mark.parametrize(("height", "said"), [(24, "9 x  beyond a limit"), (40, "and 5 more")])
+def test_it_fits_the_screen_with_warnings_as_well(height, said):
+    warned = [Outcome("suite0", f"N{n:02d}", "It is late", "pool0", warnings=(LATE,)) for n in range(9)]
+    buffer = StringIO()
+    show([*outcomes(), *warned], Console(file=buffer, width=120, height=height, force_terminal=True), report="page")
+    shown = buffer.getvalue()
+    assert said in shown
+    assert len(shown.splitlines()) <= height

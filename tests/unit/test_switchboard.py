@@ -1,5 +1,7 @@
 """The one switch of all processes: started by the first client, gone after the last."""
 
+import contextlib
+import json
 import os
 import shutil
 import signal
@@ -181,3 +183,24 @@ def test_the_same_path_elsewhere_has_another_address(tmp_path):
     folder.rename(tmp_path / "moved")
     folder.mkdir()
     assert switchboard.address_of(folder) != first
+
+
+def test_an_answer_that_came_too_late_is_not_taken_for_the_next_ones(folder):
+    """Who asked in vain asks anew on another connection."""
+    folder.mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(folder / "control"))
+        listener.listen()
+        client = SwitchClient(folder, seconds=0.5)
+        first = listener.accept()[0]
+        with pytest.raises(QemuError, match="does not answer"):
+            client.counters(("127.0.0.1", 7001))
+        with ThreadPoolExecutor(1) as apart:
+            asked = apart.submit(client.heard, ("127.0.0.1", 7001))
+            second = listener.accept()[0]
+            for connection, result in ((first, {"received": 7}), (second, [])):
+                with connection, contextlib.suppress(BrokenPipeError):
+                    connection.recv(65536)
+                    connection.sendall(json.dumps({"result": result}).encode() + b"\n")
+            assert asked.result(10) == []
+        client.close()

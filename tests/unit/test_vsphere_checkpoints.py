@@ -8,7 +8,7 @@ pytest.importorskip("pyVmomi")
 
 from pyVmomi import vim
 
-from harness.backends.protocol import Refused, WrongState
+from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.backends.vsphere.checkpoints import snapshot_files
 from tests.unit import vsphere_access
 from tests.unit.vsphere_access import within
@@ -65,3 +65,13 @@ def test_a_checkpoint_fits_the_state_and_has_a_name_of_its_own(machine):
     with pytest.raises(WrongState):
         machine.revert("never-taken", within())
     assert machine.checkpoints(within()) == ("a",)
+
+
+def test_a_guest_without_tools_is_not_taken_for_a_quiet_one(machine):
+    """The host would take the checkpoint all the same, and say nothing."""
+    with pytest.raises(WrongState):
+        machine.quiesced_checkpoint("still", within())
+    machine.start(within())
+    with pytest.raises(GuestIgnored, match="tools do not run"):
+        machine.quiesced_checkpoint("still", within())
+    assert machine.checkpoints(within()) == ()

@@ -18,7 +18,7 @@ from harness.backends.vsphere import collector, inventory, tasks
 from harness.backends.vsphere.errors import BadAnswer, Busy, Cancelled, Gone
 from harness.backends.vsphere.refs import Ref, bound, plain, ref_of
 from harness.backends.vsphere.session import Session
-from harness.core import LabError, Pending, UsageError
+from harness.core import Deadline, LabError, Pending, UsageError
 from tests.unit import vsphere_host
 from tests.unit.vsphere_host import certificate, fault, settings, within
 
@@ -260,6 +260,14 @@ def test_a_task_goes_on_when_the_machine_that_is_watched_with_it_has_left(sessio
         tasks.run(session, "suspend", machine, "SuspendVM_Task", within(), machine=doomed, question=begun)
     thread.join()
     assert collector.read_one(session, machine, STATE, deadline=within()) == {STATE: "suspended"}
+
+
+def test_who_set_the_deadline_is_told_when_it_has_come(session, machines):
+    """Limits are held against that time."""
+    told = []
+    deadline = Deadline.after(60, told=lambda: told.append(True))
+    collector.wait_one(session, "its name", machines[0], ["name"], lambda values: values["name"], deadline=deadline)
+    assert told == [True]
 
 
 def test_waits_of_several_threads_do_not_mix(session, machines):

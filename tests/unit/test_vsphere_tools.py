@@ -61,3 +61,26 @@ def test_a_key_of_guestinfo_can_be_set_and_others_are_refused(host, running):
     assert extra["guestinfo.interop"] == "7"
     with pytest.raises(Refused):
         running.exchange("interop-no-such-question", within())
+
+
+def timesync(machine):
+    """Whether the host calls it switched on."""
+    (found,) = [service for service in machine.services(within()) if service.name == "timesync"]
+    return found.enabled
+
+
+def test_time_synchronisation_is_switched_whether_the_machine_runs_or_not(host, machine):
+    """It is off in a machine that nobody asked for it."""
+    for _ in range(2):
+        assert timesync(machine) is False
+        machine.toggle("timesync", True, within())
+        assert host.raw(machine, "config.tools")["config.tools"].syncTimeWithHost is True
+        assert timesync(machine) is True
+        machine.toggle("timesync", False, within())
+        if view(machine).state is OFF:
+            machine.start(within())
+
+
+def test_what_has_no_switch_is_refused(machine):
+    with pytest.raises(Refused, match="no switch for 'heartbeat'"):
+        machine.toggle("heartbeat", False, within())

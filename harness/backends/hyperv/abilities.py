@@ -19,10 +19,12 @@ _ALWAYS = frozenset(
         Capability.SAVE,
         Capability.CHECKPOINT,
         Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.QUIESCE,
         Capability.SHUTDOWN,
         Capability.HEARTBEAT,
         Capability.EXCHANGE,
         Capability.FILE_COPY,
+        Capability.SERVICE_TOGGLE,
         Capability.SCREENSHOT,
         Capability.NMI,
         Capability.HOST_EVENTS,
@@ -52,5 +54,5 @@ def abilities(shape: Shape, *, twin: bool, memory: bool = True) -> AbstractSet[C
     if not memory:
         can.remove(Capability.CHECKPOINT_WITH_MEMORY)
     if not twin:
-        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP}
+        can |= {Capability.MULTIQUEUE, Capability.OFFLOAD, Capability.PTP, Capability.VMBUS}
     return frozenset(can)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 
 from harness.backends.hyperv.access import NO_FILE, QUIET
-from harness.backends.hyperv.base import OFF, OK, PAUSED, RUNNING, SAVED, VM, state_is, together
+from harness.backends.hyperv.base import OFF, OK, PAUSED, RUNNING, SAVED, VM, answered, state_is, together
+from harness.backends.hyperv.errors import Failed
 from harness.backends.hyperv.power import Power
 from harness.backends.hyperv.steps import Ref, Step, exactly
-from harness.backends.model import ResourceKind
-from harness.backends.protocol import WrongState
+from harness.backends.model import PowerState, ResourceKind
+from harness.backends.protocol import GuestIgnored, WrongState
 from harness.core import Deadline, LabError, Pending, wait_for
 
+TYPES = {"standard": "Standard", "production": "ProductionOnly"}
+"""What ``Set-VM`` calls them. Its *Production* takes one with memory where the guest has no VSS, and says nothing."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ANY = (RUNNING, PAUSED, SAVED, OFF)
 _POINT = "point"
@@ -20,24 +23,47 @@ _MERGING = ("MergingDisks", "DeletingSnapshot", "ApplyingSnapshot")
 
 
 class Checkpoints(Power):
-    """The verbs of :class:`Checkpointed`. Of which type they are is said when a machine is made."""
+    """The verbs of :class:`Checkpointed` and :class:`Quiescing`. Of which type they are is a setting of the machine."""
 
     def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
         """Of a machine that is off it holds disks alone; of one that runs, memory as well."""
         with self._lock:
-            if not _NAME.fullmatch(name):
-                raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
             if memory and self._host.settings.checkpoints == "production":
                 raise self._refused(
                     "production checkpoints hold no memory", "checkpoint", "write checkpoints: standard"
                 )
-            states = (RUNNING, PAUSED) if memory else (OFF,)
-            take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET}, when=OK, unless=_POINT)
-            with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._id}/{name}") as creation:
-                _, answer = self._act("checkpoint", deadline, states, self._points(name, "Id"), take)
-                creation.made(f"{self._id}/{name}")
-            if answer[0]:
-                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+            self._take(name, deadline, (RUNNING, PAUSED) if memory else (OFF,))
+
+    def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
+        """A production one: the guest's VSS daemon freezes its file systems, or the host says that it did not."""
+        with self._lock:
+            usual = TYPES[self._host.settings.checkpoints]
+            production = TYPES["production"]
+            try:
+                self._take(name, deadline, (RUNNING,), self._typed(production).only(OK))
+            except Failed as error:
+                raise GuestIgnored(
+                    f"the guest's VSS daemon froze nothing: {error.message}",
+                    host=self._host.name,
+                    operation="checkpoint",
+                ) from error
+            finally:
+                if usual != production:  # later ones must hold memory again
+                    self._act("checkpoint", answered(deadline), tuple(PowerState), self._typed(usual), repeatable=True)
+
+    def _take(self, name: str, deadline: Deadline, states: tuple[PowerState, ...], *before: Step) -> None:
+        if not _NAME.fullmatch(name):
+            raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+        take = Step("Checkpoint-VM", {"VM": VM, "SnapshotName": name, **QUIET}, when=OK, unless=_POINT)
+        with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._id}/{name}") as creation:
+            _, answer = self._act("checkpoint", deadline, states, self._points(name, "Id"), *before, take)
+            creation.made(f"{self._id}/{name}")
+        if answer[0]:
+            raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+
+    @staticmethod
+    def _typed(kind: str) -> Step:
+        return Step("Set-VM", {"VM": VM, "CheckpointType": kind, **QUIET})
 
     def revert(self, name: str, deadline: Deadline) -> None:
         """The host leaves a machine with memory saved: it is started then. Its console begins anew at 0."""

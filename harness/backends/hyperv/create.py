@@ -6,7 +6,7 @@ import contextlib
 import uuid
 from collections.abc import Iterator
 
-from harness.backends.hyperv import marks, nics, upload
+from harness.backends.hyperv import checkpoints, marks, nics, upload
 from harness.backends.hyperv.access import QUIET, HostAccess
 from harness.backends.hyperv.base import VM
 from harness.backends.hyperv.disks import SYSTEM, attached, disk_file
@@ -22,8 +22,6 @@ SEED = "seed.iso"
 _OURS = "ours"
 _CLEANING_SECONDS = 30.0
 _LONGEST = 100  # the name of a machine, in characters: the host refuses longer ones
-_CHECKPOINTS = {"standard": "Standard", "production": "ProductionOnly"}
-"""What ``Set-VM`` calls them. Its *Production* takes one with memory where the guest has no VSS, and says nothing."""
 _DVD = {Firmware.BIOS: (1, 0), Firmware.UEFI: (0, 63)}
 """Controller and location of the seed: IDE in generation 1, the last place of SCSI in generation 2."""
 
@@ -107,7 +105,7 @@ def steps(host: HostAccess, mark: Mark) -> Iterator[Step]:
             "StaticMemory": True,
             "ProcessorCount": spec.shape.vcpus,
             "AutomaticCheckpointsEnabled": False,  # client Windows makes some by itself
-            "CheckpointType": _CHECKPOINTS[host.settings.checkpoints],
+            "CheckpointType": checkpoints.TYPES[host.settings.checkpoints],
             "AutomaticStartAction": "Nothing",
             "AutomaticStopAction": "TurnOff",  # saving needs a file as large as the memory
             **QUIET,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import re
 from pathlib import Path
 
-from harness.backends.hyperv import upload
+from harness.backends.hyperv import pairs, upload
 from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import RUNNING, VM, MachineBase
 from harness.backends.hyperv.errors import Failed
@@ -28,12 +27,14 @@ NAMES = {
 }
 _SERVICE = ("Id", "Enabled", "PrimaryOperationalStatus", "PrimaryStatusDescription?")
 _KVP = ("GuestIntrinsicExchangeItems", "GuestExchangeItems")
-_PROPERTY = re.compile(r'<PROPERTY NAME="(Name|Data)"[^>]*>\s*<VALUE>(.*?)</VALUE>', re.DOTALL)
-_KEY = re.compile(r"[^\x00-\x1f<>&\"]{1,254}")
+_KEY = re.compile(r"[^\x00-\x1f<>&\"]{1,255}")  # 512 bytes of UTF-16, with a NUL (include/uapi/linux/hyperv.h)
 
 
 class Services(MachineBase):
-    """The verbs of :class:`Services`, :class:`Exchange` and :class:`FileCopy`. On a twin, all of it is a model."""
+    """The verbs of :class:`Services`, :class:`ServiceSwitch`, :class:`Exchange` and :class:`FileCopy`.
+
+    On a twin, all of it is a model.
+    """
 
     def services(self, deadline: Deadline) -> tuple[ServiceView, ...]:
         """The host's own words, and whether the heart beats."""
@@ -70,14 +71,22 @@ class Services(MachineBase):
     def exchange(self, question: str, deadline: Deadline) -> str:
         """A key of the guest's: what its KVP daemon tells by itself (``OSName``), or was given to tell.
 
-        ``key=value`` sets a key for the guest to read in pool 0 (``/var/lib/hyperv/.kvp_pool_0``).
+        ``key=value`` sets a key for the guest to read in pool 0 (``/var/lib/hyperv/.kvp_pool_0``), whether it is there
+        or not. ``{"AddKvpItems": {"key": "value"}}``, and likewise ``ModifyKvpItems`` and ``RemoveKvpItems``, change
+        many at once, and are refused as the host refuses them.
         """
+        asked_for = pairs.change(question)
         key, given, value = question.partition("=")
-        if not _KEY.fullmatch(key):
+        if asked_for is None and not _KEY.fullmatch(key):
             raise self._refused(f"{key!r} is no key of key-value pairs", "exchange", hint="ask for example OSName")
         with self._lock:
+            if asked_for is not None:
+                self._change(deadline, asked_for)
+                return ""
             if given:
-                self._set(key, value, deadline)
+                # Adding fails where the key is there, changing where it is not: it is taken away first.
+                new = {key: value}
+                self._change(deadline, pairs.Change(pairs.REMOVE, new), pairs.Change(pairs.ADD, new))
                 return value
             asked: dict[str, Value] = {
                 "Namespace": NAMESPACE,
@@ -88,12 +97,12 @@ class Services(MachineBase):
             if not answer[0]:
                 raise GuestIgnored("the host shows no key-value service", host=self._host.name, operation="exchange")
             items = [text for part in _KVP for text in answer[0][0][part] or ()]
-            pairs = dict(pair(str(text)) for text in items)
-            if not pairs:
+            told = dict(pairs.pair(str(text)) for text in items)
+            if not told:
                 raise GuestIgnored("the guest's KVP daemon tells nothing", host=self._host.name, operation="exchange")
-            if key not in pairs:
+            if key not in told:
                 raise self._refused(f"the guest has told nothing as {key}", "exchange")
-            return pairs[key]
+            return told[key]
 
     def copy_file(self, source: Path, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
         """To the host first, in pieces; the guest service interface is off until it is needed."""
@@ -125,49 +134,21 @@ class Services(MachineBase):
                     operation="copy_file",
                 ) from error
 
-    def _set(self, key: str, value: str, deadline: Deadline) -> None:
-        """Adding fails where the key is there, changing where it is not: it is taken away first."""
-        system: dict[str, Value] = {
-            "Namespace": NAMESPACE,
-            "ClassName": "Msvm_ComputerSystem",
-            "Filter": f"Name='{self._id.upper()}'",
-        }
-        manager: dict[str, Value] = {"Namespace": NAMESPACE, "ClassName": "Msvm_VirtualSystemManagementService"}
-
-        def method(name: str) -> Step:
-            arguments: dict[str, Value] = {"TargetSystem": Ref("system"), "DataItems": [item(key, value)]}
-            args: dict[str, Value] = {"InputObject": Ref("manager"), "MethodName": name, "Arguments": arguments}
-            return Step("Invoke-CimMethod", args, get=("ReturnValue",))
-
-        steps = [
-            Step("Get-CimInstance", system, name="system"),
-            Step("Get-CimInstance", manager, name="manager"),
-            method("RemoveKvpItems"),
-            method("AddKvpItems"),
-        ]
-        _, answer = self._act("exchange", deadline, (RUNNING,), *steps, repeatable=True)
-        code = int(answer[3][0]["ReturnValue"]) if answer[3] else -1
-        if code not in (0, 4096):
-            raise self._refused(f"the host did not take the key {key}: {code}", "exchange")
+    def _change(self, deadline: Deadline, *changes: pairs.Change) -> None:
+        """Several may be asked twice, because they begin by taking away; a lone one must not be."""
+        steps = pairs.steps(self._id.upper(), changes)
+        _, answer = self._act("exchange", deadline, (RUNNING,), *steps, repeatable=len(changes) > 1)
+        code = pairs.code(answer)
+        if code is None:
+            raise GuestIgnored("the host does not end what it began", host=self._host.name, operation="exchange")
+        if code:
+            last = changes[-1]
+            shown = ", ".join(repr(key[:40]) for key in [*last.pairs][:3])
+            words = f"the host did not do {last.method} of {len(last.pairs)} pairs ({shown}...): {code}"
+            raise self._refused(words, "exchange")
 
     def _service(self, name: str, *get: str) -> Step:
         guid = next((guid for guid, known in NAMES.items() if known == name), None)
         if guid is None:
             raise self._refused(f"there is no integration service {name!r}", "service", f"one of {[*NAMES.values()]}")
         return Step("Get-VMIntegrationService", {"VM": VM}, name="service", get=get, where=(("Id", f"{guid}$"),))
-
-
-def pair(text: str) -> tuple[str, str]:
-    """Name and data of one ``Msvm_KvpExchangeDataItem`` in CIM's XML."""
-    found = {name: html.unescape(value) for name, value in _PROPERTY.findall(text)}
-    return found.get("Name", ""), found.get("Data", "")
-
-
-def item(key: str, value: str) -> str:
-    """The same in the other direction. Source 0 is the host (pool 0 in the guest)."""
-    fields = [("Name", "string", key), ("Data", "string", value), ("Source", "uint16", "0")]
-    inner = "".join(
-        f'<PROPERTY NAME="{name}" TYPE="{kind}"><VALUE>{html.escape(text, quote=False)}</VALUE></PROPERTY>'
-        for name, kind, text in fields
-    )
-    return f'<INSTANCE CLASSNAME="Msvm_KvpExchangeDataItem">{inner}</INSTANCE>'

@@ -32,6 +32,8 @@ _ALWAYS = frozenset(
         Capability.MTU,
         Capability.CHECKPOINT,
         Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.QUIESCE,
+        Capability.DYNAMIC_MEMORY,
     }
 )
 
@@ -59,7 +61,7 @@ def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
             Capability.OFFLOAD,
         }  # a tap with vnet headers; user and udp netdevs have one queue and none
         if shape.firmware is Firmware.UEFI:
-            can -= {Capability.CHECKPOINT, Capability.CHECKPOINT_WITH_MEMORY}
+            can -= {Capability.CHECKPOINT, Capability.CHECKPOINT_WITH_MEMORY, Capability.QUIESCE}
     if host.kvm:
         can |= {Capability.STEAL, Capability.PTP}
     elif shape.topology and shape.topology.threads > 1:

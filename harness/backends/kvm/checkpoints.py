@@ -29,11 +29,7 @@ class Checkpoints(Power):
     def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
         """With memory, the machine goes on afterwards as it was."""
         with self._lock:
-            if not _NAME.fullmatch(name):
-                raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
-            state = self._require("checkpoint", deadline, *((RUNNING, PAUSED) if memory else (OFF,)))
-            if name in self.checkpoints(deadline):
-                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+            state = self._fit(name, deadline, *((RUNNING, PAUSED) if memory else (OFF,)))
             if memory:
                 self._refuse_foreign_nics("checkpoint", deadline)
             with self._host.ledger.creating(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}") as creation:
@@ -76,7 +72,7 @@ class Checkpoints(Power):
             if name in self._states.names():
                 active = self._state(deadline) not in (OFF, SAVED)
                 if active:
-                    self._human_monitor(f"delvm {name}", deadline)
+                    self._forget_in_disks(name, deadline)
                 self._states.drop(name, deadline, disks=not active)
             else:
                 self._act("drop", lambda domain: domain.snapshotLookupByName(name, 0).delete(0), deadline)
@@ -92,8 +88,29 @@ class Checkpoints(Power):
                     raise self._refused("the files of a machine that is off are out of reach", "checkpoint_files")
                 names = qcow2_snapshots(self._xml(deadline, inactive=True), self._host.name, deadline)
             else:
-                names = query_snapshots(self._monitor("query-block", deadline))
+                names = query_snapshots(self._qcow2(deadline))
             return (*found, *names)
+
+    def _qcow2(self, deadline: Deadline) -> list[dict[str, Any]]:
+        """The disks that hold what the guest writes, as QEMU's ``query-block`` has them."""
+        media = [block["inserted"] for block in self._monitor("query-block", deadline) if "inserted" in block]
+        return [medium for medium in media if medium["drv"] == "qcow2" and not medium["ro"]]
+
+    def _forget_in_disks(self, name: str, deadline: Deadline) -> None:
+        """Disk by disk: ``delvm`` refuses where a machine has UEFI variables in a file of another format."""
+        for disk in self._qcow2(deadline):
+            if any(one["name"] == name for one in disk["image"].get("snapshots", ())):
+                forget = "blockdev-snapshot-delete-internal-sync"
+                self._monitor(forget, deadline, device=disk["node-name"], name=name)
+
+    def _fit(self, name: str, deadline: Deadline, *states: PowerState) -> PowerState:
+        """The present state, if a checkpoint of this name can be taken in it."""
+        if not _NAME.fullmatch(name):
+            raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+        state = self._require("checkpoint", deadline, *states)
+        if name in self.checkpoints(deadline):
+            raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+        return state
 
     def _sweep(self, deadline: Deadline) -> None:
         """Delete data disks that neither the machine nor a checkpoint of it has."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import libvirt
 
 from harness.backends.kvm import devices
-from harness.backends.kvm.checkpoints import Checkpoints
+from harness.backends.kvm.quiesce import Quiesce
 from harness.backends.kvm.xml import Element, attribute, text
 from harness.backends.model import DiskSpec, DiskView, PowerState
 from harness.backends.protocol import GuestIgnored
@@ -14,7 +14,7 @@ from harness.core import Deadline, Pending, Size, wait_for
 MODEL = "virtio-blk"
 
 
-class Disks(Checkpoints):
+class Disks(Quiesce):
     """The verbs of :class:`DiskPlug` and :class:`DiskResize`."""
 
     def attach_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:

@@ -1,4 +1,4 @@
-"""vCPUs and memory: set while off, added (and vCPUs removed) while running."""
+"""vCPUs and memory: set while off, added (and vCPUs removed) while running; and the balloon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CONFIG, _LIVE = libvirt.VIR_DOMAIN_AFFECT_CONFIG, libvirt.VIR_DOMAIN_AFFECT_LIV
 
 
 class Sizes(MachineBase):
-    """The verb :meth:`Machine.resize`: CPU_HOT_ADD, CPU_HOT_REMOVE, MEMORY_HOT_ADD.
+    """The verb :meth:`Machine.resize`: CPU_HOT_ADD, CPU_HOT_REMOVE, MEMORY_HOT_ADD; and those of :class:`Ballooning`.
 
     QEMU 7.2 under TCG takes a vCPU away and never says so: the vCPU's own memory regions keep its object alive, so
     DEVICE_DELETED does not come, libvirt goes on counting it, and saving the machine hangs from then on.
@@ -45,6 +45,20 @@ class Sizes(MachineBase):
             if growth:
                 module = text(devices.memory_module(Size(growth)))
                 self._act("resize", lambda found: found.attachDeviceFlags(module, _LIVE | _CONFIG), deadline)
+
+    def balloon(self, memory: Size, deadline: Deadline) -> None:
+        """``virsh setmem --live``: virtio-balloon is told, and the guest's driver does it in its own time."""
+        with self._lock:
+            self._require("balloon", deadline, PowerState.RUNNING)
+            has = Size(number(self._xml(deadline), "memory") << 10)
+            if not 0 < memory <= has:
+                raise self._refused(f"{memory}; the machine has {has}", "balloon")
+            self._act("balloon", lambda found: found.setMemoryFlags(memory.kib, _LIVE), deadline)
+
+    def assigned(self, deadline: Deadline) -> Size:
+        """``actual`` of ``virsh dommemstat``: what QEMU's balloon device says."""
+        self._require("assigned", deadline, PowerState.RUNNING)
+        return Size(int(self._ask("assigned", lambda found: found.memoryStats(), deadline)["actual"]) << 10)
 
     @staticmethod
     def _vcpus(domain: Element) -> int:

@@ -56,17 +56,18 @@ class SavedStates:
         return self.memory(name).exists()
 
     @contextmanager
-    def taking(self, name: str, domain: Element, deadline: Deadline) -> Iterator[Path]:
+    def taking(self, name: str, domain: Element, deadline: Deadline, *, disks: bool = True) -> Iterator[Path]:
         """Around the save of memory to the given path, which leaves the machine off; then disks are snapshotted.
 
-        The state exists once the block and the snapshots are done, or not at all.
+        The state exists once the block and the snapshots are done, or not at all. ``disks=False`` where QEMU has them
+        open and takes its snapshots itself, within the block.
         """
         final, partial = self._folder / name, self._folder / f".{name}"
         if partial.exists():
             shutil.rmtree(partial)
         partial.mkdir(parents=True)
         yield partial / _MEMORY
-        for disk in _disks(domain):
+        for disk in _disks(domain) if disks else ():
             qcow2.snapshot(disk, name, self._host, deadline)
         variables = domain.findtext("os/nvram")
         if variables:

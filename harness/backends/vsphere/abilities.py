@@ -21,9 +21,11 @@ _ALWAYS = frozenset(
         Capability.SAVE,  # suspend, which is to disk: there is no pause
         Capability.CHECKPOINT,
         Capability.CHECKPOINT_WITH_MEMORY,
+        Capability.QUIESCE,
         Capability.SHUTDOWN,
         Capability.HEARTBEAT,
         Capability.EXCHANGE,
+        Capability.SERVICE_TOGGLE,  # of time synchronisation
         Capability.SCREENSHOT,
         Capability.NMI,
         Capability.HOST_EVENTS,

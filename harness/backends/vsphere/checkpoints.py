@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.backends.model import PowerState, ResourceKind
-from harness.backends.protocol import WrongState
+from harness.backends.protocol import GuestIgnored, WrongState
+from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.power import Power
 from harness.backends.vsphere.refs import Ref, ref_of
 from harness.core import Deadline
@@ -18,6 +19,7 @@ TREE = "snapshot.rootSnapshotList"
 LAYOUT, CONSOLIDATE = "layoutEx.file", "runtime.consolidationNeeded"
 _PARTS = ("snapshotData", "snapshotMemory")
 _DELTA = re.compile(r"-\d{6}\.vmdk$")  # a delta's descriptor; its extents have names of their own
+TOOLS = "guest.toolsRunningStatus"
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
 
 
@@ -62,21 +64,36 @@ def snapshot_files(layout: Any, *, unmerged: bool) -> tuple[str, ...]:
 
 
 class Checkpoints(Power):
-    """The verbs of :class:`Checkpointed`."""
+    """The verbs of :class:`Checkpointed` and :class:`Quiescing`."""
 
     def checkpoint(self, name: str, deadline: Deadline, *, memory: bool) -> None:
-        """With memory, the machine goes on afterwards. The guest is never asked to be quiet: that needs its tools."""
+        """With memory, the machine goes on afterwards. The guest is not asked to be quiet: that needs its tools."""
         with self._lock:
-            if not _NAME.fullmatch(name):
-                raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
-            _, values = self._look("checkpoint", deadline, (RUNNING,) if memory else (OFF,), TREE)
-            if name in {one.name for one in snapshots_in(values.get(TREE))}:
-                raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
-            self._host.ledger.check()
-            handle = f"{self.id}/{name}"
-            with self._host.ledger.creating(ResourceKind.CHECKPOINT, handle) as creation:
-                self._task("checkpoint", "CreateSnapshot_Task", deadline, name, "", memory, False)
-                creation.made(handle)
+            self._fit(name, deadline, RUNNING if memory else OFF)
+            self._take(name, deadline, memory=memory, quiesced=False)
+
+    def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
+        """The host would take one of a guest without tools as well, and say nothing: so it is asked for them first."""
+        with self._lock:
+            if self._fit(name, deadline, RUNNING).get(TOOLS) != "guestToolsRunning":
+                raise GuestIgnored("the guest's tools do not run", host=self._host.name, operation="checkpoint")
+            self._take(name, deadline, memory=False, quiesced=True)
+
+    def _fit(self, name: str, deadline: Deadline, state: PowerState) -> Values:
+        """What was read of the machine, if a checkpoint of this name can be taken of it."""
+        if not _NAME.fullmatch(name):
+            raise self._refused(f"{name!r} cannot be a checkpoint's name: letters, digits, - _ .", "checkpoint")
+        _, values = self._look("checkpoint", deadline, (state,), TREE, TOOLS)
+        if name in {one.name for one in snapshots_in(values.get(TREE))}:
+            raise self._refused(f"a checkpoint {name!r} is there already", "checkpoint")
+        return values
+
+    def _take(self, name: str, deadline: Deadline, *, memory: bool, quiesced: bool) -> None:
+        self._host.ledger.check()
+        handle = f"{self.id}/{name}"
+        with self._host.ledger.creating(ResourceKind.CHECKPOINT, handle) as creation:
+            self._task("checkpoint", "CreateSnapshot_Task", deadline, name, "", memory, quiesced)
+            creation.made(handle)
 
     def revert(self, name: str, deadline: Deadline) -> None:
         """Whatever the machine does now is over. One without memory leaves it off."""

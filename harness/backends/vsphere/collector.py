@@ -193,6 +193,7 @@ class _Watch(Generic[T]):
                     continue
                 answer = self.accept(known)
                 if not isinstance(answer, Pending):
+                    self.deadline.met()
                     return answer
                 seen = answer
             if self.deadline.expired:

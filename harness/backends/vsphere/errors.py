@@ -128,8 +128,8 @@ _CLASSES: tuple[tuple[type | tuple[type, ...], type[InteropError]], ...] = (
     (vim.fault.FileAlreadyExists, NameTaken),
     ((vim.fault.TaskInProgress, vim.fault.ConcurrentAccess, vim.fault.ResourceInUse), Busy),
     (vmodl.fault.RequestCanceled, Cancelled),
-    # A finding about the guest, not about the host: it passed nothing on because nobody listens there.
-    (vim.fault.ToolsUnavailable, GuestIgnored),
+    # A finding about the guest, not about the host: nobody listens there, or it does not do what it was asked.
+    ((vim.fault.ToolsUnavailable, vim.fault.FilesystemQuiesceFault, vim.fault.ApplicationQuiesceFault), GuestIgnored),
     (vim.fault.InvalidHostState, LabError),
     (vim.fault.InvalidState, WrongState),
     ((vim.fault.InsufficientResourcesFault, vim.fault.NoPermission), LabError),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pyVmomi import vim
+
 from harness.backends.model import PowerState, ServiceView
 from harness.backends.protocol import GuestIgnored
 from harness.backends.vsphere import notes
@@ -21,23 +23,25 @@ _FACTS = {
     "toolsversion": "guest.toolsVersion",
 }
 """What tools say of themselves without being configured to, by the key that stands for it."""
-_PATHS = (*STATE, _RUNNING, _HEART, "guest.toolsVersionStatus2", "guest.toolsInstallType", *_FACTS.values())
+_TIMESYNC = "config.tools.syncTimeWithHost"
+_PATHS = (*STATE, _RUNNING, _HEART, _TIMESYNC, "guest.toolsVersionStatus2", "guest.toolsInstallType", *_FACTS.values())
 _KEY = re.compile(r"guestinfo\.[A-Za-z0-9_.-]{1,128}")
 
 
 class Tools(MachineBase):
-    """The verbs of :class:`Services` and :class:`Exchange`.
+    """The verbs of :class:`Services`, :class:`ServiceSwitch` and :class:`Exchange`.
 
     On a twin all of it is a model: the guest's agent is asked over its second serial port, and answers only while the
     guest's own unit of the tools is enabled.
     """
 
     def services(self, deadline: Deadline) -> tuple[ServiceView, ...]:
-        """The heartbeat as vSphere colours it, and the tools with their version."""
+        """The heartbeat as vSphere colours it, the tools with their version, whether they keep the guest's clock."""
         values = self._read("services", deadline, *_PATHS)
         state = self._known(values, "services")
+        timesync = ServiceView("timesync", bool(values.get(_TIMESYNC)), None, detail="no host tells how it goes")
         if state is not PowerState.RUNNING:
-            return (ServiceView("heartbeat", True, False, detail=f"the machine is {state.value}"),)
+            return ServiceView("heartbeat", True, False, detail=f"the machine is {state.value}"), timesync
         running = values.get(_RUNNING) == "guestToolsRunning"
         colour = str(values.get(_HEART, "gray"))
         model = "; the twin's model" if self._host.twin else ""
@@ -46,7 +50,20 @@ class Tools(MachineBase):
         )
         told = [str(values[path]) for path in ("guest.toolsVersionStatus2", "guest.toolsInstallType") if path in values]
         version = _version(values.get("guest.toolsVersion"))
-        return heartbeat, ServiceView("open-vm-tools", True, running, version, ", ".join(told) + model)
+        tools = ServiceView("open-vm-tools", True, running, version, ", ".join(told) + model)
+        return heartbeat, tools, timesync
+
+    def toggle(self, service: str, on: bool, deadline: Deadline) -> None:
+        """Have the tools keep the guest's clock with the host's, or leave it alone (``syncTimeWithHost``).
+
+        That alone can be switched: tools set a clock once after their machine was suspended or reverted, whatever this
+        says.
+        """
+        if service != "timesync":
+            raise self._refused(f"there is no switch for {service!r}", "service", hint="timesync has one")
+        with self._lock:
+            config = vim.vm.ToolsConfigInfo(syncTimeWithHost=on)
+            self._reconfigure("service", deadline, tools=config)
 
     def exchange(self, question: str, deadline: Deadline) -> str:
         """The value of ``guestinfo.<key>``, of what the guest has set or tools tell by themselves.

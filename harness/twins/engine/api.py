@@ -298,8 +298,14 @@ class EngineMachine(Protocol):
             GuestSilent: the guest kept a device.
         """
 
-    def snapshot(self, name: str, *, memory: bool) -> None:
-        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended."""
+    def snapshot(self, name: str, *, memory: bool, quiesced: bool = False) -> None:
+        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended.
+
+        ``quiesced``, of one that runs, and without memory: the guest's service freezes its file systems meanwhile.
+
+        Raises:
+            GuestSilent: no such service runs there, or it freezes nothing.
+        """
 
     def revert(self, name: str) -> None:
         """Be again what it was: hardware, disks, and memory if it was kept; else it is off afterwards.
@@ -353,8 +359,12 @@ class EngineMachine(Protocol):
             overwrite: take the place of a file of that name, which is refused else.
         """
 
-    def guest_set_clock(self) -> None:
-        """Have the tools set the guest's clock to this machine's if it is behind. :class:`GuestSilent` without them."""
+    def guest_set_clock(self, *, back: bool = False) -> None:
+        """Have the tools set the guest's clock to this machine's if it is behind. :class:`GuestSilent` without them.
+
+        Args:
+            back: set one that is ahead, too. VMware's tools never do.
+        """
 
     def guest_keep(self, target: str, content: bytes) -> None:
         """Have the tools keep in a file of theirs what the host told them. :class:`GuestSilent` without tools.

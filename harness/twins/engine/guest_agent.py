@@ -8,6 +8,7 @@ import itertools
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ class Agent:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._line: socket.socket | None = None
         self._held = b""
         self._marks = itertools.count(1)
@@ -71,6 +72,12 @@ class Agent:
                 answer = self._hear(deadline.sooner(0.5))
                 if "error" in answer:
                     raise AgentRefused(_told(answer), operation=command)
+
+    @contextlib.contextmanager
+    def alone(self) -> Iterator[None]:
+        """Around questions between which nobody else may ask one."""
+        with self._lock:
+            yield
 
     def read(self, path: str, deadline: Deadline) -> bytes | None:
         """A small file of the guest; None when it has no such file."""

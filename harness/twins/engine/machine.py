@@ -101,9 +101,9 @@ class Machine(Snapshots, Reconfigure):
         tools = self._of_running("file copy").tools
         tools.copy(source, target, Deadline.after(_COPY_SECONDS), folders=folders, overwrite=overwrite)
 
-    def guest_set_clock(self) -> None:
+    def guest_set_clock(self, *, back: bool = False) -> None:
         """Have the tools set the guest's clock, if it is behind."""
-        self._of_running("clock").tools.set_clock(Deadline.after(_TOOLS_SECONDS))
+        self._of_running("clock").tools.set_clock(Deadline.after(_TOOLS_SECONDS), back=back)
 
     def guest_keep(self, target: str, content: bytes) -> None:
         """Have the tools keep in a file of theirs what the host told them."""

@@ -59,6 +59,7 @@ class Personality:
         tools_wanted: the folder in the guest that has the unit when something starts it: a target's, or, where a udev
             rule starts it for a device that QEMU has not got, that of all units.
         file_copy: the unit in the guest that takes files from the host; empty: there is no such service.
+        quiesce: the unit in the guest that freezes its file systems for the host; empty: the tools do.
         memory_step: hot-added memory comes in multiples of this.
     """
 
@@ -78,6 +79,7 @@ class Personality:
     tools_version: tuple[tuple[str, ...], ...]
     tools_wanted: str = "/etc/systemd/system/multi-user.target.wants"
     file_copy: str = ""
+    quiesce: str = ""
     memory_step: int = 128 << 20
 
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from harness.core import Deadline
 from harness.twins.engine import devices
 from harness.twins.engine.api import EngineError, MachineState, SnapshotView
 from harness.twins.engine.base import SUSPENDED, MachineBase, Snapshot
 from harness.twins.engine.layers import Layer, drop_tag
 from harness.twins.engine.running import Running
+
+_FREEZE_SECONDS = 60.0  # what was written since the last sync goes to the disk first
 
 
 class Snapshots(MachineBase):
@@ -35,8 +38,11 @@ class Snapshots(MachineBase):
         drop_tag(self._state_file, SUSPENDED)
         self._state = MachineState.OFF
 
-    def snapshot(self, name: str, *, memory: bool) -> None:
-        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended."""
+    def snapshot(self, name: str, *, memory: bool, quiesced: bool = False) -> None:
+        """Remember it. With ``memory`` it must run (or be paused); without, disks alone, in any state but suspended.
+
+        ``quiesced``, of one that runs: the guest's service freezes its file systems meanwhile.
+        """
         with self._lock:
             if name in self._snapshots:
                 raise EngineError(f"{self.hardware.name} has a snapshot {name!r} already", operation="snapshot")
@@ -46,6 +52,10 @@ class Snapshots(MachineBase):
                 running = self._live("snapshot")
                 self._save(running, tag)
                 layers = {disk.path: self._host.layers.mark(disk, tag) for disk in self._every_disk(self.hardware)}
+            elif quiesced:
+                self._require("snapshot", MachineState.RUNNING)
+                with self._live("snapshot").tools.frozen(Deadline.after(_FREEZE_SECONDS)):
+                    layers = self._frozen()
             else:
                 self._require("snapshot", MachineState.OFF, MachineState.RUNNING, MachineState.PAUSED)
                 layers = self._frozen()

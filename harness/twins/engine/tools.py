@@ -25,7 +25,8 @@ from harness.twins.engine.personality import Personality
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
 _PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, encoded more
-_BEHIND = 250_000_000  # nanoseconds: less is the serial port's own time
+_WRONG = 250_000_000  # nanoseconds: less is the serial port's own time
+_THAW_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +94,8 @@ class Tools:
             raise GuestSilent(silence, operation=mode)
         self._agent.tell("guest-shutdown", deadline, mode=mode)
 
-    def set_clock(self, deadline: Deadline) -> None:
-        """Set the guest's clock to this machine's if it is behind; tools never set one back.
+    def set_clock(self, deadline: Deadline, *, back: bool = False) -> None:
+        """Set the guest's clock to this machine's if it is behind, and with ``back`` if it is ahead as well.
 
         Raises:
             GuestSilent: no tools run there.
@@ -104,8 +105,36 @@ class Tools:
             silence = self._silence(self._personality.tools, deadline)
             if silence:
                 raise GuestSilent(silence, operation="clock")
-            if int(self._agent.ask("guest-get-time", deadline)) < time.time_ns() - _BEHIND:
+            ahead = int(self._agent.ask("guest-get-time", deadline)) - time.time_ns()
+            if ahead < -_WRONG or (back and ahead > _WRONG):
                 self._agent.ask("guest-set-time", deadline, time=time.time_ns())
+
+    @contextlib.contextmanager
+    def frozen(self, deadline: Deadline) -> Iterator[None]:
+        """Around what must find the guest's file systems frozen; they thaw whatever happens meanwhile.
+
+        Raises:
+            GuestSilent: no service that freezes them runs there, it froze none, or did not thaw them.
+        """
+        with self._agent.alone():  # one that has frozen them answers little else
+            with _sense():
+                silence = self._silence(self._personality.quiesce or self._personality.tools, deadline)
+            if silence:
+                raise GuestSilent(silence, operation="freeze")
+            try:
+                if not self._ask_count("guest-fsfreeze-freeze", deadline):
+                    raise GuestSilent("the guest froze no file system", operation="freeze")
+                yield
+            finally:
+                self._ask_count("guest-fsfreeze-thaw", Deadline.after(_THAW_SECONDS))
+
+    def _ask_count(self, command: str, deadline: Deadline) -> int:
+        """How many file systems the agent froze or thawed."""
+        with _sense():
+            try:
+                return int(self._agent.ask(command, deadline))
+            except AgentRefused as error:
+                raise GuestSilent(error.message, operation=command) from error
 
     def copy(self, source: Path, target: str, deadline: Deadline, *, folders: bool, overwrite: bool) -> None:
         """Write a file of this machine's into the guest.

@@ -62,6 +62,7 @@ FIRST: Final = Personality(
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
     file_copy="hv-fcopy-daemon.service",
+    quiesce="hv-vss-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )
@@ -82,6 +83,7 @@ SECOND: Final = Personality(
     cdrom={"driver": "ide-cd", "bus": "ide.1", "unit": 0},
     tools="hv-kvp-daemon.service",
     file_copy="hv-fcopy-daemon.service",
+    quiesce="hv-vss-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
 )

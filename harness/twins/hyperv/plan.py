@@ -40,11 +40,13 @@ class Effect(StrEnum):
     """Of a cmdlet that ends a machine: it is ``Stopping``, and stays so."""
     DEAF = "deaf"
     """Of a cmdlet that asks a guest to shut down or reboot: the guest takes it, and does nothing."""
+    IDLE = "idle"
+    """Of a cmdlet: it ends as if all were done, and does nothing."""
 
 
 _BEFORE_AUTH = frozenset({Effect.UNAUTHORISED})
 _OF_MACHINES = frozenset({Effect.STUCK, Effect.DEAF})
-_OF_CMDLETS = _OF_MACHINES | {Effect.SLOW}
+_OF_CMDLETS = _OF_MACHINES | {Effect.SLOW, Effect.IDLE}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Planned:
             raise UsageError(f"{raw.get('do')!r} is no effect", hint=f"one of {', '.join(Effect)}") from None
         if planned.fault not in FAULTS:
             raise UsageError(f"{planned.fault!r} is no fault", hint=f"one of {', '.join(FAULTS)}")
-        wrong = planned.do not in _OF_CMDLETS if planned.of_cmdlet else planned.do in _OF_MACHINES
+        wrong = planned.do not in _OF_CMDLETS if planned.of_cmdlet else planned.do in _OF_CMDLETS - {Effect.SLOW}
         if wrong:
             raise UsageError(f"{planned.do} does not happen to {planned.on}", hint=f"of cmdlets: {sorted(_OF_CMDLETS)}")
         return planned

@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -52,33 +53,40 @@ class Twin:
                 nodes=config.nodes,
             )
         )
-        self._guests: Guests | None = None
-        if config.guests:
-            networks = {name: each.network() for name, each in config.networks.items()}
-            settings = EngineSettings(folder / "engine", networks, config.accel, config.probe)
-            self._guests = self.world.engine = Guests(settings, self.world)
-        self._short = _short(folder)
-        self._bridge = Bridge(self._short / "cmdlets", self.world)
-        self.engine = "pwsh" if config.powershell != "emulated" and shutil.which("pwsh") else "emulated"
-        if config.powershell == "pwsh" and self.engine != "pwsh":
-            raise UsageError("pwsh is not on PATH", hint="install PowerShell, or leave `powershell: auto`")
-        self.host = Host(
-            HostSettings(
-                folder=folder,
-                name=config.name,
-                accounts=config.accounts,
-                programs={"powershell": self._powershell(folder, config)},
-                quotas=config.limits(),
-                schemes=config.schemes,
-                unencrypted=config.unencrypted,
-                plan=config.faults(),
-                certificate=config.certificate,
-                build=self.world.settings.build,
-                keytab=config.keytab,
-                clients=config.clients,
+        with ExitStack() as ends:
+            if config.guests:
+                networks = {name: each.network() for name, each in config.networks.items()}
+                settings = EngineSettings(folder / "engine", networks, config.accel, config.probe)
+                guests = self.world.engine = Guests(settings, self.world)
+                ends.callback(guests.close)
+            ends.callback(self.world.pipes.close)
+            self._short = _short(folder)
+            if self._short != folder:
+                ends.callback(shutil.rmtree, self._short, ignore_errors=True)
+            bridge = Bridge(self._short / "cmdlets", self.world)
+            ends.callback(bridge.close)
+            self.engine = "pwsh" if config.powershell != "emulated" and shutil.which("pwsh") else "emulated"
+            if config.powershell == "pwsh" and self.engine != "pwsh":
+                raise UsageError("pwsh is not on PATH", hint="install PowerShell, or leave `powershell: auto`")
+            self.host = Host(
+                HostSettings(
+                    folder=folder,
+                    name=config.name,
+                    accounts=config.accounts,
+                    programs={"powershell": self._powershell(folder, config)},
+                    quotas=config.limits(),
+                    schemes=config.schemes,
+                    unencrypted=config.unencrypted,
+                    plan=config.faults(),
+                    certificate=config.certificate,
+                    build=self.world.settings.build,
+                    keytab=config.keytab,
+                    clients=config.clients,
+                )
             )
-        )
-        self.world.plan = self.host.plan
+            ends.callback(self.host.close)
+            self.world.plan = self.host.plan
+            self._ends = ends.pop_all()
 
     def said(self) -> dict[str, Any]:
         """The line that tells how it is reached."""
@@ -101,13 +109,7 @@ class Twin:
 
     def close(self) -> None:
         """End it, and all that runs in it."""
-        self.host.close()
-        self._bridge.close()
-        if self._short != self.world.settings.folder:
-            shutil.rmtree(self._short)
-        self.world.pipes.close()
-        if self._guests is not None:
-            self._guests.close()
+        self._ends.close()
 
     def __enter__(self) -> Self:
         return self

@@ -62,7 +62,7 @@ class Machines:
             "reset": lambda said: self._machine(said).reset(),
             "suspend": self._suspend,
             "reconfigure": self._reconfigure,
-            "snapshot": lambda said: self._machine(said).snapshot(said["snapshot"], memory=said.get("memory", False)),
+            "snapshot": self._snapshot,
             "revert": self._revert,
             "delete_snapshot": lambda said: self._machine(said).delete_snapshot(said["snapshot"]),
             "clone": self._clone,
@@ -152,12 +152,22 @@ class Machines:
         if machine.state is not MachineState.OFF:
             machine.reconfigure(self._hardware(said["machine"], said["hardware"]))
 
+    def _snapshot(self, said: Mapping[str, Any]) -> None:
+        """Without tools a host takes one of a guest that is not quiet (vSphere API, ``CreateSnapshot_Task``)."""
+        machine = self._machine(said)
+        memory = said.get("memory", False)
+        quiesced = not memory and said.get("quiesce", False) and machine.tools().running
+        machine.snapshot(said["snapshot"], memory=memory, quiesced=quiesced)
+
     def _revert(self, said: Mapping[str, Any]) -> None:
         machine = self._engine.machine(said["machine"])
         self._ports.close(machine.key)
-        machine.revert(said["snapshot"])
+        try:
+            machine.revert(said["snapshot"])
+        finally:  # also where it was refused and the machine goes on as it was
+            if machine.state is MachineState.RUNNING:
+                self._ports.listen(machine, said["hardware"]["serial_uri"])
         if machine.state is MachineState.RUNNING:
-            self._ports.listen(machine, said["hardware"]["serial_uri"])
             self._tools.started(machine, set_clock=said["hardware"]["sync_restore"])
 
     def _clone(self, said: Mapping[str, Any]) -> None:

@@ -41,6 +41,7 @@ class Peer:
         self.files: dict[str, bytes] = {WANTED: b"[Unit]"}
         self.noise = b""
         self.instead = b""
+        self.answers: dict[str, object] = {}
         self.asked: list[str] = []
         self._bound = listener(path)
         self._thread = threading.Thread(target=self._serve)
@@ -65,7 +66,7 @@ class Peer:
     def _answer(self, line: socket.socket, question: dict) -> None:
         name, given = question["execute"], question.get("arguments", {})
         self.asked.append(name)
-        answer: object = ANSWERS.get(name, {})
+        answer: object = (ANSWERS | self.answers).get(name, {})
         if name == "guest-sync-delimited":
             line.sendall(b"\xff" + json.dumps({"return": given["id"]}).encode() + b"\n")
             return
@@ -113,6 +114,34 @@ def soon() -> Deadline:
 def test_what_was_said_before_is_not_taken_for_an_answer(peer, agent, noise):
     peer.noise = noise
     assert agent.ask("guest-get-host-name", soon()) == {"host-name": "one"}
+
+
+def test_file_systems_are_frozen_and_thawed_around_what_needs_it(peer, tools):
+    peer.answers = {"guest-fsfreeze-freeze": 2, "guest-fsfreeze-thaw": 2}
+    with tools.frozen(soon()):
+        assert peer.asked[-1] == "guest-fsfreeze-freeze"
+    assert peer.asked[-1] == "guest-fsfreeze-thaw"
+
+
+def test_file_systems_thaw_whatever_went_wrong_meanwhile(peer, tools):
+    peer.answers = {"guest-fsfreeze-freeze": 2, "guest-fsfreeze-thaw": 2}
+    with pytest.raises(ZeroDivisionError), tools.frozen(soon()):
+        raise ZeroDivisionError
+    assert peer.asked[-1] == "guest-fsfreeze-thaw"
+
+
+def test_a_guest_that_freezes_nothing_is_no_quiet_one(peer, tools):
+    peer.answers = {"guest-fsfreeze-freeze": 0, "guest-fsfreeze-thaw": 0}
+    with pytest.raises(GuestSilent, match="froze no file system"), tools.frozen(soon()):
+        raise AssertionError("nothing is frozen")
+    assert peer.asked[-1] == "guest-fsfreeze-thaw"
+
+
+def test_a_guest_without_the_service_is_not_even_asked(peer, tools):
+    peer.files.clear()
+    with pytest.raises(GuestSilent, match="not enabled"), tools.frozen(soon()):
+        raise AssertionError("nobody would freeze")
+    assert "guest-fsfreeze-freeze" not in peer.asked
 
 
 def test_a_refusal_is_the_agents(peer, agent):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -152,13 +151,12 @@ def test_a_revert_takes_the_guests_clock_back_with_its_memory(guest, shell):
 
     then = uptime()
     guest.snapshot("then", memory=True)
-    pause(3)
-    assert uptime() - then >= 3
-    began = time.monotonic()
+    pause(10)
+    before = uptime()
+    assert before - then >= 10
     guest.revert("then")
     shell.skip()
-    after = uptime() - then
-    assert after < time.monotonic() - began + 1.5, "the three seconds before the revert are still there"
+    assert then < uptime() < before, "the ten seconds before the revert are still there"
     guest.delete_snapshot("then")
 
 

@@ -123,7 +123,7 @@ def run(world: World, name: str, arguments: Mapping[str, Any], user: str = "") -
     planned = world.plan.take_of_cmdlet(name)
     if Effect.SLOW in planned:
         pause(planned[Effect.SLOW].seconds)
-    if arguments.get("WhatIf"):
+    if arguments.get("WhatIf") or Effect.IDLE in planned:
         return []
     return list(function(Call(world, name, arguments, planned)))
 

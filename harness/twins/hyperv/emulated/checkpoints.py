@@ -7,10 +7,10 @@ import datetime as dt
 import time
 import uuid
 
-from harness.twins.engine import MachineState
+from harness.twins.engine import GuestSilent, MachineState
 from harness.twins.hyperv.emulated import power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, guid, is_pattern, like
-from harness.twins.hyperv.emulated.configuration import Checkpoint, Config
+from harness.twins.hyperv.emulated.configuration import VSS, Checkpoint, Config
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.world import World
@@ -91,25 +91,22 @@ def take(world: World, vm: Vm, name: str, *, automatic: bool = False) -> Checkpo
         raise Refusal("InvalidOperation", f"Checkpoints have been disabled for '{vm.name}'.")
     if vm.state not in {"Off", "Running", "Paused", "Saved"} or vm.merging():
         raise wrong_state("Checkpointing", vm.name, vm.id)
-    running = vm.state in {"Running", "Paused"}
-    if running and vm.config.checkpoint_type == "ProductionOnly":
-        raise Refusal("OperationFailed", f"'{vm.name}': production checkpoints cannot be created: no VSS in the guest.")
-    checkpoint = Checkpoint(
-        uuid.uuid4(),
-        name,
-        vm.parent,
-        dt.datetime.now(dt.UTC),
-        vm.snapshot_config(),
-        memory=running or vm.state == "Saved",
-        automatic=automatic,
-    )
+    number, kept, kind = uuid.uuid4(), vm.snapshot_config(), vm.config.checkpoint_type
+    memory = vm.state != "Off"
     with power.engine():
         if world.engine is not None and vm.machine is None:
             vm.machine = world.engine(vm.generation).add(str(vm.id), power.hardware(world, vm, vm.config))
-        if vm.machine is not None:
-            if vm.machine.state is MachineState.OFF:
-                vm.machine.reconfigure(power.hardware(world, vm, vm.config))
-            vm.machine.snapshot(str(checkpoint.id), memory=checkpoint.memory)
+        if vm.machine is not None and vm.machine.state is MachineState.OFF:
+            vm.machine.reconfigure(power.hardware(world, vm, vm.config))
+        if vm.state in {"Running", "Paused"} and kind in {"Production", "ProductionOnly"}:
+            silence = _quiesced(vm, str(number))
+            if silence and kind == "ProductionOnly":
+                said = f"'{vm.name}': production checkpoints cannot be created: no VSS in the guest: {silence}"
+                raise Refusal("OperationFailed", said)
+            memory = bool(silence)  # Production takes a standard one then, and says nothing
+        if vm.machine is not None and (memory or vm.state == "Off"):
+            vm.machine.snapshot(str(number), memory=memory)
+    checkpoint = Checkpoint(number, name, vm.parent, dt.datetime.now(dt.UTC), kept, memory=memory, automatic=automatic)
     vm.checkpoints.append(checkpoint)
     vm.parent = checkpoint.id
     for drive in vm.config.drives:
@@ -118,6 +115,19 @@ def take(world: World, vm: Vm, name: str, *, automatic: bool = False) -> Checkpo
             drive.merged = f"{stem}_{str(uuid.uuid4()).upper()}.avhdx"
     world.events.worker(18596, vm, "was checkpointed")
     return checkpoint
+
+
+def _quiesced(vm: Vm, name: str) -> str:
+    """Take one of disks that the guest's VSS daemon holds still; why that did not come to pass, or nothing."""
+    if vm.machine is None or vm.state != "Running":
+        return "no guest runs"
+    if not vm.config.services[VSS]:
+        return "the service is disabled"
+    try:
+        vm.machine.snapshot(name, memory=False, quiesced=True)
+    except GuestSilent as error:
+        return error.message
+    return ""
 
 
 def restore(world: World, vm: Vm, checkpoint: Checkpoint) -> None:

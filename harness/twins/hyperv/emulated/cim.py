@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime as dt
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
-from xml.sax.saxutils import escape
-
-from lxml import etree
 
 from harness.twins.engine import EngineError
-from harness.twins.hyperv.emulated import power
+from harness.twins.hyperv.emulated import pairs, power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
-from harness.twins.hyperv.emulated.configuration import STATES
+from harness.twins.hyperv.emulated.configuration import KVP, STATES
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Thing
 from harness.twins.hyperv.emulated.pictures import dimensions, rgb565
@@ -25,10 +21,6 @@ from harness.twins.hyperv.emulated.refusals import Refusal
 _BUSY: Final = 32775  # "invalid state", of RequestStateChange and InitiateShutdown
 _NOT_READY: Final = 32768
 _PICTURE: Final = (1024, 768)
-_KVP: Final = "2A34B1C2-FD73-4043-8A5B-DD2159BC743F"
-_POOL: Final = "/var/lib/hyperv/.kvp_pool_0"
-_KEY_BYTES: Final = 512
-_VALUE_BYTES: Final = 2048
 _WHERE: Final = re.compile(r"(\w+)\s*=\s*(?:'([^']*)'|\"([^\"]*)\"|(\S+))", re.IGNORECASE)
 
 
@@ -40,6 +32,8 @@ def get_cim_instance(call: Call) -> Answer:
     """Instances of a class."""
     if call.many("InputObject"):
         thing = call.many("InputObject")[0]
+        if thing.key.startswith(pairs.JOBS):
+            return [pairs.job(thing.key)]
         return [one for one in _instances(call, thing.kind.partition(":")[2]) if one.key == thing.key]
     name, where = str(call.get("ClassName") or ""), str(call.get("Filter") or "")
     if "Query" in call:
@@ -125,7 +119,7 @@ def _instances(call: Call, name: str) -> list[Thing]:
 _COMPONENTS: Final = {
     "msvm_shutdowncomponent": ("Msvm_ShutdownComponent", "9F8233AC-BE49-4C79-8EE3-E7E1985B2077"),
     "msvm_heartbeatcomponent": ("Msvm_HeartbeatComponent", "84EAAE65-2F2E-45F5-9BB5-0E857DC8EB47"),
-    "msvm_kvpexchangecomponent": ("Msvm_KvpExchangeComponent", _KVP),
+    "msvm_kvpexchangecomponent": ("Msvm_KvpExchangeComponent", KVP),
 }
 
 
@@ -145,7 +139,7 @@ def _of(vm: Vm, wanted: str) -> list[Thing]:
     for key, (name, suffix) in _COMPONENTS.items():
         if lowered in {"", key} and vm.config.services[suffix]:
             status = [2] if vm.heartbeat() == "OkApplicationsUnknown" else [12]
-            more = _kvp(vm) if suffix == _KVP else {}
+            more = pairs.shown(vm) if suffix == KVP else {}
             shown = {"SystemName": _id(vm), "EnabledState": 2, "OperationalStatus": status, **more}
             found.append(_thing(name, vm.key, shown))
     return found
@@ -164,35 +158,6 @@ def _system(vm: Vm) -> Thing:
             "ProcessID": vm.machine.pid if vm.machine is not None else None,
         },
     )
-
-
-def _kvp(vm: Vm) -> dict[str, Any]:
-    tools = vm.machine.tools() if vm.machine is not None and vm.state == "Running" else None
-    said: dict[str, str] = {}
-    if tools is not None and tools.running:
-        addresses = [one for found in tools.addresses.values() for one in found]
-        said = {
-            "FullyQualifiedDomainName": tools.hostname,
-            "OSName": tools.os_name,
-            "OSVersion": tools.kernel,
-            "IntegrationServicesVersion": "3.1",
-            "NetworkAddressIPv4": ";".join(one for one in addresses if ":" not in one),
-            "NetworkAddressIPv6": ";".join(one for one in addresses if ":" in one),
-        }
-    own = dict(tools.guestinfo) if tools is not None else {}
-    return {
-        "GuestIntrinsicExchangeItems": [_item(key, value, 2) for key, value in said.items()],
-        "GuestExchangeItems": [_item(key, value, 1) for key, value in own.items()],
-        "HostExchangeItems": [_item(key, value, 0) for key, value in vm.config.kvp.items()],
-    }
-
-
-def _item(name: str, data: str, source: int) -> str:
-    parts = "".join(
-        f'<PROPERTY NAME="{key}" TYPE="{kind}"><VALUE>{escape(str(value))}</VALUE></PROPERTY>'
-        for key, kind, value in (("Data", "string", data), ("Name", "string", name), ("Source", "uint16", source))
-    )
-    return f'<INSTANCE CLASSNAME="Msvm_KvpExchangeDataItem">{parts}</INSTANCE>'
 
 
 def _shutdown(call: Call, thing: Thing, _arguments: Mapping[str, Any], *, reboot: bool = False) -> dict[str, Any]:
@@ -230,45 +195,6 @@ def _thumbnail(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict[
         return {"ReturnValue": _NOT_READY, "ImageData": None}
 
 
-def _kvp_write(call: Call, arguments: Mapping[str, Any], *, new: bool) -> dict[str, Any]:
-    vm = _target(call, arguments)
-    items = arguments.get("DataItems") or []
-    pairs: dict[str, str] = {}
-    for item in items if isinstance(items, list) else [items]:
-        root = etree.fromstring(str(item).encode(), etree.XMLParser(resolve_entities=False, no_network=True))
-        values = {str(node.get("NAME")): node.findtext(".//VALUE") or "" for node in root.iter("PROPERTY")}
-        pairs[values.get("Name", "")] = values.get("Data", "")
-    if len(pairs) > 128 or not vm.config.services[_KVP] or any((name in vm.config.kvp) == new for name in pairs):
-        return {"ReturnValue": _NOT_READY}
-    vm.config.kvp.update(pairs)
-    _kvp_tell(vm)
-    return {"ReturnValue": 0}
-
-
-def _kvp_remove(call: Call, _thing: Thing, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    vm = _target(call, arguments)
-    items = arguments.get("DataItems") or []
-    for item in items if isinstance(items, list) else [items]:
-        match = re.search(r'NAME="Name".*?<VALUE>([^<]*)</VALUE>', str(item), re.DOTALL)
-        if match is None or vm.config.kvp.pop(match[1], None) is None:
-            return {"ReturnValue": _NOT_READY}
-    _kvp_tell(vm)
-    return {"ReturnValue": 0}
-
-
-def _kvp_tell(vm: Vm) -> None:
-    """As ``hv_kvp_daemon`` keeps what a host sets: records of fixed size in the file of pool 0 (tools/hv in Linux)."""
-    if vm.machine is None or vm.state != "Running":
-        return
-    records = [
-        key.encode()[: _KEY_BYTES - 1].ljust(_KEY_BYTES, b"\0")
-        + value.encode()[: _VALUE_BYTES - 1].ljust(_VALUE_BYTES, b"\0")
-        for key, value in vm.config.kvp.items()
-    ]
-    with contextlib.suppress(EngineError):  # a guest without the daemon is told nothing, and its host does not mind
-        vm.machine.guest_keep(_POOL, b"".join(records))
-
-
 def _screen(vm: Vm) -> tuple[int, int]:
     """Width and height of what a monitor would show; of a machine without a guest, what Windows begins with."""
     if vm.machine is None:
@@ -292,9 +218,12 @@ _METHODS: Final[Mapping[tuple[str, str], Callable[..., dict[str, Any]]]] = {
     ("msvm_computersystem", "requeststatechange"): _change_state,
     ("msvm_computersystem", "injectnonmaskableinterrupt"): _nmi,
     ("msvm_virtualsystemmanagementservice", "getvirtualsystemthumbnailimage"): _thumbnail,
-    ("msvm_virtualsystemmanagementservice", "addkvpitems"): lambda call, _, said: _kvp_write(call, said, new=True),
-    ("msvm_virtualsystemmanagementservice", "modifykvpitems"): lambda call, _, said: _kvp_write(call, said, new=False),
-    ("msvm_virtualsystemmanagementservice", "removekvpitems"): _kvp_remove,
+    **{
+        ("msvm_virtualsystemmanagementservice", f"{change}kvpitems"): (
+            lambda call, _, said, change=change: pairs.change(_target(call, said), said, change)
+        )
+        for change in ("add", "modify", "remove")
+    },
 }
 
 

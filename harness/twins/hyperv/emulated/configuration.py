@@ -18,6 +18,7 @@ SERVICES: Final = {
 }
 """Integration services by the suffix of their id; the names are those of an English host."""
 KVP: Final = "2A34B1C2-FD73-4043-8A5B-DD2159BC743F"
+VSS: Final = "5CED1297-4598-4915-A5FC-AD21BB4D02A4"
 GUEST_SERVICE: Final = "6C09BB55-D683-4DA0-8931-C9BF705F6480"
 STATES: Final = {
     "Other": 1,

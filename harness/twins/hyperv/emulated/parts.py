@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from harness.twins.hyperv.emulated import timesync
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, like
 from harness.twins.hyperv.emulated.configuration import SERVICES
 from harness.twins.hyperv.emulated.machines import Vm
@@ -169,7 +170,9 @@ def _switch(call: Call, *, on: bool) -> Answer:
         if not found:
             raise Refusal("ObjectNotFound", f"There is no integration service {', '.join(patterns)}.")
     for vm, suffix in found:
-        vm.config.services[suffix] = on
+        was, vm.config.services[suffix] = vm.config.services[suffix], on
+        if on and not was and suffix == timesync.TIMESYNC and vm.state == "Running":
+            timesync.demand(vm)
     return call.passed(vm.service_thing(suffix) for vm, suffix in found)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from harness.core import Deadline, Pending, wait_for
 from harness.twins.engine import Disk, EngineError, GuestSilent, Hardware, MachineState
 from harness.twins.engine import Nic as EngineNic
+from harness.twins.hyperv.emulated import timesync
 from harness.twins.hyperv.emulated.configuration import Config, Nic, colons
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file, wrong_state
@@ -117,10 +118,13 @@ def start(world: World, vm: Vm) -> None:
         _check_files(world, vm)
         _check_memory(world, vm)
     _name_nics(world, vm)
+    saved = vm.state == "Saved"
     with _passing(vm, "Starting"), engine():
         _run(world, vm)
         vm.parked = False
         vm.state = "Running"
+    if saved:
+        timesync.demand(vm)
     world.pipes.changed(vm)
     world.events.worker(18500, vm, "started successfully")
 
@@ -251,6 +255,7 @@ def resume(world: World, vm: Vm) -> None:
         if vm.machine is not None:
             vm.machine.resume()
         vm.state = "Running"
+    timesync.demand(vm)
     world.events.worker(18518, vm, "was resumed")
 
 

@@ -23,6 +23,7 @@ type request struct {
 	Hardware *hardware         `json:"hardware,omitempty"`
 	Snapshot string            `json:"snapshot,omitempty"`
 	Memory   bool              `json:"memory,omitempty"`
+	Quiesce  bool              `json:"quiesce,omitempty"`
 	Source   string            `json:"source,omitempty"` // the machine that a clone comes from
 	Disks    map[string]string `json:"disks,omitempty"`  // a clone's disks by the source's
 	File     string            `json:"file,omitempty"`

@@ -16,19 +16,19 @@ type saved struct {
 // CreateSnapshotTask remembers the machine.
 func (m *machine) CreateSnapshotTask(ctx *simulator.Context, req *types.CreateSnapshot_Task) soap.HasFault {
 	spec := &types.CreateSnapshotEx_Task{Name: req.Name, Description: req.Description, Memory: req.Memory}
-	ref, fault := m.snapshotTask(ctx, spec)
+	ref, fault := m.snapshotTask(ctx, spec, req.Quiesce)
 	return &methods.CreateSnapshot_TaskBody{Fault_: fault, Res: &types.CreateSnapshot_TaskResponse{Returnval: ref}}
 }
 
 // CreateSnapshotExTask remembers the machine.
 func (m *machine) CreateSnapshotExTask(ctx *simulator.Context, req *types.CreateSnapshotEx_Task) soap.HasFault {
-	ref, fault := m.snapshotTask(ctx, req)
+	ref, fault := m.snapshotTask(ctx, req, req.QuiesceSpec != nil)
 	return &methods.CreateSnapshotEx_TaskBody{Fault_: fault, Res: &types.CreateSnapshotEx_TaskResponse{Returnval: ref}}
 }
 
 // snapshotTask asks the engine first; a machine that is off has no memory to keep, and real hosts then keep none.
 func (m *machine) snapshotTask(
-	ctx *simulator.Context, req *types.CreateSnapshotEx_Task,
+	ctx *simulator.Context, req *types.CreateSnapshotEx_Task, quiesce bool,
 ) (types.ManagedObjectReference, *soap.Fault) {
 	return m.t.exclusive(ctx, m.VirtualMachine, "createSnapshot",
 		func(ctx *simulator.Context) (types.AnyType, types.BaseMethodFault) {
@@ -50,7 +50,12 @@ func (m *machine) snapshotTask(
 				kept.state = on
 			}
 			ctx.WithLock(m.VirtualMachine, func() { kept.config = clone(*m.Config) })
-			if fault := m.ask(ctx, "snapshot", request{Snapshot: ref.Value, Memory: memory}, nil); fault != nil {
+			body := request{Snapshot: ref.Value, Memory: memory, Quiesce: quiesce && state == on}
+			fault = m.ask(ctx, "snapshot", body, nil)
+			if silent, ok := fault.(*types.ToolsUnavailable); ok {
+				fault = &types.FilesystemQuiesceFault{SnapshotFault: types.SnapshotFault{VimFault: silent.VimFault}}
+			}
+			if fault != nil {
 				remove := &types.RemoveSnapshot_Task{This: ref}
 				object := ctx.Map.Get(ref).(*simulator.VirtualMachineSnapshot)
 				_, _ = nested(ctx, object.RemoveSnapshotTask(ctx, remove))
@@ -191,7 +196,8 @@ func (t *twin) revert(
 				ctx.WithLock(m.VirtualMachine, show)
 				t.powered(ctx, m.VirtualMachine, off, false)
 			}
-			return nil, nil
+			// What the guest may read of the host is as it was then, too.
+			return nil, m.ask(ctx, "guestinfo", request{}, nil)
 		})
 }
 

@@ -1,0 +1,103 @@
+"""Checks do not cry wolf: on guests that have nothing wrong, a check that passes once passes every time.
+
+By night (``INTEROP_REPEATS=all``) every check twenty times in the first column that can run it, in batches that a
+journal keeps; else a few that only read, drawn by ``INTEROP_SEED``, a few times each.
+"""
+
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from tests.end_to_end.night import PLANTED, PRODUCT, Night
+from tests.end_to_end.readers import READERS
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+CALIBRATED = Path(__file__).with_name("calibrated.yaml")
+COLUMNS = ("kvm", "vsphere", "hyperv")
+TIMES, ROUND, BATCH = 20, 5, 6
+ALL = os.environ.get("INTEROP_REPEATS") == "all"
+SEED = os.environ.get("INTEROP_SEED", "4")
+
+
+@pytest.fixture(autouse=True)
+def _plugins(monkeypatch):
+    """Inner runs find the plugin that repeats."""
+    monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
+
+
+def select(run, column: str, words: list[str], times: int):
+    """Run tests several times each; the statuses of each, by its name and parameters."""
+    options = ["--calibration", str(CALIBRATED), "-p", "tests.end_to_end.repeating", "--again", str(times)]
+    choice = " or ".join(f"({word})" for word in words)
+    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-k", choice, *options, host=column, timeout=14400)
+    statuses = defaultdict(list)
+    for result in done.results:
+        assert "again=" in result["name"], f"{result['name']} was not repeated"
+        statuses[re.sub(r"again=\d+(, )?| \(again=\d+\)", "", result["name"])].append(result["status"])
+    return statuses, done
+
+
+def wolves(statuses: dict[str, list[str]]) -> dict[str, list[str]]:
+    """What failed, if only once. A skip says that nothing can be said."""
+    return {name: found for name, found in statuses.items() if set(found) - {"passed", "skipped"}}
+
+
+@pytest.mark.skipif(ALL, reason="all of them are repeated")
+def test_a_few_checks_come_to_the_same_each_time(run):
+    """Three that share a guest, four times each."""
+    words = random.Random(SEED).sample(READERS, 3)
+    statuses, done = select(run, "kvm", words, 4)
+    assert len(statuses) == 3, done.output
+    assert {len(found) for found in statuses.values()} == {4}, done.output
+    assert not wolves(statuses), done.output
+
+
+@pytest.fixture
+def plan() -> dict[str, list[str]]:
+    """Which tests each column repeats: each one the first column that can run it."""
+    command = [sys.executable, "-m", "harness.cli", "checks", "--json"]
+    done = subprocess.run(command, cwd=SUITES.parent, capture_output=True, text=True, check=True, timeout=900)
+    able = defaultdict(set)
+    for row in json.loads(done.stdout)["checks"]:
+        if not row["why_not"]:
+            able["test_" + row["title"].replace(" ", "_")].add(row["column"])
+    chosen = defaultdict(list)
+    for test, columns in sorted(able.items()):
+        chosen[next(column for column in COLUMNS if column in columns)].append(test)
+    return chosen
+
+
+def times_of(night: Night, column: str, test: str) -> int:
+    """How often a test was repeated already."""
+    return sum(one["times"] for one in night.all_of(f"repeat {column} {test}"))
+
+
+@pytest.mark.skipif(not ALL, reason="INTEROP_REPEATS=all repeats every check, for a night")
+@pytest.mark.parametrize("column", COLUMNS)
+def test_no_check_cries_wolf(run, capsys, image, plan, column):
+    """Twenty times each, with no verdict that differs; a batch that is done is never done again."""
+    night = Night.of(*PRODUCT, *PLANTED, about=f"{image.digest} {column}")
+    while todo := [test for test in plan[column] if times_of(night, column, test) < TIMES]:
+        # Those that were repeated least, so that an early end leaves all of them known a little.
+        batch = sorted(todo, key=lambda test: times_of(night, column, test))[:BATCH]
+        statuses, done = select(run, column, batch, ROUND)
+        assert statuses, done.output
+        night.note(f"verdicts {column}", statuses=statuses)
+        for test in batch:
+            night.note(f"repeat {column} {test}", times=ROUND)
+        left = sum(TIMES - times_of(night, column, test) for test in plan[column])
+        with capsys.disabled():
+            failed = len(wolves(statuses))
+            sys.stdout.write(f"\n{column}: {failed} of {len(statuses)} failed in this batch; {left} repeats are left\n")
+    verdicts = defaultdict(list)
+    for batch in night.all_of(f"verdicts {column}"):
+        for name, found in batch["statuses"].items():
+            verdicts[name] += found
+    assert not wolves(verdicts)

@@ -1,0 +1,62 @@
+"""Checks of VMBus and of key-value pairs on recorded guests: no host here has a VMBus, so their bodies run on trees."""
+
+import pytest
+
+from suites.integration import test_exchange, test_pairs, test_vmbus
+from tests.recorded.defects import RECORDED, RecordedDefect
+from tests.recorded.guest import Tree
+from tests.recorded.hyperv import DISK_DEVICE, expectations, recorded
+
+BODIES = {
+    "I06": test_vmbus.test_every_device_of_the_vmbus_is_there_and_driven,
+    "I07": test_vmbus.test_channels_spread_over_the_cpus,
+    "I10": test_vmbus.test_the_heartbeat_is_switched_off_and_on,
+    "I14": test_pairs.test_the_daemon_of_key_value_pairs_is_healthy,
+    "I17": test_pairs.test_mistakes_with_key_value_pairs_change_nothing,
+    "I18": test_exchange.test_exchange_outlives_being_switched_off_and_on,
+}
+PATIENT = dict.fromkeys(("I07.beat", "I08.heartbeat", "I10.off", "I10.on", "I16.seen", "I18.off", "I18.on"), 5)
+
+
+@pytest.mark.parametrize("check", BODIES)
+def test_a_sound_guest_passes(check, tmp_path):
+    """The very body that runs on real guests."""
+    guest, _ = recorded(tmp_path)
+    BODIES[check](guest, expectations(**PATIENT))
+
+
+@pytest.mark.parametrize("defect", RECORDED, ids=lambda defect: f"{defect.check} {defect.words}")
+def test_a_guest_with_a_defect_fails(defect: RecordedDefect, tmp_path):
+    """And the check's words name what is wrong."""
+    guest, host = recorded(tmp_path, defect.host, defect.goes_on)
+    defect.change(host.tree)
+    with pytest.raises(AssertionError, match=rf"(?s){defect.says}"):
+        BODIES[defect.check](guest, expectations())
+
+
+def test_every_body_has_a_defect_that_it_catches():
+    assert {defect.check for defect in RECORDED} == set(BODIES)
+
+
+def test_what_older_kernels_do_not_tell_is_none(tmp_path):
+    """Before Linux 4.14 channels are not counted, and before the channel is open there are no rings."""
+    guest, host = recorded(tmp_path)
+    for path in [*host.tree.root.rglob("interrupts"), *host.tree.root.rglob("events"), *host.tree.root.rglob("in_*")]:
+        path.unlink()
+    (disk,) = [found for found in guest.vmbus.devices() if found.name == DISK_DEVICE]
+    assert [(channel.relid, channel.cpu, channel.events) for channel in disk.channels] == [(9, 3, None), (11, 0, None)]
+    assert disk.inbound is None
+    assert disk.outbound is not None
+
+
+def test_a_guest_without_a_vmbus_has_no_devices(tmp_path):
+    guest, host = recorded(tmp_path)
+    host.tree.at("/sys/bus/vmbus").rename(tmp_path / "gone")
+    assert guest.vmbus.devices() == ()
+
+
+def test_paths_of_the_guest_lie_below_the_root_and_no_others(tmp_path):
+    tree = Tree("hyperv", tmp_path)
+    assert tree.inside("cat /proc/$$/cmdline '/proc/1/comm' </dev/null >/dev/vmbus/hv_kvp") == (
+        f"cat /proc/$$/cmdline '{tmp_path}/proc/1/comm' </dev/null >{tmp_path}/dev/vmbus/hv_kvp"
+    )
