@@ -88,7 +88,7 @@ class Checkpoints(Power):
                     raise self._refused("the files of a machine that is off are out of reach", "checkpoint_files")
                 names = qcow2_snapshots(self._xml(deadline, inactive=True), self._host.name, deadline)
             else:
-                names = query_snapshots(self._monitor("query-block", deadline))
+                names = query_snapshots(self._qcow2(deadline))
             return (*found, *names)
 
     def _qcow2(self, deadline: Deadline) -> list[dict[str, Any]]:

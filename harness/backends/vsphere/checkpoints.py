@@ -16,10 +16,10 @@ from harness.core import Deadline
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 TREE = "snapshot.rootSnapshotList"
-TOOLS = "guest.toolsRunningStatus"
 LAYOUT, CONSOLIDATE = "layoutEx.file", "runtime.consolidationNeeded"
 _PARTS = ("snapshotData", "snapshotMemory")
 _DELTA = re.compile(r"-\d{6}\.vmdk$")  # a delta's descriptor; its extents have names of their own
+TOOLS = "guest.toolsRunningStatus"
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
 
 
