@@ -12,6 +12,7 @@ from tests.end_to_end.readers import READERS
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 
+CALIBRATED = ("--calibration", str(Path(__file__).with_name("calibrated.yaml")))
 SEED = os.environ.get("INTEROP_SEED", "4")
 
 # One that asks the host costs no boot more.
@@ -33,8 +34,8 @@ def test_defects_are_caught_on_twins_as_well(run, image, column, service, fine):
     """A CPU that stays off, a foreign clocksource and a service that is masked: four checks fail, and no other."""
     broken = variant(image, kernel_arguments=ON_TWINS.kernel_arguments, masked_units=[service])
     words = " or ".join(f"({name})" for name in CHECKS)
-    own = ("--calibration", str(Path(__file__).with_name("calibrated.yaml")))
-    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "--image", broken.digest, "-k", words, *own, host=column)
+    where = (str(SUITES), "--rootdir", str(SUITES.parent), "--image", broken.digest, "-k", words)
+    done = run(*where, *CALIBRATED, host=column)
     assert done.checks("failed", "broken") == ON_TWINS.checks, done.output
     assert done.checks("passed") == fine, done.output
 
@@ -55,6 +56,6 @@ def test_each_check_tells_a_spoilt_guest_of_a_twin_from_a_sound_one(run, monkeyp
     defects = drawn(column)
     words = " or ".join(f"({defect.test})" for defect in defects)
     where = (str(SUITES), "--rootdir", str(SUITES.parent), "-k", words)
-    done = run(*where, *options, host=column, timeout=3600)
+    done = run(*where, *CALIBRATED, *options, host=column, timeout=3600)
     assert {how["status"] for how in done.results} == {status}, done.output
     assert done.checks(status) == {defect.check for defect in defects}, done.output
