@@ -538,14 +538,14 @@ _NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": No
 
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
     *(
-        Defect(check, test, "the host takes a request to switch a service off, and does nothing", "", "hyperv", plan)
+        Defect(check, test, "the host is told to switch a service off, and does nothing (on twins)", "", "hyperv", plan)
         for check, test, plan in (
             ("I10", "test_the_heartbeat_is_switched_off_and_on", _NOTHING_OFF),
             ("I13", "test_shutdown_is_switched_off_and_on", _NOTHING_OFF),
         )
     ),
     *(
-        Defect(check, test, "what keeps the host's pairs in the guest has a folder of its own", _OWN_POOLS, "hyperv")
+        Defect(check, test, "what keeps the host's pairs has a folder of its own (on twins)", _OWN_POOLS, "hyperv")
         for check, test in (
             ("I17", "test_mistakes_with_key_value_pairs_change_nothing"),
             ("I18", "test_exchange_outlives_being_switched_off_and_on"),
