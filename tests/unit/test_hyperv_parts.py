@@ -18,7 +18,9 @@ from harness.backends.hyperv.abilities import abilities
 from harness.backends.hyperv.disks import serial_of, system_controller
 from harness.backends.hyperv.errors import Busy, Failure, Gone, NoRight, translated
 from harness.backends.hyperv.offer import offered
-from harness.backends.hyperv.pairs import item, pair
+from harness.backends.hyperv.pairs import Change, item, pair
+from harness.backends.hyperv.pairs import change as pairs_asked
+from harness.backends.hyperv.pairs import code as code_of
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.steps import Masked, Ref, Step, Typed, exactly, request, seconds
 from harness.backends.model import Firmware, Ownership, Shape
@@ -240,3 +242,37 @@ def test_the_controller_of_the_system_disk_is_told_from_those_of_others():
     rows[1]["Path"] = "C:\\i\\m\\system_4B1F0C55-35B4-4F3B-9F0C-0123456789AB.avhdx"
     assert system_controller(rows) == "IDE"
     assert system_controller(rows[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "change"),
+    [
+        ('{"AddKvpItems": {"key": "value"}}', Change("AddKvpItems", {"key": "value"})),
+        ('{"RemoveKvpItems": {}}', Change("RemoveKvpItems", {})),
+        ("OSName", None),
+        ("key={}", None),
+        ('{"DestroySystem": {"key": "value"}}', None),
+        ('{"AddKvpItems": ["key"]}', None),
+        ('{"AddKvpItems": {"key": 1}}', None),
+        ('{"AddKvpItems": {}, "RemoveKvpItems": {}}', None),
+    ],
+)
+def test_a_change_of_pairs_is_one_of_three_methods(question, change):
+    assert pairs_asked(question) == change
+
+
+@pytest.mark.parametrize(
+    ("said", "job", "code"),
+    [
+        ([], [], None),
+        ([{"ReturnValue": 0}], [], 0),
+        ([{"ReturnValue": 32768}], [], 32768),
+        ([{"ReturnValue": 4096}], [], None),
+        ([{"ReturnValue": 4096}], [{"JobState": 7, "ErrorCode": None}], 0),
+        ([{"ReturnValue": 4096}], [{"JobState": 32768, "ErrorCode": 0}], 0),
+        ([{"ReturnValue": 4096}], [{"JobState": 10, "ErrorCode": 32773}], 32773),
+        ([{"ReturnValue": 4096}], [{"JobState": 8, "ErrorCode": 0}], 8),
+    ],
+)
+def test_what_a_change_came_to_is_told_at_once_or_by_a_job(said, job, code):
+    assert code_of([[], [], said, said, job]) == code
