@@ -32,11 +32,12 @@ def _plugins(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
 
 
-def select(run, column: str, words: list[str], times: int):
-    """Run tests several times each; the statuses of each, by its name and parameters."""
+def select(run, column: str, words: list[str], times: int, source: str | None = None):
+    """Run tests of the suites several times each, or a source; the statuses of each, by its name and parameters."""
     options = ["--calibration", str(CALIBRATED), "-p", "tests.end_to_end.repeating", "--again", str(times)]
+    where = [] if source else [str(SUITES), "--rootdir", str(SUITES.parent)]
     choice = " or ".join(f"({word})" for word in words)
-    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-k", choice, *options, host=column, timeout=14400)
+    done = run(*where, "-k", choice, *options, source=source, host=column, timeout=14400)
     statuses = defaultdict(list)
     for result in done.results:
         assert "again=" in result["name"], f"{result['name']} was not repeated"
@@ -47,6 +48,26 @@ def select(run, column: str, words: list[str], times: int):
 def wolves(statuses: dict[str, list[str]]) -> dict[str, list[str]]:
     """What failed, if only once. A skip says that nothing can be said."""
     return {name: found for name, found in statuses.items() if set(found) - {"passed", "skipped"}}
+
+
+MOODY = """
+import pytest
+
+@pytest.mark.check("ACME-001")
+def test_it_holds(host, again):
+    assert again != 2
+
+@pytest.mark.check("ACME-002")
+def test_it_stays(host, again):
+    assert again >= 0
+"""
+
+
+def test_a_check_that_fails_once_is_found(run):
+    """The proof of the proof: one of four times, and by nothing but its turn."""
+    statuses, done = select(run, "kvm", ["test_it"], 4, MOODY)
+    assert sorted(map(len, statuses.values())) == [4, 4], done.output
+    assert list(wolves(statuses)) == ["ACME-001 it holds"]
 
 
 @pytest.mark.skipif(ALL, reason="all of them are repeated")
