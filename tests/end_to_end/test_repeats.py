@@ -11,19 +11,16 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.night import PLANTED, PRODUCT, Night
 from tests.end_to_end.readers import READERS
+from tests.end_to_end.telling import CALIBRATED, SEED, SUITES
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
-CALIBRATED = Path(__file__).with_name("calibrated.yaml")
 COLUMNS = ("kvm", "vsphere", "hyperv")
 TIMES, ROUND, BATCH = 20, 5, 6
 ALL = os.environ.get("INTEROP_REPEATS") == "all"
-SEED = os.environ.get("INTEROP_SEED", "4")
 
 
 @pytest.fixture(autouse=True)
