@@ -46,9 +46,9 @@ def test_the_balloon_takes_memory_and_gives_it_back(guest: Guest, expect: Expect
                 if taken is None:
                     return Pending(UNREAD)
                 lacks = total - guest.memory.total()
-                there = reached.allows((host - asked) / MiB) and agree.allows((whole - taken - host) / MiB)
+                there = reached.keeps((host - asked) / MiB) and agree.keeps((whole - taken - host) / MiB)
                 seen = f"asked of the host {asked}, seen by the host {host}, seen by the guest {Size(whole - taken)}"
-                felt = agree.allows((taken - lacks) / MiB)
+                felt = agree.keeps((taken - lacks) / MiB)
                 return True if there and felt else Pending(f"memory: {seen}; its kernel has {lacks / MiB:.0f} MiB less")
 
             wait_for(f"the balloon to leave {asked}", moved, expect.deadline("I25.moved"), fault=AssertionError)
