@@ -116,6 +116,7 @@ def _switched(hypervisor: Hypervisor, guest: Guest, _: str) -> Verbs:
     yield "restore", lambda: able(machine, Savable).restore(until)
     yield "checkpoint", lambda: able(machine, Checkpointed).checkpoint("bench", until, memory=True)
     yield "checkpoints", lambda: able(machine, Checkpointed).checkpoints(until)
+    yield "checkpoint_files", lambda: able(machine, Checkpointed).checkpoint_files(until)
     yield "revert", lambda: able(machine, Checkpointed).revert("bench", until)
     yield "drop_checkpoint", lambda: able(machine, Checkpointed).drop_checkpoint("bench", until)
     yield "stop", lambda: machine.stop(until)
