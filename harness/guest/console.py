@@ -2,7 +2,8 @@
 
 The port is shared with the kernel, which prints in the middle of anything. So a command's output is kept in a file
 inside the guest and sent as lines of base64 between markers; what the kernel printed in between does not fit the form
-and is left out, and a checksum tells when a line was torn: then the file is sent again, the command never run again.
+and is left out. A line that was torn, or in which the port said a letter twice, as that of a busy emulated guest does,
+has not its length: then the file is sent again, and what came whole is kept. The command is never run again.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ _CHUNK = 2400
 # Output of one command over a line of 115200 baud: a megabyte is minutes.
 _OUTPUT_LIMIT = 1 << 20
 
-_TRIES = 4
+_TRIES = 6
+_WIDTH = 60
 
 # A shell that does not edit lines: bash's readline switches the terminal's mode around every command, and what arrives
 # in that moment is lost.
@@ -213,7 +215,8 @@ class SerialConsole:
         """Have the shell run one line, and wait for its status."""
         tag = secrets.token_hex(6)
         began = self.end
-        self.write(f"{line}; printf '%s-%s-end\\n' {tag} $?\n".encode())
+        # Twice, here and below: a letter that was lost or doubled in the one leaves the other.
+        self.write(f'{line}; set -- {tag} $?; printf \'%s-%s-end\\n\' "$@" "$@"\n'.encode())
         return int(self.wait_for(rf"{tag}-(\d+)-end", deadline, since=began)[1])
 
     def _type_file(self, path: str, data: bytes, deadline: Deadline) -> None:
@@ -225,26 +228,39 @@ class SerialConsole:
 
     def _fetch(self, path: str, deadline: Deadline) -> tuple[bytes, bool]:
         """A file of the guest, as its shell names it, over the console; and whether it was cut."""
+        kept: dict[tuple[int, int], dict[int, str]] = {}
         for _ in range(_TRIES):
             tag = secrets.token_hex(6)
             began = self.end
             # Each line carries the tag, so that a kernel message glued to it is told apart; cksum is POSIX.
             self.write(
-                f"head -c {_OUTPUT_LIMIT} {path} | base64 -w 60 | sed 's/.*/{tag[:6]}\"\"{tag[6:]}:&;/' | tr -d '\"'; "
-                f"printf '%s-%s-%s-end\\n' {tag} $(head -c {_OUTPUT_LIMIT} {path} | cksum | tr ' ' '-') "
-                f"$(stat -c %s {path})\n".encode()
+                f"head -c {_OUTPUT_LIMIT} {path} | base64 -w {_WIDTH} | grep -n . "
+                f"| sed 's/.*/{tag[:6]}\"\"{tag[6:]}:&;/' | tr -d '\"'; "
+                f"set -- {tag} $(head -c {_OUTPUT_LIMIT} {path} | cksum | tr ' ' '-') $(stat -c %s {path}); "
+                f'printf \'%s-%s-%s-end\\n\' "$@" "$@"\n'.encode()
             )
             end = self.wait_for(rf"{tag}-(\d+)-(\d+)-(\d+)-end", deadline, since=began)
-            text = self._text(began)
-            pieces = re.findall(rf"{tag}:([A-Za-z0-9+/=]*);", text)
-            data = base64.b64decode("".join(pieces)) if len("".join(pieces)) % 4 == 0 else b""
-            if len(data) == int(end[2]) and posix_cksum(data) == int(end[1]):
-                return data, int(end[3]) > len(data)
+            checksum, size = int(end[1]), int(end[2])
+            pieces = re.findall(rf"{tag}:(\d+):([A-Za-z0-9+/=]*);", self._text(began))
+            lines, lengths = kept.setdefault((checksum, size), {}), line_lengths(size)
+            lines.update({int(at): piece for at, piece in pieces if lengths.get(int(at)) == len(piece)})
+            if len(lines) < len(lengths):
+                continue
+            data = base64.b64decode("".join(lines[at] for at in sorted(lines)))
+            if posix_cksum(data) == checksum:
+                return data, int(end[3]) > size
+            lines.clear()
         raise ConsoleSilent(f"{self.name}: {path} came torn over the console {_TRIES} times", operation="console")
 
 
 # How long a shell may take to answer a line before it is asked again; emulated guests under load are slow.
 _SHELL_ANSWERS = timedelta(seconds=5)
+
+
+def line_lengths(size: int) -> dict[int, int]:
+    """How long each line is, by its number from 1, of so many bytes in base64."""
+    letters = 4 * -(-size // 3)
+    return {at // _WIDTH + 1: min(_WIDTH, letters - at) for at in range(0, letters, _WIDTH)}
 
 
 def posix_cksum(data: bytes) -> int:

@@ -52,7 +52,8 @@ def test_an_interface_that_went_down_comes_back(guest: Guest, expect: Expectatio
         return guest.console.run(argv, timeout=expect.duration("N08.console"))
 
     def back() -> bool | Pending:
-        now = nics(LINKS.value(at_console(*LINKS.argv), guest.name), {before.name: before.driver})[mac]
+        links = LINKS.value(at_console(*LINKS.argv, "show", "dev", before.name), guest.name)
+        now = nics(links, {before.name: before.driver})[mac]
         same = now.carrier and set(now.addresses) == set(before.addresses)
         return True if same else Pending(f"carrier {now.carrier}, addresses {now.addresses}")
 

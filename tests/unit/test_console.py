@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import threading
@@ -55,6 +56,32 @@ def test_a_command_brings_status_and_both_streams(console):
 def test_commands_may_follow_each_other(console):
     """The line is left as it was found."""
     assert [console.run(["echo", str(number)], timeout=TEN).text for number in range(3)] == ["0", "1", "2"]
+
+
+class Stutters(PtyConsole):
+    """A port that says every so many letters one of them twice, as QEMU's does where the guest is emulated and busy."""
+
+    every = 331
+
+    def _collect(self) -> None:
+        said = 0
+        try:
+            while data := os.read(self.line, 4096):
+                for letter in data:
+                    said += 1
+                    self.output += bytes([letter] * (1 + (said % self.every == 0)))
+        except OSError:
+            pass
+
+
+def test_output_comes_whole_over_a_port_that_stutters():
+    """No try brings all of it; each brings some lines that are whole."""
+    port = Stutters(["dash"])
+    try:
+        done = SerialConsole("guest", lambda: port).run(["seq", "800"], timeout=3 * TEN)
+    finally:
+        port.close()
+    assert done.stdout == b"".join(b"%d\n" % number for number in range(1, 801))
 
 
 def test_binary_output_comes_unharmed(console):

@@ -192,13 +192,12 @@ def test_snapshots_are_found_inside_disks_whether_qemu_has_them_open_or_not(tmp_
     assert qcow2.snapshots(disk, "host", Deadline.after(20)) == []
     qcow2.snapshot(disk, "one", "host", Deadline.after(20))
     assert qcow2.snapshots(disk, "host", Deadline.after(20)) == ["one"]
-    # What QEMU 7.2 answers to query-block, shortened: a drive without a medium, and two disks.
-    answer = [
-        {"device": "", "qdev": "sata0-0-0", "removable": True},
-        {"inserted": {"image": {"filename": "/m/system.qcow2", "snapshots": [{"id": "1", "name": "one"}]}}},
-        {"inserted": {"image": {"filename": "/m/disk-data0.qcow2", "format": "qcow2"}}},
+    # Of what QEMU 7.2 answers to query-block, two disks, shortened.
+    media = [
+        {"drv": "qcow2", "image": {"filename": "/m/system.qcow2", "snapshots": [{"id": "1", "name": "one"}]}},
+        {"drv": "qcow2", "image": {"filename": "/m/disk-data0.qcow2", "format": "qcow2"}},
     ]
-    assert query_snapshots(answer) == ["/m/system.qcow2: one"]
+    assert query_snapshots(media) == ["/m/system.qcow2: one"]
 
 
 def test_the_bus_of_the_system_disk_is_told_from_those_of_others():

@@ -167,9 +167,9 @@ class Checkpoints(Power):
 _SAVE_AS = {RUNNING: libvirt.VIR_DOMAIN_SAVE_RUNNING, PAUSED: libvirt.VIR_DOMAIN_SAVE_PAUSED}
 
 
-def query_snapshots(devices: Any) -> list[str]:
-    """Those in an answer to ``query-block`` (QEMU, qapi/block-core.json: BlockInfo, ImageInfo)."""
-    images = [device["inserted"]["image"] for device in devices if "inserted" in device]
+def query_snapshots(media: list[dict[str, Any]]) -> list[str]:
+    """Those inside disks as QEMU has them open (qapi/block-core.json: BlockDeviceInfo, ImageInfo)."""
+    images = [medium["image"] for medium in media]
     return [f"{image['filename']}: {one['name']}" for image in images for one in image.get("snapshots", ())]
 
 
