@@ -39,6 +39,12 @@ export default {
       fault("Product: a check failed", "product"),
       fault("Harness: a defect of a test or of the harness", "harness"),
       {
+        name: "Warnings: beyond a limit that nobody calibrated",
+        matchers: [{ statuses: ["passed"], labels: { tag: "^beyond a limit$" } }],
+        groupBy: ["environment"],
+        expand: true,
+      },
+      {
         name: "Expected failures",
         matchers: [{ statuses: ["skipped"], message: "^XFAIL" }],
         groupByMessage: true,

@@ -247,6 +247,8 @@ class MachineView:
     disks: tuple[DiskView, ...]
     raw: str
     """The host's full description (domain XML, VM configuration) for the failure report."""
+    root_controller: str = ""
+    """What the system disk is attached to, in the host's own words: a bus or a kind of controller."""
 
 
 @dataclass(frozen=True, slots=True)

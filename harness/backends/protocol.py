@@ -211,6 +211,11 @@ class Checkpointed(Protocol):
     def drop_checkpoint(self, name: str, deadline: Deadline) -> None:
         """Forget one and free its space; no-op when absent."""
 
+    def checkpoint_files(self, deadline: Deadline) -> tuple[str, ...]:
+        """What the host's storage keeps for this machine's checkpoints, in words of the host's own: delta disks, saved
+        memory, snapshots inside disks; also what belongs to none of those named. Read afresh.
+        """
+
 
 @runtime_checkable
 class Quiescing(Protocol):

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
-from harness.core import LabError
+from harness.backends.protocol import Checkpointed
+from harness.core import Deadline, InteropError, LabError
 
 P = TypeVar("P")
 
@@ -23,3 +26,31 @@ def able(thing: object, protocol: type[P]) -> P:
             hint="mark the test with needs(Capability...) for what it uses",
         )
     return thing
+
+
+@contextmanager
+def dropping(machine: Checkpointed, *names: str, deadline: Callable[[], Deadline]) -> Iterator[None]:
+    """Forget a machine's checkpoints at the end of the block, those of ``names`` that were made.
+
+    What the block raises is what the test found: where the host then fails to drop one, that is added as a note, and
+    does not take its place.
+
+    Args:
+        machine: whose checkpoints.
+        names: what they are called.
+        deadline: gives each its own.
+
+    Raises:
+        LabError: the block ended well, and the host failed.
+    """
+    try:
+        yield
+    except BaseException as finding:
+        for name in names:
+            try:
+                machine.drop_checkpoint(name, deadline())
+            except InteropError as error:
+                finding.add_note(f"checkpoint {name} could not be dropped then: {error.message}")
+        raise
+    for name in names:
+        machine.drop_checkpoint(name, deadline())

@@ -84,7 +84,9 @@ class Group:
 @click.option("--pool", metavar="NAME", help="This pool of the lab only.")
 @click.option("--each-host", is_flag=True, help="A limit for each host, instead of one for its pool.")
 @click.option("--limit", "pattern", default="*", metavar="PATTERN", help="These limits only: `L02.boot`, `C*` ...")
-@click.option("--since", type=click.DateTime(["%Y-%m-%d"]), help="Leave out what ran before this day (UTC).")
+@click.option(
+    "--since", metavar="YYYY-MM-DD", type=click.DateTime(["%Y-%m-%d"]), help="Leave out what ran before this day (UTC)."
+)
 @click.option("--samples", default=_SAMPLES, show_default=True, type=click.IntRange(2), help="The fewest that count.")
 @click.option("--nights", "days", default=_NIGHTS, show_default=True, type=click.IntRange(1), help="Of how many days.")
 @click.option("--margin", default=_MARGIN, show_default=True, type=click.IntRange(0, 1000), help="Added, in percent.")
@@ -105,9 +107,9 @@ def command(  # noqa: PLR0917  click calls it by name
     write: bool,
     output: Path | None,
 ) -> None:
-    r"""Propose limits of this lab's own, from what its nights came to.
+    """Propose limits of this lab's own, from what its nights came to.
 
-    The product ships some limits as a first choice that nobody confirmed (`interop checks` and docs/checks.md name
+    The product ships some limits as a first choice that nobody confirmed (`interop checks --limits` names
     them). A check that goes beyond one passes with a warning, and keeps the value. Once there are enough values of a
     pool, this command says what the pool's own limit should be; written into the lab's file, that limit is hard.
 
@@ -119,10 +121,10 @@ def command(  # noqa: PLR0917  click calls it by name
     \b
     interop calibrate                          look, and write nothing
     interop calibrate --pool esxi8 --write     write into the lab's file
-    interop calibrate -o configs/labs/own/night.yaml --reason "since the new storage"
+    interop calibrate -o configs/limits/mylab.yaml --reason "new storage"
 
-    Exit status 1, and nothing is written, when no limit has enough samples.
-    """
+    Exit status 1, and nothing is written, when no limit has enough samples. How limits are read: docs/limits.md.
+    """  # noqa: D301  click reads the escaped letter
     found = load_lab(lab)
     target = _target(found, output, write=write)
     told = _read(nights.runs_below(runs or (_RUNS,)), since)

@@ -210,15 +210,27 @@ class Guest:
         """
         return ready.wait_ready(self, deadline)
 
+    def wait_back(self, deadline: Deadline) -> str:
+        """As :meth:`wait_ready`, for a guest that answered before its machine stood still, slept, or went back: one
+        whose network did not outlive that is a finding.
+
+        Raises:
+            GuestPanic: the console showed that it will never come.
+            GuestHung: it answers neither by network nor on its console.
+            NetworkDead: it lives, and its network does not.
+            NotReady: it answers, but did not by the deadline; or its machine went off.
+        """
+        return ready.wait_ready(self, deadline, was_up=True)
+
     def reboot_seen(self, old_boot_id: str, deadline: Deadline) -> str:
         """Wait until the guest is ready in another boot than ``old_boot_id``; returns the new boot id.
 
         Raises:
             GuestPanic: the console showed that it will never come.
-            NotReady: it did not answer by the deadline, or still was in the old boot.
+            NotReady: it still was in the old boot at the deadline; otherwise as :meth:`wait_back`.
         """
         self.disconnect()
-        return ready.wait_ready(self, deadline, not_boot=old_boot_id)
+        return ready.wait_ready(self, deadline, not_boot=old_boot_id, was_up=True)
 
     def settle(self, deadline: Deadline) -> None:
         """Wait until the guest has finished booting and is idle. Raises :class:`NotReady`."""

@@ -30,7 +30,11 @@ class Mailbox(Protocol):
         """The host leaves a value, or takes it away."""
 
     def guest_reads(self, key: str) -> str | None:
-        """What the guest finds."""
+        """What the guest finds.
+
+        Raises:
+            ProbeFailed: it finds something else; perhaps half of what is just being written.
+        """
 
     def guest_tells(self, key: str, value: str | None) -> None:
         """The guest leaves a value, or takes it away."""
@@ -49,7 +53,7 @@ def parse_pool(data: bytes) -> dict[str, str]:
 
 
 def parse_guestinfo(data: bytes | None) -> dict[str, str]:
-    """One JSON object of texts, by key; nothing was told where there is no file, or one that is just being written."""
+    """One JSON object of texts, by key; nothing was told where there is no file, or one that is still empty."""
     told = json.loads(data) if data else {}
     if not isinstance(told, dict) or not all(isinstance(value, str) for value in told.values()):
         raise ValueError("not one object of texts")

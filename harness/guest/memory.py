@@ -72,11 +72,16 @@ def parse_blocks(files: Mapping[str, bytes]) -> MemoryBlocks:
     return MemoryBlocks(size, online, frozenset(states) - online)
 
 
-def parse_ballooned(files: Mapping[str, bytes]) -> Size:
-    """What the driver of each hypervisor says of its balloon, in pages; the largest counts."""
+def parse_ballooned(files: Mapping[str, bytes]) -> Size | None:
+    """What the driver of each hypervisor says of its balloon, in pages; the largest counts.
+
+    None: a driver is loaded and tells nobody, or nothing counts.
+    """
     texts = {path: content.decode("ascii") for path, content in files.items()}
     events = dict(line.split() for line in texts["/proc/vmstat"].splitlines())
-    pages = [int(events.get("balloon_inflate", 0)) - int(events.get("balloon_deflate", 0))]
+    pages = []
+    if "balloon_inflate" in events:
+        pages.append(int(events["balloon_inflate"]) - int(events["balloon_deflate"]))
     for path, pattern in _BALLOONS.items():
         if path in texts:
             found = re.search(pattern, texts[path], re.MULTILINE)
@@ -85,6 +90,8 @@ def parse_ballooned(files: Mapping[str, bytes]) -> Size:
             pages.append(int(found[1]))
     if "nr_free_pages" not in events:
         raise ValueError("/proc/vmstat counts no free pages")
+    if not pages or any(loaded in texts and path not in texts for path, loaded in _LOADED.items()):
+        return None
     return Size(max(pages) * _PAGE)
 
 
@@ -98,10 +105,15 @@ _BALLOONS = {
     "/sys/kernel/debug/hv-balloon": r"^pages_ballooned\s*: (\d+)$",
     "/sys/kernel/debug/vmmemctl": r"^current\s*: *(\d+)(?: pages)?$",
 }
+# The module is there: a parameter of the one, which may be built in, and the state of the other.
+_LOADED = {
+    "/sys/kernel/debug/hv-balloon": "/sys/module/hv_balloon/parameters/hot_add",
+    "/sys/kernel/debug/vmmemctl": "/sys/module/vmw_balloon/initstate",
+}
 
 MEMINFO = Probe.file("/proc/meminfo", parse_meminfo)
 BLOCKS = Probe.files("memory blocks", parse_blocks, f"{_SYSFS}/block_size_bytes", f"{_SYSFS}/memory[0-9]*/state")
-BALLOONED = Probe.files("balloon", parse_ballooned, "/proc/vmstat", *_BALLOONS)
+BALLOONED = Probe.files("balloon", parse_ballooned, "/proc/vmstat", *_BALLOONS, *_LOADED.values())
 
 
 class Memory:
@@ -128,8 +140,9 @@ class Memory:
         """
         self._guest.run(["tee", _AUTO_ONLINE], stdin=b"online\n")
 
-    def ballooned(self) -> Size:
+    def ballooned(self) -> Size | None:
         """What the hypervisor has taken back by its balloon: ``balloon_inflate`` less ``balloon_deflate`` of
-        ``/proc/vmstat``, and the drivers' own figures in ``/sys/kernel/debug/{hv-balloon,vmmemctl}``.
+        ``/proc/vmstat``, and the drivers' own figures in ``/sys/kernel/debug/{hv-balloon,vmmemctl}``. None where the
+        driver of its hypervisor is loaded and its figures cannot be read.
         """
         return self._guest.read(BALLOONED)

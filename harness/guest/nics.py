@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +19,10 @@ from harness.guest.probe import Probe
 if TYPE_CHECKING:
     from harness.backends.model import NicSpec
     from harness.guest.guest import Guest
+
+
+# The replies of an emulated guest may take this long when its host is busy.
+_LATE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +46,8 @@ class Nic:
         up: whether the interface was switched on by the guest.
         carrier: whether there is a link; a NIC that is not up has none to show.
         mtu: MTU in bytes.
+        largest_mtu: the largest that its driver, or its host through it, lets the guest set; None where iproute2 is too
+            old to say.
         addresses: its addresses with prefix lengths.
         received: what came in.
         sent: what went out.
@@ -51,6 +59,7 @@ class Nic:
     up: bool
     carrier: bool
     mtu: int
+    largest_mtu: int | None
     addresses: tuple[IPv4Interface | IPv6Interface, ...]
     received: Traffic
     sent: Traffic
@@ -79,7 +88,7 @@ class Neighbour:
 
 @dataclass(frozen=True, slots=True)
 class Pings:
-    """What ping(8) counted."""
+    """What became of the pings that were asked for."""
 
     sent: int
     received: int
@@ -105,7 +114,7 @@ def address_of(nic: NicSpec) -> str:
 
 
 def parse_links(data: bytes) -> list[dict[str, Any]]:
-    """``ip -j -s addr``: a list of objects, each with its name."""
+    """``ip -j -d -s addr``: a list of objects, each with its name."""
     links = json.loads(data or b"[]")
     if not isinstance(links, list) or not all(isinstance(link, dict) and "ifname" in link for link in links):
         raise ValueError("not the list of interfaces that iproute2 prints")
@@ -129,12 +138,13 @@ def parse_neighbours(data: bytes) -> dict[str, Neighbour]:
     }
 
 
-def parse_pings(data: bytes) -> Pings:
-    """The summary of ping(8), of iputils or busybox."""
-    found = re.search(rb"(\d+) packets transmitted, (\d+)(?: packets)? received", data)
+def parse_pings(data: bytes, count: int) -> Pings:
+    """The first ``count`` requests of ping(8), of iputils, and their replies: those after them only passed the time."""
+    found = re.search(rb"^(\d+) packets transmitted", data, re.MULTILINE)
     if not found:
         raise ValueError("no summary of ping")
-    return Pings(int(found[1]), int(found[2]))
+    replies = {int(number) for number in _REPLY.findall(data)}
+    return Pings(min(int(found[1]), count), len(replies & set(range(1, count + 1))))
 
 
 def nics(links: list[dict[str, Any]], drivers: Mapping[str, str | None]) -> dict[str, Nic]:
@@ -152,6 +162,7 @@ def _nic(link: dict[str, Any], driver: str | None) -> Nic:
         up="UP" in flags,
         carrier="LOWER_UP" in flags,
         mtu=link["mtu"],
+        largest_mtu=link.get("max_mtu"),
         addresses=tuple(ip_interface(f"{entry['local']}/{entry['prefixlen']}") for entry in link["addr_info"]),
         received=_traffic(stats["rx"]),
         sent=_traffic(stats["tx"]),
@@ -162,6 +173,9 @@ def _traffic(stats: dict[str, int]) -> Traffic:
     return Traffic(stats["packets"], stats["bytes"], stats["errors"], stats["dropped"])
 
 
+# What comes of a request but a reply begins with "From"; a reply that came twice counts once.
+_REPLY = re.compile(rb"^\d+ bytes from .*\bicmp_seq=(\d+) (?!.*\(BAD CHECKSUM)", re.MULTILINE)
+
 # The driver's own name is the last part of the link's target; `ip` does not show it.
 _LIST_DRIVERS = """
 for nic in /sys/class/net/*; do
@@ -171,7 +185,7 @@ for nic in /sys/class/net/*; do
 done
 """
 
-LINKS = Probe("network interfaces", ("ip", "-j", "-s", "addr"), parse_links)
+LINKS = Probe("network interfaces", ("ip", "-j", "-d", "-s", "addr"), parse_links)
 DRIVERS = Probe("NIC drivers", ("sh", "-c", _LIST_DRIVERS), parse_drivers)
 NEIGHBOURS = Probe("neighbour table", ("ip", "-j", "neigh"), parse_neighbours)
 
@@ -242,7 +256,9 @@ class Nics:
     ) -> Pings:
         """Echo requests from the NIC with the MAC ``by`` to ``target``, and the replies that came (iputils).
 
-        A lost request costs a second at the end; the deadline allows for slow, emulated guests.
+        By ``-c`` alone ping waits for the last reply no longer than twice the slowest one before it. With ``-w`` it
+        goes on asking until it has ``count`` replies, so that a reply to a later request, or seconds without any, tell
+        a lost one from a late one. Where nothing answers, that time passes.
 
         Args:
             target: an address.
@@ -251,17 +267,17 @@ class Nics:
             every: how long between two.
             whole: so many bytes of data in each, which nobody on the way may divide (``-M do``); None: a few.
         """
-        argv = ["ping", "-n", "-q", "-c", str(count), "-i", str(every.total_seconds()), "-W", "1"]
+        span = math.ceil((count * every + _LATE).total_seconds())
+        argv = ["ping", "-n", "-c", str(count), "-i", str(every.total_seconds()), "-w", str(span)]
         argv += ["-I", self.by_mac(by).name]
         argv += ["-M", "do", "-s", str(whole)] if whole is not None else []
         argv.append(target)
-        result = self._guest.run(
-            argv, timeout=count * (every + timedelta(seconds=1)) + timedelta(seconds=30), check=False
-        )
+        result = self._guest.run(argv, timeout=timedelta(seconds=span + 30), check=False)
         # Status 1 is a lost reply; 2 an error, of which "no route at all" leaves no summary and no reply either.
         if result.status == 2 and b"unreachable" in result.stderr.lower():
             return Pings(count, 0)
-        return Probe("ping", tuple(argv), parse_pings, accept=(0, 1)).value(result, self._guest.name)
+        parse = partial(parse_pings, count=count)
+        return Probe("ping", tuple(argv), parse, accept=(0, 1)).value(result, self._guest.name)
 
     def wait_carrier(self, mac: str, up: bool, deadline: Deadline) -> None:
         """Wait until the NIC shows a link, or none.

@@ -57,13 +57,14 @@ class NetworkDead(AssertionError):
     """
 
 
-def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None) -> str:
+def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None, was_up: bool = False) -> str:
     """Wait until the guest answers by ssh as itself; the console is watched meanwhile.
 
     Args:
         guest: the guest; its machine must have been started.
         deadline: when to give up.
         not_boot: a boot id that does not count: the one from before a reboot.
+        was_up: whether it has answered before: one that no longer does is then looked into, as :func:`diagnose` does.
 
     Returns:
         The boot id.
@@ -71,6 +72,8 @@ def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None)
     Raises:
         GuestPanic: the console showed that it will never come.
         NotReady: it did not answer by the deadline, or its machine went off.
+        GuestHung: with ``was_up``, it does not answer on its console either.
+        NetworkDead: with ``was_up``, it lives, and its network does not.
     """
     seen = ""
 
@@ -95,8 +98,9 @@ def wait_ready(guest: Guest, deadline: Deadline, *, not_boot: str | None = None)
         guest.disconnect()
         return Pending(seen)
 
-    def never(message: str) -> NotReady:
-        return NotReady(f"{guest.name}: {message}{_last_lines(guest)}", operation="wait_ready")
+    def never(message: str) -> GuestError | NetworkDead:
+        error = NotReady(f"{guest.name}: {message}{_last_lines(guest)}", operation="wait_ready")
+        return diagnose(guest, error) if was_up and guest.identity.nics else error
 
     boot = wait_for("the guest to answer by ssh", look, deadline, every=0.3, fault=never)
     guest.mark_console()

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from harness.core import GuestError
 from harness.guest.probe import Probe
 
 if TYPE_CHECKING:
@@ -178,13 +177,13 @@ class Services:
         """The first of these units that the guest has: distributions call a service by different names.
 
         Raises:
-            GuestError: it has none of them.
+            AssertionError: it has none of them: who brought the services left it out.
         """
         for name in names:
             unit = self.unit(name)
             if unit.load != "not-found":
                 return unit
-        raise GuestError(f"{self._guest.name}: there is no unit {' or '.join(names)}", operation="services")
+        raise AssertionError(f"{self._guest.name}: there is no unit {' or '.join(names)}")
 
     def age(self, name: str) -> timedelta:
         """How long a unit has been active: its ``ActiveEnterTimestampMonotonic`` against ``/proc/uptime``."""

@@ -53,8 +53,14 @@ class Sent:
 
 
 def parse_port(data: bytes) -> int:
-    """What a program that listens, or has connected, prints first."""
+    """What a program that listens prints first."""
     return int(json.loads(data)["port"])
+
+
+def parse_held(data: bytes) -> int | str:
+    """What ``tcp hold`` prints first: its port, or why it could not connect."""
+    fields = json.loads(data)
+    return str(fields["broken"]) if "broken" in fields else int(fields["port"])
 
 
 def parse_sent(data: bytes) -> Sent | str:
@@ -105,7 +111,7 @@ class Held:
         other: who answers.
 
     Raises:
-        GuestError: the connection could not be made.
+        AssertionError: the connection could not be made.
     """
 
     def __init__(self, holder: End, other: End) -> None:
@@ -113,7 +119,9 @@ class Held:
         self._socket = f"/run/interop-held-{secrets.token_hex(4)}"
         argv = ("python3", "-", "hold", self._socket, holder.address, other.address, str(_serve(other, "echo")))
         result = holder.guest.run(argv, stdin=program("tcp"))
-        self.port = Probe("held connection", argv, parse_port).value(result, holder.guest.name)
+        made = Probe("held connection", argv, parse_held).value(result, holder.guest.name)
+        assert isinstance(made, int), f"a TCP connection from {holder} to {other}: {made}"
+        self.port = made
         """The holder's own port of this connection."""
 
     def say(self, word: str) -> None:

@@ -1,12 +1,13 @@
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from time import monotonic
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.protocol import Checkpointed, Pausable, Savable, ServiceSwitch
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
 from harness.core import Deadline, Pending, wait_for
 from harness.core.waiting import pause
 from harness.guest.clock import Offset
@@ -33,7 +34,7 @@ def stop_and_go(guest: Guest, expect: Expectations, stop: Verb, go: Verb, span: 
         going = monotonic()
         go(expect.deadline("host.state"))
         gone = monotonic()
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
     after = guest.clock.against_controller(probes, monotonic=True).best
     return Gap.between(before, after, at_least=going - stopped, at_most=gone - asked)
@@ -116,17 +117,15 @@ def test_the_clock_is_right_again_after_a_revert(guest: Guest, expect: Expectati
     """A guest that went back to a checkpoint of its memory soon shows its host's time, not that of the checkpoint."""
     machine, boot = able(guest.machine, Checkpointed), guest.boot_id
     machine.checkpoint("T11", expect.deadline("host.state"), memory=True)
-    try:
+    with dropping(machine, "T11", deadline=partial(expect.deadline, "host.state")):
         guest.files.write("/run/interop-after", b"after")
         pause(expect.duration("T11.absence"))
         guest.disconnect()
         machine.revert("T11", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going back"
         assert not guest.files.exists("/run/interop-after"), "what was written after the checkpoint is still in memory"
         wait_until_right(guest, expect, expect.deadline("T11.corrected"))
-    finally:
-        machine.drop_checkpoint("T11", expect.deadline("host.state"))
 
 
 @pytest.mark.check("T12")

@@ -1,3 +1,4 @@
+from datetime import timedelta
 from itertools import pairwise
 
 import pytest
@@ -56,7 +57,10 @@ def look(guest: Guest, expect: Expectations) -> Offset:
 @pytest.mark.changes_guest
 @pytest.mark.smoke
 def test_the_clock_goes_on_by_another_source(guest: Guest, expect: Expectations, measure: Measure) -> None:
-    """A guest whose clocksource is taken away goes on by the next best, and its time does not jump meanwhile."""
+    """A guest whose clocksource is taken away goes on by the next best, and its time does not jump meanwhile.
+
+    It goes back to its own before that: one that was taken away no kernel has again until it boots anew.
+    """
     first, limit = guest.system.clocksource(), expect.limit("T03.step")
     if len(first.available) < 2:
         pytest.skip(f"the guest has no clocksource but {first.current}: nothing to fall back to")
@@ -85,7 +89,10 @@ def test_the_clock_goes_on_by_another_source(guest: Guest, expect: Expectations,
 def test_timers_fire_on_time(guest: Guest, expect: Expectations, measure: Measure) -> None:
     """A program that sleeps for a millisecond is awake soon after it, and never before."""
     count, limit, span = expect.count("T17.sleeps"), expect.limit("T17.late"), expect.duration("T17.sleep")
-    within, each = count * span * expect.count("T17.patience"), f"{span.total_seconds() * 1000:g} ms"
+    assert limit.at_most is not None, f"how late sleeps may end needs at_most: {limit}"
+    # The latest may be far later than all others: they get as much time again.
+    within = 2 * count * (span + timedelta(milliseconds=limit.at_most))
+    each = f"{span.total_seconds() * 1000:g} ms"
     seen = Timekeeping(guest).sleeps(count, span, within)
     late = {name: 1000 * seen.percentile(percent) for name, percent in (("p50", 50), ("p99", 99), ("most", 100))}
     samples = [1000 * seconds for seconds in seen.seconds]
@@ -95,6 +102,7 @@ def test_timers_fire_on_time(guest: Guest, expect: Expectations, measure: Measur
     assert limit.allows(late["p99"]), (
         f"99 % of the sleeps of {each} were at most {late['p99']:.2f} ms too long, not {limit}"
     )
-    assert len(seen.seconds) == count, (
+    # Sleeps that were too late, which the limit has told, may have been too few as well.
+    assert len(seen.seconds) == count or late["p99"] > limit.at_most, (
         f"{len(seen.seconds)} of {count} sleeps of {each} in {within.total_seconds():g} s"
     )

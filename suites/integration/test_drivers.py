@@ -33,7 +33,7 @@ def test_the_nics_driver_is_reloaded_again_and_again(guest: Guest, expect: Expec
             came = modules.load(module)
             loads += modules.get(module) is not None
             assert loads == number, f"round {number}: {module} did not come back; modprobe: {came}"
-            guest.wait_ready(expect.deadline("guest.back"))
+            guest.wait_back(expect.deadline("guest.back"))
             what = f"{before.name} to have {before.addresses} in round {number} of {rounds}"
             wait_for(what, back, expect.deadline("I23.back"), fault=AssertionError)
             now = driven(guest, before.name).index

@@ -6,6 +6,8 @@ from harness.backends.verbs import able
 from harness.core import MiB, Pending, Size, wait_for
 from harness.measure.views import Views
 
+UNREAD = "the balloon's driver tells nothing of it: mount debugfs in the guest (hv_balloon: since Linux 6.0)"
+
 
 @pytest.mark.check("I24")
 @pytest.mark.quiet
@@ -15,13 +17,15 @@ def test_a_quiet_host_leaves_its_guests_their_memory(guest: Guest, expect: Expec
     asked, host = guest.shape.memory, guest.machine.view(expect.deadline("host.verb")).memory
     total, taken = guest.memory.total(), guest.memory.ballooned()
     assert asked == host, f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}"
-    limit = expect.limit("I24.taken")
-    assert limit.allows(taken / MiB), f"the balloon holds {taken} of {asked} on a quiet host, not {limit}"
     difference, allowed = 100 * (total - asked) / asked, expect.limit("I24.memory")
     assert allowed.allows(difference), (
         f"memory: asked of the host {asked}, seen by the host {host}, seen by the guest {total}: "
         f"{difference:+.1f} %, not {allowed}"
     )
+    if taken is None:
+        pytest.skip(f"the kernel has what was asked for, but {UNREAD}")
+    limit = expect.limit("I24.taken")
+    assert limit.allows(taken / MiB), f"the balloon holds {taken} of {asked} on a quiet host, not {limit}"
 
 
 @pytest.mark.check("I25")
@@ -30,6 +34,8 @@ def test_a_quiet_host_leaves_its_guests_their_memory(guest: Guest, expect: Expec
 def test_the_balloon_takes_memory_and_gives_it_back(guest: Guest, expect: Expectations) -> None:
     """A host that runs short borrows memory of its guests, as much as it says and no more; later they have it again."""
     machine, whole, total = able(guest.machine, Ballooning), guest.shape.memory, guest.memory.total()
+    if guest.memory.ballooned() is None:
+        pytest.skip(UNREAD)
     reached, agree = expect.limit("I25.reached"), expect.limit("I25.agree")
     with guest.kernel.undisturbed(expect.noise):
         for asked in (Size(whole - expect.size("I25.taken")), whole):
@@ -37,10 +43,12 @@ def test_the_balloon_takes_memory_and_gives_it_back(guest: Guest, expect: Expect
 
             def moved(asked: Size = asked) -> bool | Pending:
                 host, taken = machine.assigned(expect.deadline("host.verb")), guest.memory.ballooned()
+                if taken is None:
+                    return Pending(UNREAD)
                 lacks = total - guest.memory.total()
-                there = reached.allows((host - asked) / MiB) and agree.allows((whole - taken - host) / MiB)
+                there = reached.keeps((host - asked) / MiB) and agree.keeps((whole - taken - host) / MiB)
                 seen = f"asked of the host {asked}, seen by the host {host}, seen by the guest {Size(whole - taken)}"
-                felt = agree.allows((taken - lacks) / MiB)
+                felt = agree.keeps((taken - lacks) / MiB)
                 return True if there and felt else Pending(f"memory: {seen}; its kernel has {lacks / MiB:.0f} MiB less")
 
             wait_for(f"the balloon to leave {asked}", moved, expect.deadline("I25.moved"), fault=AssertionError)

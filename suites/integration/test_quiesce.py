@@ -1,11 +1,12 @@
 import re
+from functools import partial
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed, Quiescing, Services
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
 from harness.core import Pending, wait_for
 from harness.guest.freezes import FREEZE, THAW, freeze_log
 
@@ -26,10 +27,10 @@ def test_a_quiesced_checkpoint_holds_whole_file_systems(guest: Guest, expect: Ex
     services_answer(guest, expect)
     first = guest.boot_id
     guest.files.write(BEFORE, b"before")  # nobody syncs it: freezing does
-    try:
+    with dropping(machine, NAME, deadline=partial(expect.deadline, "host.state")):
         with guest.kernel.undisturbed(expect.noise):
             able(guest.machine, Quiescing).quiesced_checkpoint(NAME, expect.deadline("host.state"))
-            guest.wait_ready(expect.deadline("guest.back"))
+            guest.wait_back(expect.deadline("guest.back"))
             asked, told = (FREEZE, THAW), log.told()
             assert told == asked, f"asked of the host once {asked}, told by the guest's service {told}"
             assert guest.boot_id == first, "the guest booted anew while it was to be still for a moment"
@@ -50,8 +51,6 @@ def test_a_quiesced_checkpoint_holds_whole_file_systems(guest: Guest, expect: Ex
         assert not guest.files.exists(LATER), "a file from after the checkpoint is still there"
         replayed = [str(message) for message in guest.kernel.log() if REPLAYED.search(message.text)]
         assert not replayed, f"the checkpoint was taken of file systems in use: {replayed}"
-    finally:
-        machine.drop_checkpoint(NAME, expect.deadline("host.state"))
 
 
 def services_answer(guest: Guest, expect: Expectations) -> None:

@@ -1,9 +1,12 @@
+from functools import partial
+
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
+from harness.core import Pending, wait_for
 
 KEPT, LATER = "/var/tmp/interop-kept", "/var/tmp/interop-later"
 
@@ -35,7 +38,7 @@ def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expect
     write(guest, KEPT, b"then")
     guest.machine.stop(expect.deadline("host.verb"))
     machine.checkpoint("L08", expect.deadline("host.state"), memory=False)
-    try:
+    with dropping(machine, "L08", deadline=partial(expect.deadline, "host.state")):
         boot(guest, first, expect)
         second = guest.boot_id
         write(guest, KEPT, b"changed")
@@ -53,8 +56,6 @@ def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expect
         assert on_disk(guest, LATER) is None, "a file from after the checkpoint is still there"
         problems = guest.kernel.problems(ignore=expect.noise)
         assert not problems, f"after going back the kernel complains: {problems}"
-    finally:
-        machine.drop_checkpoint("L08", expect.deadline("host.state"))
 
 
 @pytest.mark.check("L09")
@@ -63,34 +64,33 @@ def test_a_checkpoint_of_the_disk_brings_files_back(guest: Guest, expect: Expect
 def test_a_chain_of_checkpoints_comes_apart_without_loss(guest: Guest, expect: Expectations) -> None:
     """Of three checkpoints any can be gone back to and any forgotten, in any order: the disk stays right."""
     machine, first = able(guest.machine, Checkpointed), guest.boot_id
-    others, left = machine.checkpoints(expect.deadline("host.verb")), things(guest, expect)
+    others = machine.checkpoints(expect.deadline("host.verb"))
+    left = machine.checkpoint_files(expect.deadline("host.verb"))
     chain = ("L09-one", "L09-two", "L09-three")
-    try:
+    with dropping(machine, *chain, deadline=partial(expect.deadline, "host.state")):
         for name in chain:
             write(guest, KEPT, name.encode())
             write(guest, f"{LATER}-{name}", name.encode())
             machine.checkpoint(name, expect.deadline("host.state"), memory=True)
-            guest.wait_ready(expect.deadline("guest.back"))
+            guest.wait_back(expect.deadline("guest.back"))
+        kept = machine.checkpoint_files(expect.deadline("host.verb"))
+        assert len(kept) > len(left), f"before three checkpoints the host kept {left} for such, and with them {kept}"
         seen = machine.checkpoints(expect.deadline("host.verb"))
         assert seen == (*others, *chain), f"checkpoints: asked of the host {(*others, *chain)}, seen by the host {seen}"
 
         guest.disconnect()
         machine.revert("L09-two", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == first, "the guest booted anew instead of going back"
         look(guest, "after going back to the middle")
         # The newest first, which nothing stands on any more; then the oldest, below the others; then the one in use.
         for name in ("L09-three", "L09-one", "L09-two"):
             machine.drop_checkpoint(name, expect.deadline("host.state"))
             look(guest, f"without {name}")
-    finally:
-        for name in chain:
-            machine.drop_checkpoint(name, expect.deadline("host.state"))
 
     seen = machine.checkpoints(expect.deadline("host.verb"))
     assert seen == others, f"checkpoints: {others} were there before, and now {seen}"
-    now = things(guest, expect)
-    assert now == left, f"the host had {sorted(left)} of this machine before its checkpoints, and now {sorted(now)}"
+    assert_none_left(machine, left, expect)
     guest.disconnect()
     guest.machine.stop(expect.deadline("host.verb"))
     boot(guest, first, expect)
@@ -108,7 +108,12 @@ def look(guest: Guest, when: str) -> None:
         assert there is wanted, f"{when}: the file of {name} is {'there' if there else 'missing'}"
 
 
-def things(guest: Guest, expect: Expectations) -> set[str]:
-    """What the host has of this machine, besides the checkpoints that it names."""
-    owned = guest.hypervisor.owned(expect.deadline("host.state"))
-    return {f"{thing.kind.value} {thing.handle}" for thing in owned if guest.machine.id in thing.handle}
+def assert_none_left(machine: Checkpointed, before: tuple[str, ...], expect: Expectations) -> None:
+    """The host keeps no more for checkpoints than before; disks that were gone back to are other files by now."""
+
+    def merged() -> bool | Pending:
+        now = machine.checkpoint_files(expect.deadline("host.verb"))
+        return True if len(now) == len(before) else Pending(f"{len(now)}: {', '.join(now)}")
+
+    what = f"the host to keep {len(before)} files or snapshots of checkpoints as before: {', '.join(before) or 'none'}"
+    wait_for(what, merged, expect.deadline("host.state"), every=0.5, fault=AssertionError)

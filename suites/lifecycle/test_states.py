@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from functools import partial
 from secrets import token_bytes
 from time import monotonic
 
@@ -7,7 +8,7 @@ from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.backends.protocol import Checkpointed, Machine, Pausable, Savable, ShutdownRequest, WrongState
-from harness.backends.verbs import able
+from harness.backends.verbs import able, dropping
 from harness.core import Deadline, GuestError
 from harness.core.waiting import pause
 from harness.guest.ticker import Ticker
@@ -58,7 +59,7 @@ def test_a_saved_guest_goes_on_where_it_was(guest: Guest, expect: Expectations) 
         machine.save(expect.deadline("host.state"))
         assert state_of(guest, expect) is PowerState.SAVED
         machine.restore(expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert state_of(guest, expect) is PowerState.RUNNING
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
         assert guest.files.sha256("/run/interop-in-memory") == kept, "a file in memory came back different"
@@ -74,7 +75,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
     ticker.start(expect.deadline("guest.tick"))
     guest.files.write("/var/tmp/interop-before", b"before")
     machine.checkpoint("L07", expect.deadline("host.state"), memory=True)
-    try:
+    with dropping(machine, "L07", deadline=partial(expect.deadline, "host.state")):
         kept = ticker.count()
         guest.files.write("/var/tmp/interop-after", b"after")
         guest.files.write("/var/tmp/interop-before", b"changed")
@@ -82,7 +83,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
 
         guest.disconnect()
         machine.revert("L07", expect.deadline("host.state"))
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going back"
         back = ticker.count()
         assert back < later, f"the counter stood at {kept} at the checkpoint and {later} before the revert; now {back}"
@@ -90,8 +91,6 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
         content = guest.files.read("/var/tmp/interop-before")
         assert content == b"before", f"the file of the checkpoint now holds {content!r}"
         ticker.wait_beyond(back, expect.deadline("guest.tick"))
-    finally:
-        machine.drop_checkpoint("L07", expect.deadline("host.state"))
 
 
 @pytest.mark.check("L11")

@@ -4,6 +4,8 @@ import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.core import Pending, wait_for
+from harness.guest.nics import LINKS, nics
+from harness.guest.result import Result
 from harness.measure.views import Views
 
 Address = tuple[str, str]
@@ -46,27 +48,28 @@ def test_an_interface_that_went_down_comes_back(guest: Guest, expect: Expectatio
     mac, rounds = guest.identity.nics[0].mac, expect.count("N08.rounds")
     before = guest.nics.by_mac(mac)
 
-    def at_console(*argv: str) -> str:
-        return guest.console.run(argv, timeout=expect.duration("N08.console")).text.strip()
+    def at_console(*argv: str) -> Result:
+        return guest.console.run(argv, timeout=expect.duration("N08.console"))
 
     def back() -> bool | Pending:
-        now = guest.nics.by_mac(mac)
+        now = nics(LINKS.value(at_console(*LINKS.argv), guest.name), {before.name: before.driver})[mac]
         same = now.carrier and set(now.addresses) == set(before.addresses)
         return True if same else Pending(f"carrier {now.carrier}, addresses {now.addresses}")
 
     for number in range(1, rounds + 1):
         guest.disconnect()
         at_console("ip", "link", "set", "dev", before.name, "down")
-        state = at_console("cat", f"/sys/class/net/{before.name}/operstate")
+        state = at_console("cat", f"/sys/class/net/{before.name}/operstate").text.strip()
         assert state == "down", f"round {number} of {rounds}: {before.name} was switched off, and is {state}"
+        deadline = expect.deadline("N08.back")
         at_console("ip", "link", "set", "dev", before.name, "up")
-        guest.wait_ready(expect.deadline("guest.back"))
         wait_for(
             f"{before.name} to have {before.addresses} in round {number} of {rounds}",
             back,
-            expect.deadline("N08.back"),
+            deadline,
             fault=AssertionError,
         )
+        guest.wait_back(expect.deadline("guest.back"))
 
 
 @pytest.mark.check("N15")

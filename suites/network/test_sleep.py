@@ -43,7 +43,10 @@ def test_a_connection_outlives_a_save(guest: Guest, peer: Guest, expect: Expecta
 def outlives(
     guest: Guest, peer: Guest, expect: Expectations, sleep: Callable[[], PowerState], wake: Callable[[], None]
 ) -> None:
-    """Put the guest to sleep, speak to it meanwhile, wake it, and hear its answers over the connection of before."""
+    """Put the guest to sleep, speak to it meanwhile, wake it, and hear its answers over the connection of before.
+
+    The addresses must be those of before. That a lease was renewed is not asked: guests have theirs from their seed.
+    """
     boot, before = guest.boot_id, {mac: nic.addresses for mac, nic in guest.nics.all().items()}
     ours, theirs = (End(each, address_of(each.identity.nics[1])) for each in (guest, peer))
     held = Held(theirs, ours)
@@ -60,7 +63,7 @@ def outlives(
         held.say("asleep")
         pause(expect.duration("N16.asleep"))
         wake()
-        guest.wait_ready(expect.deadline("guest.back"))
+        guest.wait_back(expect.deadline("guest.back"))
         assert guest.boot_id == boot, "the guest booted anew instead of going on"
         answered("asleep")
         held.say("after")

@@ -15,8 +15,10 @@ from tests.contract.test_contract_power import KERNEL_BANNER, await_console, con
 @pytest.mark.proves(Capability.CHECKPOINT)
 def test_checkpoints_of_disks_are_listed_oldest_first_and_dropped_by_name(site, machine):
     """Of a machine that is off."""
+    files = len(machine.checkpoint_files(site.deadline()))
     for name in ("one", "two", "three"):
         machine.checkpoint(name, site.deadline(), memory=False)
+    assert len(machine.checkpoint_files(site.deadline())) > files
     assert machine.checkpoints(site.deadline()) == ("one", "two", "three")
     machine.drop_checkpoint("two", site.deadline())
     assert machine.checkpoints(site.deadline()) == ("one", "three")
@@ -25,6 +27,9 @@ def test_checkpoints_of_disks_are_listed_oldest_first_and_dropped_by_name(site, 
     machine.revert("one", site.deadline())
     assert site.view(machine).state is PowerState.OFF
     assert "one" in machine.checkpoints(site.deadline())
+    for name in ("one", "three"):
+        machine.drop_checkpoint(name, site.deadline())
+    assert len(machine.checkpoint_files(site.deadline())) == files
 
 
 @pytest.mark.proves(Capability.CHECKPOINT)
@@ -58,7 +63,9 @@ def test_going_back_to_a_checkpoint_with_memory_undoes_disk_and_memory(site, eac
     each.files.write("/root/on-disk", b"then")
     each.files.write("/run/in-memory", b"then")
     pid = each.shell("nohup sleep 100000 >/dev/null 2>&1 & echo $!").text.strip()
+    files = machine.checkpoint_files(site.deadline())
     machine.checkpoint("then", site.deadline(), memory=True)
+    assert len(machine.checkpoint_files(site.deadline())) > len(files)
     assert site.view(machine).state is PowerState.RUNNING
     site.meet_again(each)
     for round_ in (b"first", b"second"):
@@ -76,6 +83,8 @@ def test_going_back_to_a_checkpoint_with_memory_undoes_disk_and_memory(site, eac
     assert machine.checkpoints(site.deadline())[-1] == "then"
     machine.drop_checkpoint("then", site.deadline())
     assert "then" not in machine.checkpoints(site.deadline())
+    # A disk that was gone back to is another file.
+    assert len(machine.checkpoint_files(site.deadline())) == len(files)
 
 
 @pytest.mark.proves(Capability.CHECKPOINT_WITH_MEMORY)

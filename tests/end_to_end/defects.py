@@ -40,6 +40,7 @@ class Defect:
         words: what is wrong, for the table in the documentation.
         script: makes it so: a shell script that root runs in the guest before the check begins.
         host: the host of the local lab on which the check runs.
+        plan: what the twin of that host does wrong meanwhile (``harness/twins/hyperv/plan.py``).
     """
 
     check: str
@@ -47,6 +48,7 @@ class Defect:
     words: str
     script: str
     host: str = "kvm"
+    plan: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -130,6 +132,27 @@ def drop_in(unit: str, settings: str) -> str:
     lines = ("set -e", f"mkdir -p {folder}", f"cat >{folder}/defect.conf <<'EOF'", "[Service]", settings, "EOF")
     return "\n".join([*lines, "systemctl daemon-reload", f"systemctl restart {unit}"])
 
+
+# A program that others have as a link to systemctl(1): the agent runs it when its host asks.
+SHUTDOWN = """set -e
+rm -f /usr/sbin/shutdown
+printf '#!/bin/sh\\n%s\\n' '{what}' >/usr/sbin/shutdown
+chmod 755 /usr/sbin/shutdown
+sync
+"""
+
+# The upper half of the screen is black again as soon as somebody painted it: ioctl FBIOGET_FSCREENINFO, linux/fb.h.
+BLACKENED = """cat >/run/blacken <<'EOF'
+import fcntl, mmap, struct, time
+with open("/dev/fb0", "r+b", buffering=0) as screen:
+    (size,) = struct.unpack_from("=I", fcntl.ioctl(screen, 0x4602, bytes(80)), 24)
+    with mmap.mmap(screen.fileno(), size) as memory:
+        while True:
+            memory[: size // 2] = bytes(size // 2)
+            time.sleep(0.02)
+EOF
+systemd-run --quiet python3 /run/blacken
+"""
 
 VCPU = (
     Defect(
@@ -217,6 +240,18 @@ INTEGRATION = (
         "test_the_host_misses_the_heartbeat_of_a_guest_that_crashed",
         "the guest is told to crash, lives on, and its heart with it",
         "touch /run/trigger && mount --bind /run/trigger /proc/sysrq-trigger",
+    ),
+    Defect(
+        "I11",
+        "test_a_guest_shuts_down_when_its_host_asks",
+        "a guest that is asked to stop cuts its own power",
+        SHUTDOWN.format(what="journalctl --sync; sync; echo o >/proc/sysrq-trigger"),
+    ),
+    Defect(
+        "I11",
+        "test_a_guest_reboots_when_its_host_asks",
+        "a guest that is asked to reboot does nothing about it",
+        SHUTDOWN.format(what="exit 0"),
     ),
     Defect(
         "I15",
@@ -308,6 +343,12 @@ INTEGRATION = (
             cat /sys/block/vdb/size >/run/size
             mount --bind /run/size /sys/block/vdb/size' >/dev/null 2>&1 </dev/null &""",
     ),
+    Defect(
+        "I30",
+        "test_a_screenshot_shows_this_guest",
+        "somebody paints over half of the screen",
+        BLACKENED,
+    ),
 )
 CLOCK: tuple[Defect, ...] = (
     Defect(
@@ -391,8 +432,13 @@ NETWORK = (
     Defect(
         "N08",
         "test_an_interface_that_went_down_comes_back",
-        "an interface that comes up again makes itself no address",
-        "sysctl --write net.ipv6.conf.eth0.addr_gen_mode=1",
+        "an interface that went down has lost its address when it comes up again",
+        """set -e
+        systemctl stop systemd-networkd.socket systemd-networkd.service
+        systemd-run --quiet sh -c '
+            until grep -q down /sys/class/net/eth0/operstate; do sleep 0.1; done
+            ip -4 address flush dev eth0'
+        """,
     ),
     Defect(
         "N09",
@@ -404,7 +450,7 @@ NETWORK = (
         "N10",
         "test_a_vlan_separates_guests",
         "an echo comes back from where nobody can be",
-        instead("/usr/bin/ping", "echo '100 packets transmitted, 100 received, 0% packet loss'"),
+        instead("/usr/bin/ping", "seq -f '64 bytes from it: icmp_seq=%g ttl=64' 100; echo 100 packets transmitted"),
     ),
     Defect(
         "N15",
@@ -483,6 +529,19 @@ IN_IMAGES = (
         },
         tests=("test_the_clock_stays_right_under_load",),
     ),
+    ImageDefect(
+        frozenset({"I29"}),
+        "nobody answers on the serial console, and the kernel is told to be quiet (`quiet`)",
+        "quiet",
+        files={"/etc/systemd/system/serial-getty@ttyS0.service": b""},  # masked: systemd.unit(5)
+        tests=("test_the_serial_console",),
+    ),
+    ImageDefect(
+        frozenset({"I12"}),
+        "the guest dies while it boots, whatever it is asked",
+        "init=/nonexistent rdinit=/nonexistent panic=0",
+        tests=("test_a_shutdown_asked_too_early",),
+    ),
 )
 ON_TWINS = ImageDefect(
     frozenset({"C01", "C06", "T01", "I08"}),
@@ -510,7 +569,25 @@ AFTER_A_REVERT = ("T11", "test_the_clock_is_right_again_after_a_revert")
 SWITCHED = ("T12", "test_a_clock_is_its_hosts_while_that_is_switched_on")
 DAYS_WRONG = ("T13", "test_a_clock_that_is_days_wrong_is_put_right")
 
+# The agent does what the daemon would, in a folder of its own.
+_OWN_POOLS = drop_in("qemu-guest-agent-serial.service", "TemporaryFileSystem=/var/lib/hyperv")
+_NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": None},)
+
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
+    *(
+        Defect(check, test, "the host is told to switch a service off, and does nothing (on twins)", "", "hyperv", plan)
+        for check, test, plan in (
+            ("I10", "test_the_heartbeat_is_switched_off_and_on", _NOTHING_OFF),
+            ("I13", "test_shutdown_is_switched_off_and_on", _NOTHING_OFF),
+        )
+    ),
+    *(
+        Defect(check, test, "what keeps the host's pairs has a folder of its own (on twins)", _OWN_POOLS, "hyperv")
+        for check, test in (
+            ("I17", "test_mistakes_with_key_value_pairs_change_nothing"),
+            ("I18", "test_exchange_outlives_being_switched_off_and_on"),
+        )
+    ),
     *_nobody_sets_the_clock("vsphere", "open-vm-tools.service", AFTER_A_RESTORE, AFTER_A_REVERT, DAYS_WRONG),
     *_nobody_sets_the_clock(
         "hyperv", "hv-kvp-daemon.service", AFTER_A_PAUSE, AFTER_A_RESTORE, AFTER_A_REVERT, SWITCHED

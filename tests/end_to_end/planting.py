@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
+from harness.lab import twins
+from harness.twins.hyperv.host import control
 from tests.end_to_end.defects import ALL, IN_GUESTS_OF_TWINS, Defect
 
 
@@ -23,7 +30,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _spoilt(request: pytest.FixtureRequest) -> None:
+def _spoilt(request: pytest.FixtureRequest) -> Iterator[None]:
     defect = planted(request.node)
-    if defect:
-        request.getfixturevalue("guest").shell(defect.script)
+    if defect is None:
+        yield
+        return
+    request.getfixturevalue("guest").shell(defect.script)
+    with gone_wrong(defect):
+        yield
+
+
+@contextlib.contextmanager
+def gone_wrong(defect: Defect) -> Iterator[None]:
+    """The twin of this run does what the defect plans for it, until the check is over."""
+    run = os.environ.get(twins.OF_RUN)
+    of_this_run = (twin for twin in twins.known() if (twin.run, twin.section) == (run, defect.host))
+    folder = Path(next(of_this_run).folder) if defect.plan else None
+    if folder:
+        control(folder, {"plan": defect.plan})
+    try:
+        yield
+    finally:
+        if folder:
+            control(folder, {"plan": []})

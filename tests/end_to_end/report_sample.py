@@ -54,6 +54,8 @@ def pytest_runtest_protocol(item):
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):
     report = yield
+    if report.when == "call" and item.originalname == "test_lab":
+        stamper.warn(["L01.late is 9 s, not at most 5 s (own choice; not calibrated yet)"])
     if report.failed and call.excinfo:
         stamper.blame(call.excinfo.value)
         console = b"\\x1b[31mKernel panic\\x1b[0m \\xff token=hunter2-secret <img src=http://out.test/x.png>\\r\\n"

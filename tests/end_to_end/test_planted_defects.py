@@ -3,16 +3,12 @@
 Defects are planted in the image that the guest boots, never in the harness.
 """
 
-from pathlib import Path
-
 import pytest
 
 from harness.image.variant import variant
 from tests.end_to_end.defects import IN_IMAGES
 from tests.end_to_end.readers import READERS
-
-SUITES = Path(__file__).resolve().parents[2] / "suites"
-CALIBRATED = Path(__file__).with_name("calibrated.yaml")
+from tests.end_to_end.telling import CALIBRATED, SUITES
 
 
 def select(run, image, *names: str):

@@ -11,19 +11,16 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
-from pathlib import Path
 
 import pytest
 
 from tests.end_to_end.night import PLANTED, PRODUCT, Night
 from tests.end_to_end.readers import READERS
+from tests.end_to_end.telling import CALIBRATED, SEED, SUITES
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
-CALIBRATED = Path(__file__).with_name("calibrated.yaml")
 COLUMNS = ("kvm", "vsphere", "hyperv")
 TIMES, ROUND, BATCH = 20, 5, 6
 ALL = os.environ.get("INTEROP_REPEATS") == "all"
-SEED = os.environ.get("INTEROP_SEED", "4")
 
 
 @pytest.fixture(autouse=True)
@@ -32,11 +29,12 @@ def _plugins(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
 
 
-def select(run, column: str, words: list[str], times: int):
-    """Run tests several times each; the statuses of each, by its name and parameters."""
+def select(run, column: str, words: list[str], times: int, source: str | None = None):
+    """Run tests of the suites several times each, or a source; the statuses of each, by its name and parameters."""
     options = ["--calibration", str(CALIBRATED), "-p", "tests.end_to_end.repeating", "--again", str(times)]
+    where = [] if source else [str(SUITES), "--rootdir", str(SUITES.parent)]
     choice = " or ".join(f"({word})" for word in words)
-    done = run(str(SUITES), "--rootdir", str(SUITES.parent), "-k", choice, *options, host=column, timeout=14400)
+    done = run(*where, "-k", choice, *options, source=source, host=column, timeout=14400)
     statuses = defaultdict(list)
     for result in done.results:
         assert "again=" in result["name"], f"{result['name']} was not repeated"
@@ -47,6 +45,26 @@ def select(run, column: str, words: list[str], times: int):
 def wolves(statuses: dict[str, list[str]]) -> dict[str, list[str]]:
     """What failed, if only once. A skip says that nothing can be said."""
     return {name: found for name, found in statuses.items() if set(found) - {"passed", "skipped"}}
+
+
+MOODY = """
+import pytest
+
+@pytest.mark.check("ACME-001")
+def test_it_holds(host, again):
+    assert again != 2
+
+@pytest.mark.check("ACME-002")
+def test_it_stays(host, again):
+    assert again >= 0
+"""
+
+
+def test_a_check_that_fails_once_is_found(run):
+    """The proof of the proof: one of four times, and by nothing but its turn."""
+    statuses, done = select(run, "kvm", ["test_it"], 4, MOODY)
+    assert sorted(map(len, statuses.values())) == [4, 4], done.output
+    assert list(wolves(statuses)) == ["ACME-001 it holds"]
 
 
 @pytest.mark.skipif(ALL, reason="all of them are repeated")

@@ -165,6 +165,11 @@ def test_categories_tell_lab_guest_and_product_apart(page):
     page.wait_for_text("needs CPU_HOT_ADD")
 
 
+def test_what_only_warns_is_a_category_of_its_own_and_says_so(page):
+    page.click("Categories", "[data-testid=nav-tab-categories]")
+    page.wait_for_text("Warnings: beyond a limit that nobody calibrated")
+
+
 def test_nothing_leaves_the_page(page):
     """Hostile attachments and descriptions included: whatever is shown, nobody is asked."""
     page.click("ACME-001 The lab's own agent answers")

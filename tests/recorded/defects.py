@@ -20,6 +20,7 @@ class RecordedDefect:
         change: makes the tree wrong before the check begins.
         host: what the guest's host is like.
         goes_on: what the guest does by itself meanwhile.
+        also: the numbers of other checks that share its cause.
     """
 
     check: str
@@ -28,11 +29,12 @@ class RecordedDefect:
     change: Callable[[Tree], None] = lambda tree: None
     host: type[Host] = Host
     goes_on: Callable[[Tree], None] = beats
+    also: frozenset[str] = frozenset()
 
     @property
     def shared(self) -> frozenset[str]:
         """Every check that must fail."""
-        return frozenset({self.check})
+        return self.also | {self.check}
 
 
 def without(path: str) -> Callable[[Tree], None]:
@@ -189,7 +191,13 @@ def ended(tree: Tree) -> None:
 _NIC_MAP, _DISK_MAP = device(NIC_DEVICE, "channel_vp_mapping"), device(DISK_DEVICE, "channel_vp_mapping")
 _VERSION = "hv_vmbus: Vmbus version:5.3"
 RECORDED = (
-    RecordedDefect("I06", "the heartbeat's device is not offered", r"heartbeat .*the guest has only", unoffered),
+    RecordedDefect(
+        "I06",
+        "the heartbeat's device is not offered",
+        r"heartbeat .*the guest has only",
+        unoffered,
+        also=frozenset({"I07"}),
+    ),
     RecordedDefect(
         "I06",
         "no driver has the device of key-value pairs",
@@ -223,6 +231,7 @@ RECORDED = (
             tree.write(f"/sys/bus/vmbus/devices/extra/{file}", tree.at(device(NIC_DEVICE, file)).read_text())
             for file in ("class_id", "uevent")
         ],
+        also=frozenset({"I07"}),
     ),
     RecordedDefect("I07", "the NIC has one channel", r"1 channels, not \[8\]", holds(_NIC_MAP, "8:1\n")),
     RecordedDefect(

@@ -117,9 +117,9 @@ def recorded(root: Path, kind: type[Host] = Host, goes_on: Any = beats) -> tuple
 
 
 def expectations(**seconds: float) -> Expectations:
-    """What a real host is to show, with limits that are hard, and on waiting such that a test can wait for."""
+    """What a real host is to show: its limits hold, and those on waiting are what a test can wait for."""
     expect = Expectations.for_host("hyperv", FACTS, Firmware.UEFI)
     for key, limit in expect.limits.items():
-        shorter = {"at_most": seconds.get(key, 0.3)} if limit.unit == "s" else {}
-        expect.limits[key] = limit.model_copy(update={"calibrated": True} | shorter)
+        wait = {"at_most": seconds.get(key, 0.3)} if limit.unit == "s" else {}
+        expect.limits[key] = limit.model_copy(update={"calibrated": True, **wait})
     return expect

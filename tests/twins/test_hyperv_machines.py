@@ -59,7 +59,9 @@ def test_power_goes_through_every_state(machine):
 
 def test_checkpoints_bring_memory_or_disks_back(machine):
     """And forgetting one waits until the host has merged its disks."""
+    assert machine.checkpoint_files(soon()) == ()
     machine.checkpoint("cold", soon(), memory=False)
+    assert len(machine.checkpoint_files(soon())) == 2  # of the system's disk and of the data disk
     with pytest.raises(WrongState):
         machine.checkpoint("warm", soon(), memory=True)
     machine.start(soon())
@@ -78,6 +80,7 @@ def test_checkpoints_bring_memory_or_disks_back(machine):
     for name in ("cold", "warm", "warm"):
         machine.drop_checkpoint(name, soon())
     assert machine.checkpoints(soon()) == ()
+    assert machine.checkpoint_files(soon()) == ()
 
 
 def test_a_guest_without_vss_is_not_taken_for_a_quiet_one(machine, twin):
@@ -170,13 +173,17 @@ def test_nics_and_cables(machine, spec):
 
 
 def test_sizes_change_while_it_is_off_and_memory_also_while_it_runs(machine):
-    """No vCPU is ever added to a running machine."""
+    """No vCPU is ever added to a running machine, and it is the host that says so."""
     machine.resize(soon(), vcpus=4, memory=Size(1536 * MiB))
     assert (machine.view(soon()).vcpus, machine.view(soon()).memory) == (4, 1536 * MiB)
     machine.start(soon())
-    machine.resize(soon(), memory=Size(2 * GiB))
-    assert machine.view(soon()).memory == 2 * GiB
-    with pytest.raises(Refused, match="vCPUs"):
+    machine.resize(soon(), memory=Size(1792 * MiB))
+    assert machine.view(soon()).memory == 1792 * MiB
+    with pytest.raises(Refused, match=r"Set-VMProcessor.* current state"):
+        machine.resize(soon(), vcpus=2, memory=Size(2 * GiB))
+    assert (machine.view(soon()).vcpus, machine.view(soon()).memory) == (4, 1792 * MiB)
+    machine.pause(soon())
+    with pytest.raises(WrongState):
         machine.resize(soon(), vcpus=2)
 
 

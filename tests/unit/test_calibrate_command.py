@@ -198,5 +198,5 @@ def test_a_folder_without_runs_is_said_so(lab, tmp_path):
 
 def test_its_help_teaches_what_it_does(typed):
     shown = CliRunner().invoke(interop, ["calibrate", "--help"]).output
-    for word in ("first choice", "interquartile", "--pool esxi8 --write", "Exit status 1"):
+    for word in ("first choice", "interquartile", "\n  interop calibrate --pool esxi8 --write   ", "Exit status 1"):
         assert word in shown

@@ -1,5 +1,6 @@
 """What hypervisors must show is data: rules by host, the particular over the general, and clear words when it lacks."""
 
+import ast
 import re
 from dataclasses import replace
 from datetime import date, timedelta
@@ -185,6 +186,13 @@ def test_the_twin_of_hyperv_says_what_needs_vmbus_instead_of_passing_for_it() ->
         assert "no VMBus" in (twin.unsupported(check) or "")
 
 
+def test_a_daemon_that_hyperv_wakes_for_a_file_alone_need_not_run_before() -> None:
+    """Its device is there once the host has switched the Guest Service Interface on."""
+    real = Expectations.for_host(*SHIPPED["hyperv"], Firmware.UEFI)
+    assert len(real.words("daemons")) == 2
+    assert not set(real.words("daemons")) & set(real.words("file_copy_daemon"))
+
+
 @pytest.mark.parametrize(("build", "tsc"), [("14393", False), ("17763", False), ("20348", True), ("26100", True)])
 def test_hyperv_hosts_that_scale_the_counter_may_show_it(build: str, tsc: bool) -> None:
     host = replace(WINDOWS, version=f"10.0.{build}", build=build)
@@ -208,6 +216,17 @@ def test_nothing_ships_that_no_suite_asks_for(shipped: Expectations) -> None:
     asked = {key for file in suites.rglob("*.py") for _, key in USED.findall(file.read_text())}
     spoken_for = asked | {"time_service", "host.never"}
     assert {*shipped.shows, *shipped.sizes, *shipped.limits} <= spoken_for
+
+
+def test_a_verdict_is_asserted_and_a_question_on_the_way_is_none() -> None:
+    """`allows` is true of all that only warns: a wait that asked it would end at once. `keeps` is for that."""
+    suites = Path(__file__).resolve().parents[2] / "suites"
+    for file in suites.rglob("*.py"):
+        tree = ast.parse(file.read_text())
+        asserted = {id(node) for found in ast.walk(tree) if isinstance(found, ast.Assert) for node in ast.walk(found)}
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and node.attr == "allows":
+                assert id(node) in asserted, f"{file}:{node.lineno}: assert what allows() says, or ask keeps()"
 
 
 @pytest.mark.parametrize("backend", ["kvm", "vsphere", "hyperv"])

@@ -279,6 +279,19 @@ def test_a_guest_that_never_comes_shows_its_last_lines(guest, machine, nobody):
         guest.wait_ready(Deadline.after(1))
 
 
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(("beats", "kind"), [(True, NetworkDead), (False, GuestHung)])
+def test_a_network_that_did_not_come_back_is_the_products_failure(guest, machine, nobody, beats, kind):
+    """For a guest that was up before and lives; one that has never been is not ready, and that is all."""
+    machine.where, machine.port = nobody, Tells()
+    machine.services = lambda deadline: (ServiceView("heartbeat", True, beats),)
+    for wait in (guest.wait_back, lambda deadline: guest.reboot_seen("another boot", deadline)):
+        with pytest.raises(kind, match="integration services answer"):
+            wait(Deadline.after(0.1))
+    with pytest.raises(NotReady):
+        guest.wait_ready(Deadline.after(0.1))
+
+
 def test_a_machine_that_went_off_ends_the_wait(guest, machine, nobody):
     """It will not boot any more."""
     machine.where, machine.state = nobody, PowerState.OFF

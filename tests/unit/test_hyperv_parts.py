@@ -15,10 +15,12 @@ from pydantic import ValidationError
 from harness.backends.capabilities import Capability
 from harness.backends.hyperv import Settings, marks
 from harness.backends.hyperv.abilities import abilities
-from harness.backends.hyperv.disks import serial_of
+from harness.backends.hyperv.disks import serial_of, system_controller
 from harness.backends.hyperv.errors import Busy, Failure, Gone, NoRight, translated
 from harness.backends.hyperv.offer import offered
-from harness.backends.hyperv.pairs import item, pair
+from harness.backends.hyperv.pairs import Change, item, pair
+from harness.backends.hyperv.pairs import change as pairs_asked
+from harness.backends.hyperv.pairs import code as code_of
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.steps import Masked, Ref, Step, Typed, exactly, request, seconds
 from harness.backends.model import Firmware, Ownership, Shape
@@ -228,3 +230,49 @@ def test_capabilities_follow_generation_and_shape():
     assert Capability.NIC_HOT_ADD not in abilities(first, twin=True)
     assert {Capability.NIC_HOT_ADD, Capability.MEMORY_HOT_ADD} <= abilities(second, twin=True)
     assert Capability.CPU_HOT_ADD not in abilities(Shape(max_vcpus=8), twin=False)
+
+
+def test_the_controller_of_the_system_disk_is_told_from_those_of_others():
+    """Also while it has checkpoints, and whatever else is plugged in first."""
+    rows = [
+        {"Path": "C:\\i\\m\\disk-system.vhdx", "ControllerType": "SCSI", "ControllerLocation": 0},
+        {"Path": "C:\\i\\m\\system.vhdx", "ControllerType": "IDE", "ControllerLocation": 0},
+    ]
+    assert system_controller(rows) == "IDE"
+    rows[1]["Path"] = "C:\\i\\m\\system_4B1F0C55-35B4-4F3B-9F0C-0123456789AB.avhdx"
+    assert system_controller(rows) == "IDE"
+    assert system_controller(rows[:1]) == ""
+
+
+@pytest.mark.parametrize(
+    ("question", "change"),
+    [
+        ('{"AddKvpItems": {"key": "value"}}', Change("AddKvpItems", {"key": "value"})),
+        ('{"RemoveKvpItems": {}}', Change("RemoveKvpItems", {})),
+        ("OSName", None),
+        ("key={}", None),
+        ('{"DestroySystem": {"key": "value"}}', None),
+        ('{"AddKvpItems": ["key"]}', None),
+        ('{"AddKvpItems": {"key": 1}}', None),
+        ('{"AddKvpItems": {}, "RemoveKvpItems": {}}', None),
+    ],
+)
+def test_a_change_of_pairs_is_one_of_three_methods(question, change):
+    assert pairs_asked(question) == change
+
+
+@pytest.mark.parametrize(
+    ("said", "job", "code"),
+    [
+        ([], [], None),
+        ([{"ReturnValue": 0}], [], 0),
+        ([{"ReturnValue": 32768}], [], 32768),
+        ([{"ReturnValue": 4096}], [], None),
+        ([{"ReturnValue": 4096}], [{"JobState": 7, "ErrorCode": None}], 0),
+        ([{"ReturnValue": 4096}], [{"JobState": 32768, "ErrorCode": 0}], 0),
+        ([{"ReturnValue": 4096}], [{"JobState": 10, "ErrorCode": 32773}], 32773),
+        ([{"ReturnValue": 4096}], [{"JobState": 8, "ErrorCode": 0}], 8),
+    ],
+)
+def test_what_a_change_came_to_is_told_at_once_or_by_a_job(said, job, code):
+    assert code_of([[], [], said, said, job]) == code

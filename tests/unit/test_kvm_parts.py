@@ -11,13 +11,15 @@ import pytest
 from pydantic import ValidationError
 
 from harness.backends.capabilities import Capability
-from harness.backends.kvm import picture
+from harness.backends.kvm import devices, picture, qcow2
 from harness.backends.kvm.abilities import abilities
+from harness.backends.kvm.checkpoints import query_snapshots
 from harness.backends.kvm.distant_clock import DistantClock
 from harness.backends.kvm.errors import translated
 from harness.backends.kvm.evidence import qemu_log
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.volumes import Name
+from harness.backends.kvm.xml import parse
 from harness.backends.model import Firmware, Ownership, Shape, Topology
 from harness.backends.protocol import Refused, WrongState
 from harness.core import Deadline, GiB, LabError, Size
@@ -181,3 +183,28 @@ def test_without_an_answer_there_is_no_clock(ssh, script):
     with pytest.raises(LabError) as caught:
         DistantClock("root@far.example", "far").read(Deadline.after(1))
     assert (caught.value.host, caught.value.operation) == ("far", "clock")
+
+
+def test_snapshots_are_found_inside_disks_whether_qemu_has_them_open_or_not(tmp_path):
+    """Each disk's, also one whose snapshot no other has: nobody can go back to that, and it takes space."""
+    disk = tmp_path / "disk.qcow2"
+    qcow2.create(disk, Size(1 << 20), "host", Deadline.after(20))
+    assert qcow2.snapshots(disk, "host", Deadline.after(20)) == []
+    qcow2.snapshot(disk, "one", "host", Deadline.after(20))
+    assert qcow2.snapshots(disk, "host", Deadline.after(20)) == ["one"]
+    # What QEMU 7.2 answers to query-block, shortened: a drive without a medium, and two disks.
+    answer = [
+        {"device": "", "qdev": "sata0-0-0", "removable": True},
+        {"inserted": {"image": {"filename": "/m/system.qcow2", "snapshots": [{"id": "1", "name": "one"}]}}},
+        {"inserted": {"image": {"filename": "/m/disk-data0.qcow2", "format": "qcow2"}}},
+    ]
+    assert query_snapshots(answer) == ["/m/system.qcow2: one"]
+
+
+def test_the_bus_of_the_system_disk_is_told_from_those_of_others():
+    domain = """<domain><devices>
+        <disk device='cdrom'><target dev='sda' bus='sata'/></disk>
+        <disk device='disk'><target dev='hda' bus='ide'/></disk>
+        <disk device='disk'><serial>data0</serial><target dev='vda' bus='virtio'/></disk>
+    </devices></domain>"""
+    assert devices.system_bus(parse(domain)) == "ide"

@@ -15,7 +15,8 @@ def link(
 ) -> dict[str, object]:
     counters = {"bytes": rx * 100, "packets": rx, "errors": 0, "dropped": 2, "multicast": 0}
     return {
-        "ifindex": 2, "ifname": name, "flags": list(flags), "mtu": 1500, "qdisc": "fq_codel", "operstate": "UP",
+        "ifindex": 2, "ifname": name, "flags": list(flags), "mtu": 1500, "max_mtu": 65535, "qdisc": "fq_codel",
+        "operstate": "UP",
         "link_type": "ether", "address": mac, "broadcast": "ff:ff:ff:ff:ff:ff",
         "addr_info": [{"family": "inet", "local": local, "prefixlen": length} for local, length in addresses],
         "stats64": {"rx": counters, "tx": counters | {"packets": 7}},
@@ -66,6 +67,7 @@ def test_a_nic_shows_driver_link_addresses_and_counters() -> None:
         12,
         7,
     )
+    assert (nic.mtu, nic.largest_mtu) == (1500, 65535)
     assert nic.addresses[0] == IPv4Interface("10.0.2.15/24")
     assert nic.link_local == IPv6Address("fe80::5054:ff:feaa:1")
 
@@ -88,16 +90,40 @@ def test_neighbours_are_known_by_address() -> None:
     assert table["10.77.0.9"].mac is None
 
 
+REPLY = b"64 bytes from 10.9.0.2: icmp_seq=%d ttl=64 time=1.42 ms\n"
+
+
 @pytest.mark.parametrize(
-    ("summary", "lost"),
+    ("asked", "came", "summary", "lost"),
     [
-        (b"PING x\n\n--- x ping statistics ---\n100 packets transmitted, 100 received, 0% packet loss, time 5ms\n", 0),
-        (b"4 packets transmitted, 0 received, +4 errors, 100% packet loss, time 3069ms\npipe 4\n", 4),
-        (b"3 packets transmitted, 2 packets received, 33% packet loss\n", 1),
+        (3, (1, 2, 3), b"3 packets transmitted, 3 received, 0% packet loss, time 113ms\n", 0),
+        # The last reply took 304 ms, after some of 1 ms; by -c alone ping had not waited for it.
+        (3, (1, 2, 3), b"8 packets transmitted, 3 received, 62.5% packet loss, time 767ms\n", 0),
+        (3, (1, 3, 4), b"4 packets transmitted, 3 received, 25% packet loss, time 517ms\n", 1),
+        (3, (1, 2, 4), b"4 packets transmitted, 3 received, 25% packet loss, time 511ms\n", 1),
+        (3, (1, 2), b"40 packets transmitted, 2 received, 95% packet loss, time 5012ms\n", 1),
+        (3, (), b"36 packets transmitted, 0 received, 100% packet loss, time 1956ms\n\n", 3),
+        (3, (), b"1 packets transmitted, 0 received, +1 errors, 100% packet loss, time 0ms\n\n", 1),
     ],
 )
-def test_a_ping_counts_what_was_lost(summary: bytes, lost: int) -> None:
-    assert nics.parse_pings(summary).lost == lost
+def test_pings_that_only_passed_the_time_do_not_count(
+    asked: int, came: tuple[int, ...], summary: bytes, lost: int
+) -> None:
+    """Of those that were asked for, each was answered or lost."""
+    said = b"PING 10.9.0.2 (10.9.0.2) 56(84) bytes of data.\n" + b"".join(REPLY % number for number in came)
+    pings = nics.parse_pings(said + b"\n--- 10.9.0.2 ping statistics ---\n" + summary, asked)
+    assert (pings.received, pings.lost) == (len([number for number in came if number <= asked]), lost)
+
+
+def test_what_is_no_reply_answers_no_ping() -> None:
+    """A router's word, a reply that was damaged, and one that came twice."""
+    said = (
+        b"From 10.9.0.1 icmp_seq=1 Destination Host Unreachable\n"
+        b"64 bytes from 10.9.0.2: icmp_seq=2 ttl=64 time=1.42 ms (BAD CHECKSUM!)\n"
+        + 2 * REPLY % (3, 3)
+        + b"\n--- 10.9.0.2 ping statistics ---\n3 packets transmitted, 1 received\n"
+    )
+    assert nics.parse_pings(said, 3) == nics.Pings(3, 1)
 
 
 def test_disks_are_whole_disks_with_size_to_the_byte() -> None:

@@ -110,7 +110,6 @@ def test_memory_without_blocks_in_service_is_no_answer(files: dict[str, bytes]) 
     [
         ({"/proc/vmstat": vmstat(0)}, 0),
         ({"/proc/vmstat": vmstat(25700, 100)}, 25600),
-        ({"/proc/vmstat": vmstat(None)}, 0),
         ({"/proc/vmstat": vmstat(None), "/sys/kernel/debug/hv-balloon": HV_BALLOON}, 512),
         ({"/proc/vmstat": vmstat(7), "/sys/kernel/debug/vmmemctl": VMW_BALLOON}, 1024),
         ({"/proc/vmstat": vmstat(None), "/sys/kernel/debug/vmmemctl": VMW_BALLOON_OF_OLD}, 1024),
@@ -118,6 +117,22 @@ def test_memory_without_blocks_in_service_is_no_answer(files: dict[str, bytes]) 
 )
 def test_a_balloon_is_as_large_as_its_driver_says(files: dict[str, bytes], pages: int) -> None:
     assert memory.parse_ballooned(files) == pages * 4096
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {},
+        # Kernels before 6.0, and any without debugfs: those counters are the kernel's, hv_balloon leaves them alone.
+        {"/sys/module/hv_balloon/parameters/hot_add": b"Y\n"},
+        {"/sys/module/vmw_balloon/initstate": b"live\n"},
+    ],
+)
+def test_a_balloon_that_nobody_can_read_is_no_empty_one(files: dict[str, bytes]) -> None:
+    assert memory.parse_ballooned({"/proc/vmstat": vmstat(0 if files else None), **files}) is None
+    hot_add = "/sys/module/hv_balloon/parameters/hot_add"
+    told = {"/proc/vmstat": vmstat(0), hot_add: b"Y\n", "/sys/kernel/debug/hv-balloon": HV_BALLOON}
+    assert memory.parse_ballooned(told) == 512 * 4096
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from harness.core import Deadline, GuestError, Size
-from harness.guest import streams
+from harness.guest import inside, streams
 from harness.guest.nics import Pings, address_of
 from harness.guest.pinging import pinging
 from harness.guest.probe import Probe
@@ -50,7 +50,7 @@ def test_what_is_sent_is_hashed_at_both_ends() -> None:
 
 def test_nobody_who_listens_is_a_finding() -> None:
     """A connection that cannot be made is the network's fault, not the guest's."""
-    program = streams.program("tcp")
+    program = inside.program("tcp")
     argv = ["python3", "-", "send", "127.0.0.1", "127.0.0.2", "1", "10", "5"]
     said = streams.parse_sent(Here().run(argv, stdin=program).stdout)
     assert isinstance(said, str)
@@ -69,6 +69,16 @@ def held() -> Iterator[Held]:
     held = Held(end("127.0.0.1"), end("127.0.0.2"))
     yield held
     held.close()
+
+
+def test_a_connection_that_cannot_be_held_is_a_finding() -> None:
+    """As one that cannot be made to send: a port was told, and nobody listens there."""
+    with socket.socket() as bound:
+        bound.bind(("127.0.0.4", 0))
+        port = json.dumps({"port": bound.getsockname()[1]}).encode()
+        there = SimpleNamespace(name="there", run=lambda argv, **_: Result(tuple(argv), 0, port, b""))
+        with pytest.raises(AssertionError, match=r"from here \(127\.0\.0\.1\) to there \(127\.0\.0\.4\): .*refused"):
+            Held(end("127.0.0.1"), End(there, "127.0.0.4"))  # type: ignore[arg-type]
 
 
 def test_a_held_connection_carries_words_both_ways(held: Held) -> None:
@@ -100,7 +110,7 @@ def test_a_connection_that_ended_is_told_as_such_and_not_made_anew() -> None:
         held.close()
 
 
-@pytest.mark.parametrize("parse", [streams.parse_port, streams.parse_sent, streams.parse_answer])
+@pytest.mark.parametrize("parse", [streams.parse_port, streams.parse_held, streams.parse_sent, streams.parse_answer])
 @pytest.mark.parametrize("output", [b"Traceback (most recent call last):\n", b"{}", b'{"waved": "x"}', b"[]"])
 def test_garbage_from_the_guest_is_one_error_with_probe_and_guest(parse: Any, output: bytes) -> None:
     with pytest.raises(GuestError, match=r"^guest-1: tcp does not read as expected"):

@@ -63,6 +63,18 @@ def test_a_disk_that_takes_no_more_is_told_with_the_kernels_words() -> None:
     assert "No space left" in done.error
 
 
+def test_a_disk_that_fails_half_way_is_told_with_what_it_took(tmp_path: Path) -> None:
+    """A file that may not grow beyond 1.5 MiB takes one piece and a half, and no more (setrlimit(2))."""
+    disk, most = tmp_path / "disk", 3 << 19
+    disk.touch()
+    limit = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({most}, {most}))\n"
+    argv = [sys.executable, "-", "fill", str(disk), "0", str(4 << 20)]
+    text = limit.encode() + program("disk_data")
+    done = disks.parse_disk_data(subprocess.run(argv, input=text, capture_output=True, timeout=60, check=True).stdout)
+    assert (done.size, done.sha256) == (most, hashlib.sha256(disk.read_bytes()).hexdigest())
+    assert "File too large" in done.error
+
+
 def test_pixels_follow_the_frame_buffers_own_format() -> None:
     space: dict[str, object] = {"__name__": "draw"}
     exec(compile(program("draw"), "draw", "exec"), space)

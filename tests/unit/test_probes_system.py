@@ -2,6 +2,7 @@
 
 import re
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,6 +101,17 @@ def test_failed_units_are_named() -> None:
     )
     assert services.parse_failed(text) == ("open-vm-tools.service", "x.mount")
     assert services.parse_failed(b"") == ()
+
+
+def test_a_service_that_nobody_installed_is_the_products_failure() -> None:
+    """Whatever the distribution would call it; one that is there under its second name is found."""
+    there = {"qemu-ga.service": SHOW.replace(b"qemu-guest-agent", b"qemu-ga")}
+    missing = SHOW.replace(b"LoadState=loaded", b"LoadState=not-found")
+    guest = SimpleNamespace(name="guest-1", read=lambda probe: services.parse_unit(there.get(probe.argv[-1], missing)))
+    found = services.Services(guest)  # type: ignore[arg-type]
+    assert found.first(("qemu-guest-agent.service", "qemu-ga.service")).name == "qemu-ga.service"
+    with pytest.raises(AssertionError, match=r"^guest-1: there is no unit a\.service or b\.service$"):
+        found.first(("a.service", "b.service"))
 
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:

@@ -2,10 +2,11 @@
 
 import pytest
 
+from harness.guest import ProbeFailed
 from suites.integration import test_exchange, test_pairs, test_vmbus
 from tests.recorded.defects import RECORDED, RecordedDefect
 from tests.recorded.guest import Tree
-from tests.recorded.hyperv import DISK_DEVICE, expectations, recorded
+from tests.recorded.hyperv import DISK_DEVICE, device, expectations, recorded
 
 BODIES = {
     "I06": test_vmbus.test_every_device_of_the_vmbus_is_there_and_driven,
@@ -34,6 +35,25 @@ def test_a_guest_with_a_defect_fails(defect: RecordedDefect, tmp_path):
         BODIES[defect.check](guest, expectations())
 
 
+READERS = frozenset({"I06", "I07", "I14"})
+"""Those that change nothing, and are looked at together."""
+
+
+@pytest.mark.parametrize(
+    "defect", [each for each in RECORDED if each.check in READERS], ids=lambda defect: f"{defect.check} {defect.words}"
+)
+def test_no_check_fails_but_those_that_share_its_cause(defect: RecordedDefect, tmp_path):
+    guest, host = recorded(tmp_path, defect.host, defect.goes_on)
+    defect.change(host.tree)
+    failed = set()
+    for check in READERS:
+        try:
+            BODIES[check](guest, expectations())
+        except AssertionError:
+            failed.add(check)
+    assert failed == defect.shared
+
+
 def test_every_body_has_a_defect_that_it_catches():
     assert {defect.check for defect in RECORDED} == set(BODIES)
 
@@ -60,3 +80,27 @@ def test_paths_of_the_guest_lie_below_the_root_and_no_others(tmp_path):
     assert tree.inside("cat /proc/$$/cmdline '/proc/1/comm' </dev/null >/dev/vmbus/hv_kvp") == (
         f"cat /proc/$$/cmdline '{tmp_path}/proc/1/comm' </dev/null >{tmp_path}/dev/vmbus/hv_kvp"
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "content"),
+    [
+        (device("kvp", "class_id"), "{a9a0f4e7}"),
+        (device("kvp", "channel_vp_mapping"), "3"),
+        (device("kvp", "in_read_bytes_avail"), "none"),
+    ],
+)
+def test_a_bus_that_does_not_read_as_the_kernels_is_refused_by_name(path, content, tmp_path):
+    guest, host = recorded(tmp_path)
+    host.tree.write(path, content)
+    with pytest.raises(ProbeFailed, match="VMBus devices"):
+        guest.vmbus.devices()
+
+
+def test_half_a_pool_is_refused_and_no_pools_are_none(tmp_path):
+    guest, host = recorded(tmp_path)
+    host.tree.write("/var/lib/hyperv/.kvp_pool_2", b"half")
+    with pytest.raises(ProbeFailed, match="kvp_pool_2"):
+        guest.kvp.pools()
+    host.tree.at("/var/lib/hyperv").rename(tmp_path / "gone")
+    assert guest.kvp.pools() == {}

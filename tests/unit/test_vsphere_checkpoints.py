@@ -6,7 +6,10 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
+from pyVmomi import vim
+
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
+from harness.backends.vsphere.checkpoints import snapshot_files
 from tests.unit import vsphere_access
 from tests.unit.vsphere_access import within
 
@@ -22,6 +25,30 @@ def test_checkpoints_are_listed_oldest_first_and_dropped_by_name(machine):
     machine.revert("one", within())
     machine.checkpoint("four", within(), memory=False)
     assert machine.checkpoints(within()) == ("one", "three", "four")
+
+
+def test_what_checkpoints_consist_of_goes_with_them(machine):
+    before = machine.checkpoint_files(within())
+    machine.checkpoint("one", within(), memory=False)
+    assert set(machine.checkpoint_files(within())) > set(before)
+    machine.drop_checkpoint("one", within())
+    assert machine.checkpoint_files(within()) == before
+
+
+def test_deltas_count_whether_they_are_in_the_chain_or_wait_for_consolidation():
+    kinds = {
+        "[ds] m/m.vmdk": "diskDescriptor",
+        "[ds] m/m-000002.vmdk": "diskDescriptor",
+        "[ds] m/m-000002-sesparse.vmdk": "diskExtent",
+        "[ds] m/m-Snapshot1.vmsn": "snapshotData",
+        "[ds] m/m-Snapshot1.vmem": "snapshotMemory",
+        "[ds] m/m.vmsd": "snapshotList",
+        "[ds] m/m.vswp": "swap",
+    }
+    layout = [vim.vm.FileLayoutEx.FileInfo(key=0, name=name, type=kind) for name, kind in kinds.items()]
+    found = ("[ds] m/m-000002.vmdk", "[ds] m/m-Snapshot1.vmem", "[ds] m/m-Snapshot1.vmsn")
+    assert snapshot_files(layout, unmerged=False) == found
+    assert snapshot_files(layout, unmerged=True) == (*found, "delta disks that wait for consolidation")
 
 
 def test_a_checkpoint_fits_the_state_and_has_a_name_of_its_own(machine):

@@ -8,9 +8,11 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
+from pyVmomi import vim
+
 from harness.backends.model import DeviceKind, DiskSpec, Endpoint, NetworkKind, NetworkSpec
 from harness.backends.protocol import Refused
-from harness.backends.vsphere import marks
+from harness.backends.vsphere import marks, notes
 from harness.backends.vsphere.machine import VsphereMachine
 from harness.backends.vsphere.refs import Ref
 from harness.core import MiB, Size
@@ -39,6 +41,20 @@ def test_a_disk_comes_grows_and_goes(machine, started):
     for _ in range(2):
         machine.detach_disk("late", within())
     assert [disk.serial for disk in view(machine).disks] == ["data0"]
+
+
+def test_the_controller_of_the_system_disk_is_told_from_those_of_others(machine):
+    """A paravirtual one that only a data disk is on does not count."""
+    assert view(machine).root_controller == "ParaVirtualSCSIController"
+    device = vim.vm.device
+    found = [
+        device.ParaVirtualSCSIController(key=1001, busNumber=1),
+        device.VirtualLsiLogicController(key=1000, busNumber=0),
+        device.VirtualDisk(key=2001, controllerKey=1001, unitNumber=1),
+        device.VirtualDisk(key=2000, controllerKey=1000, unitNumber=0),
+    ]
+    assert notes.system_controller(found, {"interop.disk.1": "data0"}) == "VirtualLsiLogicController"
+    assert notes.system_controller(found[:2], {}) == ""
 
 
 def test_a_controller_has_room_for_fourteen_data_disks_and_says_so(host, machine):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from harness.backends.hyperv.access import QUIET
+from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import OFF, OK, PAUSED, RUNNING, SAVED, VM, answered, state_is, together
 from harness.backends.hyperv.errors import Failed
 from harness.backends.hyperv.power import Power
@@ -18,6 +18,7 @@ TYPES = {"standard": "Standard", "production": "ProductionOnly"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 _ANY = (RUNNING, PAUSED, SAVED, OFF)
 _POINT = "point"
+_DELTA = r"\.avhdx?$"
 _MERGING = ("MergingDisks", "DeletingSnapshot", "ApplyingSnapshot")
 
 
@@ -104,6 +105,15 @@ class Checkpoints(Power):
             if not answer[-1]:
                 self._merged(deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._id}/{name}")
+
+    def checkpoint_files(self, deadline: Deadline) -> tuple[str, ...]:
+        """The differencing disks that it writes to, and those beside its disks, where the host keeps them."""
+        drives = Step("Get-VMHardDiskDrive", {"VM": VM}, get=("Path",), where=(("Path", _DELTA),))
+        folder = {"LiteralPath": self._host.file(self._mark.folder, "")}
+        beside = Step("Get-ChildItem", folder, get=("Name",), where=(("Name", _DELTA),), allow=NO_FILE)
+        _, used, lying = self._ask("checkpoint_files", deadline, drives, beside)
+        names = {re.split(r"[\\/]", str(row["Path"]))[-1] for row in used} | {str(row["Name"]) for row in lying}
+        return tuple(sorted(names))
 
     def _idle(self, deadline: Deadline) -> Step:
         where = (("SecondaryOperationalStatus?", f"^(?!({'|'.join(_MERGING)})$)"),)

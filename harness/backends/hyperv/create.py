@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from harness.backends.hyperv import checkpoints, marks, nics, upload
 from harness.backends.hyperv.access import QUIET, HostAccess
 from harness.backends.hyperv.base import VM
-from harness.backends.hyperv.disks import attached, disk_file
+from harness.backends.hyperv.disks import SYSTEM, attached, disk_file
 from harness.backends.hyperv.errors import failed_step
 from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
@@ -18,7 +18,7 @@ from harness.backends.model import DeviceKind, Firmware, MachineSpec, ResourceKi
 from harness.backends.protocol import Refused
 from harness.core import Deadline, InteropError
 
-SYSTEM, SEED = "system.vhdx", "seed.iso"
+SEED = "seed.iso"
 _OURS = "ours"
 _CLEANING_SECONDS = 30.0
 _LONGEST = 100  # the name of a machine, in characters: the host refuses longer ones

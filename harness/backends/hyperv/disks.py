@@ -11,10 +11,11 @@ from harness.backends.hyperv.steps import Ref, Row, Step, Value
 from harness.backends.model import DiskSpec, DiskView
 from harness.core import Deadline, Size
 
-MODEL = "vhdx"
+MODEL, SYSTEM = "vhdx", "system.vhdx"
 _SERIAL = re.compile(r"[A-Za-z0-9_-]{1,20}")
 # While a machine has checkpoints, it writes to differencing disks called NAME_GUID.avhdx.
 _FILE = re.compile(r"(?:.*[\\/])?disk-(?P<serial>[A-Za-z0-9_-]{1,20}?)(?:_[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})?\.a?vhdx")
+_SYSTEM = re.compile(r"(?:.*[\\/])?system(?:_[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27})?\.a?vhdx")
 _DRIVE = "drive"
 _LIST = ("Path", "ControllerType", "ControllerLocation")
 
@@ -119,6 +120,11 @@ def serial_of(path: str) -> str | None:
     """The serial in the path of a data disk's file; None for any other file."""
     found = _FILE.fullmatch(path)
     return found["serial"] if found else None
+
+
+def system_controller(plugged: list[Row]) -> str:
+    """The kind of controller that the system disk is on, among disks that :func:`drives` told of."""
+    return next((str(row["ControllerType"]) for row in plugged if _SYSTEM.fullmatch(str(row["Path"]))), "")
 
 
 def views(files: list[Row]) -> tuple[DiskView, ...]:

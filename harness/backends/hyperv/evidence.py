@@ -11,7 +11,7 @@ from harness.backends.hyperv import nics
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import RUNNING, VM, answered, state_of
 from harness.backends.hyperv.console import PipeConsole
-from harness.backends.hyperv.disks import Disks, drives, files_of, views
+from harness.backends.hyperv.disks import Disks, drives, files_of, system_controller, views
 from harness.backends.hyperv.nics import Nics
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
@@ -59,6 +59,7 @@ class Evidence(Disks, Nics, Unwatched):
             nics=tuple(nics.view(card) for card in cards),
             disks=views(files),
             raw=json.dumps(whole, indent=1, sort_keys=True),
+            root_controller=system_controller(plugged),
         )
 
     def console(self) -> Console:

@@ -8,7 +8,7 @@ from typing import Any
 import libvirt
 
 from harness.backends.kvm.power import Power
-from harness.backends.kvm.states import SavedStates, sources
+from harness.backends.kvm.states import SavedStates, qcow2_snapshots, sources
 from harness.backends.kvm.xml import node, number, parse, text
 from harness.backends.model import Firmware, PowerState, ResourceKind
 from harness.backends.protocol import WrongState
@@ -78,6 +78,18 @@ class Checkpoints(Power):
                 self._act("drop", lambda domain: domain.snapshotLookupByName(name, 0).delete(0), deadline)
             self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self._uuid}/{name}")
             self._sweep(deadline)
+
+    def checkpoint_files(self, deadline: Deadline) -> tuple[str, ...]:
+        """Snapshots inside its disks, as QEMU or ``qemu-img`` tells them, and the folders of saved states."""
+        with self._lock:
+            found = [str(folder) for folder in self._states.folders()]
+            if self._state(deadline) in (OFF, SAVED):
+                if self._host.places.states(self._uuid) is None:
+                    raise self._refused("the files of a machine that is off are out of reach", "checkpoint_files")
+                names = qcow2_snapshots(self._xml(deadline, inactive=True), self._host.name, deadline)
+            else:
+                names = query_snapshots(self._qcow2(deadline))
+            return (*found, *names)
 
     def _qcow2(self, deadline: Deadline) -> list[dict[str, Any]]:
         """The disks that hold what the guest writes, as QEMU's ``query-block`` has them."""
@@ -153,6 +165,12 @@ class Checkpoints(Power):
 
 
 _SAVE_AS = {RUNNING: libvirt.VIR_DOMAIN_SAVE_RUNNING, PAUSED: libvirt.VIR_DOMAIN_SAVE_PAUSED}
+
+
+def query_snapshots(devices: Any) -> list[str]:
+    """Those in an answer to ``query-block`` (QEMU, qapi/block-core.json: BlockInfo, ImageInfo)."""
+    images = [device["inserted"]["image"] for device in devices if "inserted" in device]
+    return [f"{image['filename']}: {one['name']}" for image in images for one in image.get("snapshots", ())]
 
 
 def _snapshots(domain: Any) -> list[tuple[str, float]]:

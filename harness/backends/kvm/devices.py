@@ -104,6 +104,12 @@ def data_disks(domain: Element) -> list[Element]:
     return [disk for disk in domain.iterfind("devices/disk") if disk.findtext("serial")]
 
 
+def system_bus(domain: Element) -> str:
+    """The bus of the disk that a machine starts from: the first one."""
+    disk = domain.find("devices/disk[@device='disk']")
+    return "" if disk is None else attribute(disk, "target", "bus")
+
+
 def free_target(domain: Element) -> str:
     """The next disk name of the form ``vdX`` that is not taken."""
     taken = {target.get("dev") for target in domain.iterfind("devices/disk/target")}

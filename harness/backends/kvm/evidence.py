@@ -36,6 +36,7 @@ class Evidence(Disks):
             nics=self._nic_views(domain, deadline),
             disks=self._disk_views(domain, deadline),
             raw=text(domain),
+            root_controller=devices.system_bus(domain),
         )
 
     def screenshot(self, deadline: Deadline) -> bytes:

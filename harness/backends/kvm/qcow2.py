@@ -48,6 +48,11 @@ def forget(path: Path, name: str, host: str, deadline: Deadline) -> None:
     _do(["snapshot", "-q", "-d", name, path], host, deadline)
 
 
+def snapshots(path: Path, host: str, deadline: Deadline) -> list[str]:
+    """The names of all that :func:`snapshot`, or QEMU itself, remembered."""
+    return [str(one["name"]) for one in _info(path, host, deadline).get("snapshots", ())]
+
+
 def _info(path: Path, host: str, deadline: Deadline) -> dict[str, Any]:
     facts: dict[str, Any] = json.loads(_do(["info", "-U", "--output=json", path], host, deadline))
     return facts

@@ -38,6 +38,10 @@ class SavedStates:
         found = self._folder.glob(f"[!.]*/{_DOMAIN}")
         return {path.parent.name: path.stat().st_mtime for path in found}
 
+    def folders(self) -> list[Path]:
+        """All, those that were never completed as well."""
+        return sorted(self._folder.iterdir()) if self._folder.is_dir() else []
+
     def sources(self) -> set[str]:
         """The disks that some state has."""
         folders = (self._folder / name for name in self.names())
@@ -95,6 +99,11 @@ class SavedStates:
 def sources(description: Element) -> list[str]:
     """The disk files that a domain's or a snapshot's description names."""
     return [str(source.get("file")) for source in description.iterfind(".//disk/source") if source.get("file")]
+
+
+def qcow2_snapshots(domain: Element, host: str, deadline: Deadline) -> list[str]:
+    """The snapshots inside a domain's disks, while no QEMU has them open."""
+    return [f"{disk}: {name}" for disk in _disks(domain) for name in qcow2.snapshots(disk, host, deadline)]
 
 
 def _disks(domain: Element) -> list[Path]:

@@ -16,6 +16,9 @@ from harness.core import Deadline
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 TREE = "snapshot.rootSnapshotList"
+LAYOUT, CONSOLIDATE = "layoutEx.file", "runtime.consolidationNeeded"
+_PARTS = ("snapshotData", "snapshotMemory")
+_DELTA = re.compile(r"-\d{6}\.vmdk$")  # a delta's descriptor; its extents have names of their own
 TOOLS = "guest.toolsRunningStatus"
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
 
@@ -47,6 +50,17 @@ def snapshots_in(tree: Any) -> list[Snapshot]:
             yield from walk(node.childSnapshotList)
 
     return sorted(walk(tree), key=lambda one: one.number)
+
+
+def snapshot_files(layout: Any, *, unmerged: bool) -> tuple[str, ...]:
+    """What of a machine's ``layoutEx.file`` is there for snapshots (vSphere API, VirtualMachineFileLayoutExFileInfo).
+
+    Args:
+        layout: the list of files.
+        unmerged: whether the host says that delta disks wait for consolidation: those are no longer in the list.
+    """
+    names = [str(one.name) for one in layout or () if one.type in _PARTS or _DELTA.search(str(one.name))]
+    return (*sorted(names), *(["delta disks that wait for consolidation"] if unmerged else []))
 
 
 class Checkpoints(Power):
@@ -102,6 +116,11 @@ class Checkpoints(Power):
             if found is not None:
                 self._task("drop", "RemoveSnapshot_Task", deadline, False, True, ref=found.ref)
                 self._host.ledger.gone(ResourceKind.CHECKPOINT, f"{self.id}/{name}")
+
+    def checkpoint_files(self, deadline: Deadline) -> tuple[str, ...]:
+        """Of the files that the host counts as the machine's, delta disks and what snapshots consist of."""
+        values = self._read("checkpoint_files", deadline, LAYOUT, CONSOLIDATE)
+        return snapshot_files(values.get(LAYOUT), unmerged=bool(values.get(CONSOLIDATE)))
 
     def _snapshots(self, operation: str, deadline: Deadline) -> dict[str, Snapshot]:
         tree = self._read(operation, deadline, TREE).get(TREE)

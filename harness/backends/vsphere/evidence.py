@@ -57,6 +57,7 @@ class Evidence(Disks, Nics):
             nics=tuple(self._nic_view(card, state, kept) for card in devices.cards(found)),
             disks=tuple(devices.disk_view(serial, disk) for serial, disk in notes.data_disks(found, kept).items()),
             raw=_raw(values),
+            root_controller=notes.system_controller(found, kept),
         )
 
     def console(self) -> Console:

@@ -44,6 +44,13 @@ def data_disks(devices: Iterable[Device], kept: Mapping[str, str]) -> dict[str, 
     return found
 
 
+def system_controller(devices: Iterable[Device], kept: Mapping[str, str]) -> str:
+    """The kind of controller that the system disk is on: ``ParaVirtualSCSIController``; empty where there is none."""
+    found, data = list(devices), {disk.key for disk in data_disks(devices, kept).values()}
+    keys = {disk.controllerKey for disk in disks(found) if disk.key not in data}
+    return next((type(one).__name__.rpartition(".")[2] for one in found if one.key in keys), "")
+
+
 def nic_note(nic: NicSpec) -> Any:
     """Where a NIC was plugged in, in the lab's words."""
     return option(_nic_key(nic.mac), json.dumps({"network": nic.network.name, "vlan": nic.network.vlan}))

@@ -4,33 +4,32 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 CHUNK = 1 << 20
 
 
-def fill(device: int, size: int, found: "hashlib._Hash") -> int:
-    """Write; returns how much the disk took."""
-    done = 0
-    while done < size:
-        chunk = os.urandom(min(CHUNK, size - done))
+def fill(device: int, size: int) -> "Iterator[bytes]":
+    """Write; gives each piece that the disk took, so that an error takes back none of them."""
+    left = size
+    while left:
+        chunk = os.urandom(min(CHUNK, left))
         taken = os.write(device, chunk)
-        found.update(chunk[:taken])
-        done += taken
+        left -= taken
+        yield chunk[:taken]
     os.fsync(device)
-    return done
 
 
-def read(device: int, size: int, found: "hashlib._Hash") -> int:
-    """Read; returns how much there was."""
-    done = 0
-    while done < size:
-        chunk = os.read(device, min(CHUNK, size - done))
+def read(device: int, size: int) -> "Iterator[bytes]":
+    """Read; gives each piece that came."""
+    left = size
+    while left:
+        chunk = os.read(device, min(CHUNK, left))
         if not chunk:
             break
-        found.update(chunk)
-        done += len(chunk)
-    return done
+        left -= len(chunk)
+        yield chunk
 
 
 def main() -> None:
@@ -45,7 +44,9 @@ def main() -> None:
         device = os.open(path, os.O_RDONLY if act == "read" else os.O_RDWR)
         try:
             os.lseek(device, offset, os.SEEK_SET)
-            done = (read if act == "read" else fill)(device, size, found)
+            for piece in (read if act == "read" else fill)(device, size):
+                found.update(piece)
+                done += len(piece)
         finally:
             os.close(device)
     except OSError as problem:

@@ -108,8 +108,12 @@ def answer(connection: socket.socket, verb: str, word: str, kept: bytearray) -> 
 
 
 def hold(path: str, own: str, address: str, port: str) -> None:
-    """Connect, then serve requests."""
-    connection = socket.create_connection((address, int(port)), timeout=PATIENCE, source_address=(own, 0))
+    """Connect, or print why that cannot be, then serve requests."""
+    try:
+        connection = socket.create_connection((address, int(port)), timeout=PATIENCE, source_address=(own, 0))
+    except OSError as error:
+        print(json.dumps({"broken": str(error) or type(error).__name__}))
+        return
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(path)
         server.listen(1)

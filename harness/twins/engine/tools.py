@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import gzip
 import io
 import re
 import time
@@ -25,6 +26,7 @@ from harness.twins.engine.personality import Personality
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"
 _PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, encoded more
+_UNPACK = 'mkdir -p -- "${1%/*}" && gzip -dc >"$1.part" && mv -f -- "$1.part" "$1"'
 _WRONG = 250_000_000  # nanoseconds: less is the serial port's own time
 _THAW_SECONDS = 60.0
 
@@ -164,7 +166,14 @@ class Tools:
             silence = self._silence(self._personality.tools, deadline)
             if silence:
                 raise GuestSilent(silence, operation="tools")
-            self._write(target, io.BytesIO(content), deadline, folders=True)
+            if len(content) <= _PIECE:
+                self._write(target, io.BytesIO(content), deadline, folders=True)
+                return
+            # Much of one kind, as pools are, mostly NULs: packed it is one message, and there at once.
+            packed = base64.b64encode(gzip.compress(content)).decode("ascii")
+            ended = self._run("/bin/sh", ["-c", _UNPACK, "-", target], deadline, input_data=packed)
+            if ended.get("exitcode"):
+                raise AgentRefused(f"{target} cannot be written", operation="tools")
 
     def _write(self, target: str, content: BinaryIO, deadline: Deadline, *, folders: bool) -> None:
         if folders:
@@ -209,14 +218,17 @@ class Tools:
         return ""
 
     def _output(self, program: str, arguments: list[str], deadline: Deadline) -> str:
-        started = self._agent.ask("guest-exec", deadline, path=program, arg=arguments, capture_output=True)
+        status = self._run(program, arguments, deadline)
+        return base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
+
+    def _run(self, program: str, arguments: list[str], deadline: Deadline, **more: str) -> dict[str, Any]:
+        started = self._agent.ask("guest-exec", deadline, path=program, arg=arguments, capture_output=True, **more)
 
         def ended() -> dict[str, Any] | Pending:
             status: dict[str, Any] = self._agent.ask("guest-exec-status", deadline, pid=started["pid"])
             return status if status.get("exited") else Pending("it runs")
 
-        status = wait_for(program, ended, deadline, fault=GuestSilent)
-        return base64.b64decode(str(status.get("out-data", ""))).decode("utf-8", "replace")
+        return wait_for(program, ended, deadline, fault=GuestSilent)
 
 
 @contextlib.contextmanager

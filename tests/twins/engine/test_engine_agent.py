@@ -6,6 +6,7 @@ import base64
 import contextlib
 import json
 import socket
+import subprocess
 import threading
 from pathlib import Path
 
@@ -43,6 +44,7 @@ class Peer:
         self.instead = b""
         self.answers: dict[str, object] = {}
         self.asked: list[str] = []
+        self.ran: list[dict] = []
         self._bound = listener(path)
         self._thread = threading.Thread(target=self._serve)
         self._thread.start()
@@ -70,6 +72,8 @@ class Peer:
         if name == "guest-sync-delimited":
             line.sendall(b"\xff" + json.dumps({"return": given["id"]}).encode() + b"\n")
             return
+        if name == "guest-exec":
+            self.ran.append(given)
         if name == "guest-file-open":
             self._open, answer = given["path"], 1000
         if name == "guest-file-read":
@@ -213,3 +217,17 @@ def test_an_agent_that_talks_nonsense_is_no_agent(peer, tools, answer):
 def test_a_shutdown_is_asked_for_without_an_answer(peer, tools):
     tools.power("powerdown", soon())
     assert peer.asked[-1] == "guest-shutdown"
+
+
+def test_what_the_host_told_goes_in_one_message_however_large_its_file(peer, tools, tmp_path):
+    """A pool of many pairs is mostly NULs, and the line is slow."""
+    content = b"".join(f"key {number}".encode().ljust(2560, b"\0") for number in range(130))
+    target = tmp_path / "folder" / "pool"
+    tools.keep(str(target), content, soon())
+    assert "guest-file-write" not in peer.asked
+    (ran,) = peer.ran
+    packed = base64.b64decode(ran["input-data"])
+    assert len(packed) < len(content) / 50
+    subprocess.run([ran["path"], *ran["arg"]], input=packed, check=True)
+    assert target.read_bytes() == content
+    assert [path.name for path in target.parent.iterdir()] == ["pool"]

@@ -13,6 +13,9 @@ from harness.twins.engine import EngineMachine
 from harness.twins.hyperv.emulated.configuration import KVP, SERVICES, Checkpoint, Config, Drive, Nic, colons
 from harness.twins.hyperv.emulated.objects import Choice, Lazy, Thing
 
+_HEARD_SECONDS = 2.0
+"""For how long a heart is believed to beat, or not: six services are told by it, and each silence costs seconds."""
+
 
 class Vm:
     """A virtual machine."""
@@ -37,6 +40,7 @@ class Vm:
         """Another node of the cluster that has it."""
         self._state = "Off"
         self._since = time.monotonic()
+        self._heard: tuple[float, int | None, bool] = (0.0, None, False)
 
     @property
     def name(self) -> str:
@@ -156,7 +160,11 @@ class Vm:
             return "LostCommunication"
         if self.machine is None:
             return "NoContact"
-        return "OkApplicationsUnknown" if self.machine.tools().running else "NoContact"
+        until, process, beats = self._heard
+        if time.monotonic() >= until or process != self.machine.pid:
+            process, beats = self.machine.pid, self.machine.tools().running
+            self._heard = time.monotonic() + _HEARD_SECONDS, process, beats
+        return "OkApplicationsUnknown" if beats else "NoContact"
 
     def owned(self) -> dict[str, Any]:
         """What everything that belongs to it says of it."""

@@ -1,0 +1,78 @@
+"""Whether checks tell spoilt guests from sound ones: two inner runs, and a journal of what was shown."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.image import Image
+from tests.end_to_end.defects import Defect
+from tests.end_to_end.night import PLANTED, PRODUCT, Night
+
+SUITES = Path(__file__).resolve().parents[2] / "suites"
+CALIBRATED = Path(__file__).with_name("calibrated.yaml")
+SEED = os.environ.get("INTEROP_SEED", "4")
+"""Which of the defects are drawn; whoever sets another number in the environment draws others."""
+EVERY = os.environ.get("INTEROP_DEFECTS") == "all"
+_BATCH = 8
+_UNSTEADY = {"T03", "T07"}
+"""Checks of clocks that skip themselves where a loaded machine lets them tell nothing: their reason says so."""
+
+
+def batches(defects: Sequence[Defect], drawn: int) -> list[tuple[Defect, ...]]:
+    """By night all of them, in batches that a journal keeps; else one of a few, drawn by the seed."""
+    if not EVERY:
+        return [tuple(random.Random(SEED).sample(defects, min(drawn, len(defects))))]
+    return [tuple(defects[begin : begin + _BATCH]) for begin in range(0, len(defects), _BATCH)]
+
+
+def in_words(batch: Sequence[Defect]) -> str:
+    """A batch, in the name of its test."""
+    return (
+        f"{len(batch)} of {batch[0].host} with seed {SEED}" if not EVERY else f"{batch[0].host} from {batch[0].check}"
+    )
+
+
+def name_of(defect: Defect) -> str:
+    """How results of the check that must catch it begin."""
+    return f"{defect.check} {defect.test.removeprefix('test_').replace('_', ' ')}"
+
+
+def statuses(run: Callable[..., Any], defects: Sequence[Defect], *options: str) -> tuple[dict[Defect, set[str]], str]:
+    """What the checks of these defects come to, and what the run said."""
+    words = " or ".join(sorted({f"({defect.test})" for defect in defects}))
+    where = (str(SUITES), "--rootdir", str(SUITES.parent), "--calibration", str(CALIBRATED))
+    done = run(*where, "-k", words, *options, host=defects[0].host, timeout=7200)
+    found = {
+        defect: {result["status"] for result in done.results if result["name"].split(" (")[0] == name_of(defect)}
+        for defect in defects
+    }
+    return found, done.output
+
+
+def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: Image, batch: Sequence[Defect]) -> None:
+    """Assert that each check fails on a guest with its defect, and passes on one without any."""
+    monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
+    night = Night.of(*PRODUCT, *PLANTED, about=image.digest)
+    known = {defect: f"planted {defect.host} {name_of(defect)}: {defect.words}" for defect in batch}
+    todo = tuple(defect for defect in batch if not (EVERY and night.all_of(known[defect])))
+    if not todo:
+        pytest.skip(f"shown before, by the same code and image: {night.file}")
+    spoilt, said = statuses(run, todo, "-p", "tests.end_to_end.planting")
+    sound, said_then = statuses(run, todo)
+    for defect in todo:
+        if EVERY and spoilt[defect] == {"failed"} and sound[defect] == {"passed"}:
+            night.note(known[defect])
+    unseen = {name_of(defect): found for defect, found in spoilt.items() if not _as_wanted(defect, found, "failed")}
+    assert not unseen, f"not caught: {unseen}\n{said}"
+    wrong = {name_of(defect): found for defect, found in sound.items() if not _as_wanted(defect, found, "passed")}
+    assert not wrong, f"not passed on sound guests: {wrong}\n{said_then}"
+
+
+def _as_wanted(defect: Defect, found: set[str], wanted: str) -> bool:
+    return found == {wanted} or (defect.check in _UNSTEADY and found == {"skipped"})
