@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import threading
 from collections.abc import Mapping
@@ -13,8 +14,10 @@ from typing import Any
 from harness.twins.hyperv.emulated import table
 from harness.twins.hyperv.emulated.invoker import Agent
 from harness.twins.hyperv.emulated.objects import Thing, decode, encode
-from harness.twins.hyperv.emulated.refusals import Refusal
+from harness.twins.hyperv.emulated.refusals import GENERAL, Refusal
 from harness.twins.hyperv.emulated.world import World
+
+_log = logging.getLogger(__name__)
 
 
 def perform(world: World, request: Mapping[str, Any]) -> dict[str, Any]:
@@ -38,6 +41,15 @@ def perform(world: World, request: Mapping[str, Any]) -> dict[str, Any]:
                 "message": refusal.message,
             }
         }
+
+
+def _fault(error: Exception) -> dict[str, Any]:
+    return {
+        "id": "TwinFault",
+        "category": "NotSpecified",
+        "hresult": GENERAL,
+        "message": f"the twin failed: {error!r}; its log has more",
+    }
 
 
 def _thing(world: World, key: str) -> Thing:
@@ -70,7 +82,12 @@ class Bridge:
                         word, _, user = line.decode().strip().partition(" ")
                         self._be_agent(user, installed=word == "installed")
                         return
-                    self.wfile.write(json.dumps(perform(world, json.loads(line))).encode() + b"\n")
+                    try:
+                        answer = perform(world, json.loads(line))
+                    except Exception as error:  # noqa: BLE001  a bug of ours: told as one, and the next call is served
+                        _log.exception("%s", line)
+                        answer = {"error": _fault(error)}
+                    self.wfile.write(json.dumps(answer).encode() + b"\n")
 
             def _say(self, line: bytes) -> None:
                 self.wfile.write(line)
