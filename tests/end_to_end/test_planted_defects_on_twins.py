@@ -35,7 +35,7 @@ def test_defects_are_caught_on_twins_as_well(run, image, column, service, fine):
 BATCHES = [
     batch
     for column in ("vsphere", "hyperv")
-    for batch in batches([defect for defect in IN_GUESTS_OF_TWINS if defect.host == column], 2)
+    for batch in batches([defect for defect in IN_GUESTS_OF_TWINS if defect.host == column], 1)
 ]
 
 
