@@ -1,0 +1,104 @@
+"""Nights of planted defects and of repeats go on where they were stopped; inner runs are played here."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from tests.end_to_end import night, telling, test_repeats
+from tests.end_to_end.defects import Defect
+
+ONE, TWO = (Defect(f"C0{number}", f"test_thing_{number}", "words", "script") for number in (1, 2))
+IMAGE = SimpleNamespace(digest="image")
+
+
+class Runs:
+    """Inner runs: what each was asked for, and what its checks come to."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, bool]] = []
+        self.blind: set[str] = set()
+        self.stop_after = 99
+        self.moody: dict[str, list[str]] = {}
+
+    def __call__(self, *words, host, **_):
+        if len(self.asked) >= self.stop_after:
+            raise KeyboardInterrupt
+        chosen, planted = words[words.index("-k") + 1], "tests.end_to_end.planting" in words
+        self.asked.append((chosen, planted))
+        status = "failed" if planted else "passed"
+        names = {defect.test: telling.name_of(defect) for defect in (ONE, TWO)}
+        if "--again" in words:
+            times = range(int(words[words.index("--again") + 1]))
+            found = [
+                {"name": f"{name} (again={time})", "status": self.moody.get(test, ["passed"] * 99)[time]}
+                for test, name in names.items()
+                if test in chosen
+                for time in times
+            ]
+        else:
+            found = [
+                {"name": name, "status": "passed" if test in self.blind else status}
+                for test, name in names.items()
+                if test in chosen
+            ]
+        return SimpleNamespace(results=found, output="said")
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    monkeypatch.setattr(night, "JOURNALS", tmp_path)
+    monkeypatch.setattr(telling, "EVERY", True)
+    monkeypatch.setattr(test_repeats, "ALL", True)
+    return Runs()
+
+
+def tell(runs, monkeypatch, *batch):
+    telling.tell_apart(runs, monkeypatch, IMAGE, batch)
+
+
+def test_a_defect_that_was_shown_is_not_shown_again(runs, monkeypatch):
+    tell(runs, monkeypatch, ONE, TWO)
+    assert [planted for _, planted in runs.asked] == [True, False]
+    with pytest.raises(pytest.skip.Exception, match="shown before"):
+        tell(runs, monkeypatch, ONE, TWO)
+    assert len(runs.asked) == 2
+
+
+def test_one_that_was_not_caught_fails_and_is_tried_again_alone(runs, monkeypatch):
+    runs.blind = {TWO.test}
+    with pytest.raises(AssertionError, match=r"not caught: \{'C02 thing 2'"):
+        tell(runs, monkeypatch, ONE, TWO)
+    runs.blind = set()
+    tell(runs, monkeypatch, ONE, TWO)
+    assert [chosen for chosen, _ in runs.asked[2:]] == [f"({TWO.test})"] * 2
+
+
+def test_another_image_shows_everything_anew(runs, monkeypatch):
+    tell(runs, monkeypatch, ONE)
+    telling.tell_apart(runs, monkeypatch, SimpleNamespace(digest="other"), [ONE])
+    assert len(runs.asked) == 4
+
+
+def repeat(runs, capsys):
+    test_repeats.test_no_check_cries_wolf(
+        runs, capsys=capsys, image=IMAGE, plan={"kvm": [ONE.test, TWO.test]}, column="kvm"
+    )
+
+
+def test_repeats_that_were_stopped_go_on_until_there_are_twenty(runs, capsys):
+    runs.stop_after = 3
+    with pytest.raises(KeyboardInterrupt):
+        repeat(runs, capsys)
+    runs.stop_after = 99
+    repeat(runs, capsys)
+    assert len(runs.asked) == 4, "twenty times are four rounds of five"
+    repeat(runs, capsys)
+    assert len(runs.asked) == 4
+
+
+def test_one_verdict_that_differs_is_found_and_stays_found(runs, capsys):
+    runs.moody = {TWO.test: ["passed", "failed", "passed", "passed", "passed"]}
+    for _ in range(2):
+        with pytest.raises(AssertionError, match="C02 thing 2"):
+            repeat(runs, capsys)
+    assert len(runs.asked) == 4
