@@ -141,12 +141,14 @@ def defects() -> str:
     for defect in (*defect_table.IN_IMAGES, defect_table.ON_TWINS):
         for check in defect.checks:
             caught.setdefault(check, set()).add(defect.words)
-    for planted in (*defect_table.ALL, *defect_table.IN_GUESTS_OF_TWINS):
+    for planted in (*defect_table.ALL, defect_table.FULL_DISK, *defect_table.IN_GUESTS_OF_TWINS):
         caught.setdefault(planted.check, set()).add(planted.words)
     planted_in = set(caught)
     for told in (*defect_table.RECORDED, *recorded_table.RECORDED):
         for check in told.shared:
             caught.setdefault(check, set()).add(f"{told.words} (recorded)")
+    caught["C10"] = {f"{words} (recorded)" for words in defect_table.UNPLUGGED}
+    caught["C15"] = {f"{words} (recorded)" for words in defect_table.STOLEN}
     alone = sorted(set(caught) - planted_in)
     rows = [f"| {check} | {'; '.join(sorted(words))} |" for check, words in sorted(caught.items())]
     return (

@@ -20,6 +20,7 @@ class Capability(StrEnum):
     MEMORY_HOT_ADD = "memory added while running"
     DISK_HOT_ADD = "disks added and removed while running"
     DISK_RESIZE = "disks grown while running"
+    FULL_DISK = "a disk of the host may run full"
     NIC_HOT_ADD = "NICs added and removed while running"
     LINK_STATE = "virtual cable pulled and plugged"
     PAUSE = "vCPUs stopped in memory and resumed"
@@ -52,7 +53,6 @@ class Capability(StrEnum):
 
 
 NOT_YET: dict[Capability, str] = {
-    Capability.NUMA: "no shape asks for nodes yet",
     Capability.MIGRATE: "no verb yet: needs two hosts that share storage",
 }
 """What checks may ask for already and no backend provides, each with its reason."""

@@ -59,6 +59,7 @@ class Shape:
         max_vcpus: vCPUs that may be hot added up to; None: no room is kept.
         max_memory: RAM that may be hot added up to; None: no room is kept.
         topology: sockets x cores x threads; None: the host's default.
+        numa_nodes: among how many virtual NUMA nodes vCPUs and memory are shared out evenly; None: the host's default.
         nics: how many NICs; the first is the one the controller reaches, 0 leaves the console alone.
         data_disks: sizes of empty data disks besides the system disk.
         nic_kind: synthetic (virtio, hv_netvsc, vmxnet3) or emulated.
@@ -70,6 +71,7 @@ class Shape:
     max_vcpus: int | None = None
     max_memory: Size | None = None
     topology: Topology | None = None
+    numa_nodes: int | None = None
     nics: int = 1
     data_disks: tuple[Size, ...] = ()
     nic_kind: DeviceKind = DeviceKind.SYNTHETIC
@@ -82,6 +84,8 @@ class Shape:
             parts.append(f"up to {self.max_memory}")
         if self.topology:
             parts.append(f"{self.topology.sockets}x{self.topology.cores}x{self.topology.threads}")
+        if self.numa_nodes:
+            parts.append(f"{self.numa_nodes} NUMA nodes")
         if self.nics != 1:
             parts.append(f"{self.nics} NICs")
         if self.data_disks:
@@ -249,6 +253,10 @@ class MachineView:
     """The host's full description (domain XML, VM configuration) for the failure report."""
     root_controller: str = ""
     """What the system disk is attached to, in the host's own words: a bus or a kind of controller."""
+    numa_nodes: int | None = None
+    """Virtual NUMA nodes of the configuration; None where it names none."""
+    critical: bool = False
+    """The host itself stopped it, for want of room on a disk."""
 
 
 @dataclass(frozen=True, slots=True)

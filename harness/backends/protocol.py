@@ -269,6 +269,20 @@ class DiskResize(Protocol):
 
 
 @runtime_checkable
+class FullDisk(Protocol):
+    """FULL_DISK: a small disk of the host, made for it, runs full under the machine's data disks there."""
+
+    def attach_scarce_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:
+        """Add an empty disk that takes room on the small disk of the host as the guest writes to it."""
+
+    def fill_host(self, deadline: Deadline) -> None:
+        """Take all the room that is left there."""
+
+    def free_host(self, deadline: Deadline) -> None:
+        """Give it back, and let the machine go on where its host does not by itself. Idempotent."""
+
+
+@runtime_checkable
 class DiskNames(Protocol):
     """No capability: for machines whose disks get their serial numbers from the host, whatever was asked."""
 

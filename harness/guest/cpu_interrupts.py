@@ -92,3 +92,16 @@ def ping_pong(guest: Guest, cpus: tuple[int, int], rounds: int) -> PingPong:
     argv = ["python3", "-", str(rounds), *map(str, cpus)]
     result = guest.run(argv, stdin=program("ping_pong"), timeout=timedelta(minutes=2))
     return Probe("ping-pong of two CPUs", tuple(argv), parse_ping_pong).value(result, guest.name)
+
+
+_WATCHDOG = "/proc/sys/kernel/nmi_watchdog"
+
+
+def stop_watchdog(guest: Guest) -> None:
+    """Have CPUs send themselves no NMIs to see whether they hang: those that come are the host's, then.
+
+    ``/proc/sys/kernel/nmi_watchdog`` (kernel, Documentation/admin-guide/sysctl/kernel.rst), which takes no answer where
+    there is none, as without a virtual performance counter.
+    """
+    if guest.read(Probe.maybe_file(_WATCHDOG, lambda data: (data or b"0").strip() != b"0")):
+        guest.run(["tee", _WATCHDOG], stdin=b"0\n")

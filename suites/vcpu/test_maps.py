@@ -2,7 +2,9 @@ import pytest
 from interop_fixtures import Capability, Expectations, Guest, Topology
 
 from harness.guest.cpu_caches import CACHES
-from harness.guest.cpus import TOPOLOGY
+from harness.guest.cpus import MASKS, TOPOLOGY
+from harness.guest.memory import MEMINFO
+from harness.guest.numa import NUMA
 from harness.measure.views import Views
 
 
@@ -25,6 +27,29 @@ def test_last_level_caches_follow_the_sockets(guest: Guest, expect: Expectations
         pytest.skip("the guest's CPUs have no cache of level 3: its hypervisor shows none")
     wrong = caches.contradictions(3, seen)
     assert not wrong, f"the map of level 3 caches: {wrong}"
+
+
+@pytest.mark.check("C05")
+@pytest.mark.needs(Capability.NUMA)
+@pytest.mark.shape(vcpus=4, memory="1 GiB", numa_nodes=2)
+def test_numa_nodes_are_as_asked(guest: Guest, expect: Expectations) -> None:
+    """A program that stays near its memory is not misled: nodes are as asked, every CPU and all memory in just one."""
+    asked, limit = guest.shape.numa_nodes or 1, expect.limit("C05.memory")
+    host = guest.machine.view(expect.deadline("host.verb"))
+    numa, masks, memory = guest.read_all(NUMA, MASKS, MEMINFO)
+    views = Views("NUMA nodes", asked=asked, host=host.numa_nodes, guest=len(numa.nodes))
+    assert views.agree, str(views)
+    astray = numa.astray(masks.online)
+    assert not astray, f"CPUs that are not in just one node, and in how many they are: {astray}; {numa}"
+    assert numa.memory == memory.total, f"the nodes have {numa.memory} together, the kernel manages {memory.total}"
+    for number, node in numa.nodes.items():
+        share = guest.shape.vcpus // asked
+        assert len(node.cpus) == share, f"node {number} was to have {share} CPUs, it has {sorted(node.cpus)}"
+        part = 100 * (node.memory * asked - guest.shape.memory) / guest.shape.memory
+        assert limit.allows(part), (
+            f"node {number} was to have one of {asked} parts of {guest.shape.memory}, it has {node.memory}: "
+            f"{part:+.1f} %, not {limit}"
+        )
 
 
 @pytest.mark.check("C12")

@@ -21,6 +21,7 @@ OF_MACHINES = {
     Capability.SHUTDOWN: protocol.ShutdownRequest,
     Capability.DISK_HOT_ADD: protocol.DiskPlug,
     Capability.DISK_RESIZE: protocol.DiskResize,
+    Capability.FULL_DISK: protocol.FullDisk,
     Capability.NIC_HOT_ADD: protocol.NicPlug,
     Capability.LINK_STATE: protocol.LinkSwitch,
     Capability.HEARTBEAT: protocol.Services,

@@ -98,6 +98,16 @@ def test_vcpus_are_grouped_as_asked(site):
     assert found[1] == "1"
 
 
+@pytest.mark.proves(Capability.NUMA)
+def test_vcpus_and_memory_are_in_as_many_nodes_as_asked(site):
+    """The kernel's first lines say how many nodes it brought up."""
+    made = site.create(Shape(vcpus=2, memory=Size(256 * MiB), numa_nodes=2))
+    assert site.view(made).numa_nodes == 2
+    made.start(site.deadline())
+    await_console(made, r"smp: Brought up 2 nodes, 2 CPUs")
+    site.destroy(made)
+
+
 def test_a_reset_boots_anew_in_the_same_power_session(site, spoilt):
     """The console goes on where it was, with the boot of the same kernel."""
     machine = spoilt.machine

@@ -156,6 +156,18 @@ systemd-run --quiet python3 /run/blacken
 
 VCPU = (
     Defect(
+        "C03",
+        "test_topology_is_as_asked",
+        "a CPU is told that it sits in another socket",
+        "echo 1 > /run/socket && mount --bind /run/socket /sys/devices/system/cpu/cpu0/topology/physical_package_id",
+    ),
+    Defect(
+        "C05",
+        "test_numa_nodes_are_as_asked",
+        "a node lists the CPUs of another as its own",
+        "echo 0-3 > /run/cpus && mount --bind /run/cpus /sys/devices/system/node/node1/cpulist",
+    ),
+    Defect(
         "C04",
         "test_last_level_caches_follow_the_sockets",
         "a CPU is told that its level 3 cache is another's alone",
@@ -166,6 +178,12 @@ VCPU = (
         "test_a_cpu_goes_offline_and_comes_back",
         "the file that takes a CPU out of service takes any answer and does nothing",
         "echo 1 > /run/online && mount --bind /run/online /sys/devices/system/cpu/cpu1/online",
+    ),
+    Defect(
+        "C09",
+        "test_vcpus_are_added_while_running",
+        "CPUs that come stay out of service, whatever the guest was told to do with them",
+        FROZEN.format(change="", path="/sys/devices/system/cpu/online"),
     ),
     Defect(
         "C11",
@@ -189,6 +207,12 @@ VCPU = (
         "C14",
         "test_cpus_wake_each_other_up",
         "no CPU interrupts another, as far as the kernel counts",
+        FROZEN.format(change="", path="/proc/interrupts"),
+    ),
+    Defect(
+        "C16",
+        "test_an_nmi_arrives",
+        "an NMI reaches no CPU, as far as the kernel counts",
         FROZEN.format(change="", path="/proc/interrupts"),
     ),
 )
@@ -471,7 +495,29 @@ NETWORK = (
         END_WHO_HEARD,
     ),
 )
+# A file of memory or disk that is never what the check wrote.
+MEDDLED = """systemd-run --quiet sh -c 'until [ -s {path} ]; do sleep 0.05; done
+    while sleep 0.1; do echo meddled >> {path}; done'"""
+
 LIFECYCLE = (
+    Defect(
+        "L01",
+        "test_the_guest_runs_the_very_image",
+        "the guest was made from an older build of the image",
+        "sed 's/./0/g' /etc/interop-build-id > /run/build-id && mount --bind /run/build-id /etc/interop-build-id",
+    ),
+    Defect(
+        "L06",
+        "test_a_saved_guest_goes_on_where_it_was",
+        "a file in memory is not what it was",
+        MEDDLED.format(path="/run/interop-in-memory"),
+    ),
+    Defect(
+        "L07",
+        "test_a_checkpoint_brings_memory_and_disk_back",
+        "a file of the disk is not what it was",
+        MEDDLED.format(path="/var/tmp/interop-before"),
+    ),
     Defect(
         "L08",
         "test_a_checkpoint_of_the_disk_brings_files_back",
@@ -484,6 +530,33 @@ LIFECYCLE = (
         "files are kept in memory where a disk should be",
         "mount -t tmpfs none /var/tmp",
     ),
+    Defect(
+        "L11",
+        "test_a_panic_is_explained",
+        "the guest is told to crash, and lives on",
+        "touch /run/trigger && mount --bind /run/trigger /proc/sysrq-trigger",
+    ),
+    Defect(
+        "L13",
+        "test_firmware_is_as_asked",
+        "the kernel shows the other firmware",
+        'there=$(ls -d /sys/firmware/efi); mount -t tmpfs none /sys/firmware; [ "$there" ] || mkdir /sys/firmware/efi',
+    ),
+    Defect(
+        "L14",
+        "test_a_verb_in_the_wrong_state_changes_nothing",
+        "the guest takes every look at its boot for another boot",
+        "mount --bind /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id",
+    ),
+)
+
+# Needs a lab that lets a disk of its host run full; ``test_planted_full_disk.py`` has one.
+FULL_DISK = Defect(
+    "L15",
+    "test_a_full_host_disk_holds_a_guest_and_harms_it_not",
+    "a part of what the guest wrote is overwritten by somebody else",
+    """systemd-run --quiet sh -c 'until [ -b /dev/vdb ]; do sleep 0.05; done
+        while sleep 0.05; do dd if=/dev/urandom of=/dev/vdb bs=4096 seek=1 count=1 conv=fsync status=none; done'""",
 )
 
 # A drop-in of a unit that every boot starts early: system clock and RTC (ioctl RTC_SET_TIME, rtc(4)) go 90 s ahead.
@@ -660,5 +733,18 @@ RECORDED = (
     ),
 )
 """What the checks must find that run nowhere here: on what guests wrote, by ``tests/unit``."""
+# Of C15, recorded: no host here tells its guests of steal. By what is wrong, what is counted otherwise for a busy CPU
+# that another guest's has half the time of; ``tests/unit/test_recorded_steal.py`` has the rest.
+STOLEN: Mapping[str, Mapping[str, int]] = {
+    "a guest that is kept waiting counts all of that as its own time": {"user": 997, "steal": 0},
+    "a guest that is kept waiting is told of the least part of it": {"user": 917, "steal": 80},
+}
+
+# Of C10, recorded: no emulated CPU ever goes. By what is wrong, what the kernel shows when two of four were taken away.
+UNPLUGGED: Mapping[str, Mapping[str, bytes]] = {
+    "a CPU that was taken away stays plugged in": {"present": b"0-2\n"},
+    "CPUs that were taken away run on": {"present": b"0-3\n", "online": b"0-3\n"},
+    "one CPU more than was taken away is out of service": {"online": b"0\n"},
+}
 
 ALL: tuple[Defect, ...] = (*VCPU, *INTEGRATION, *CLOCK, *NETWORK, *LIFECYCLE)

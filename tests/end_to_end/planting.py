@@ -11,13 +11,13 @@ import pytest
 
 from harness.lab import twins
 from harness.twins.hyperv.host import control
-from tests.end_to_end.defects import ALL, IN_GUESTS_OF_TWINS, Defect
+from tests.end_to_end.defects import ALL, FULL_DISK, IN_GUESTS_OF_TWINS, Defect
 
 
 def planted(item: pytest.Item) -> Defect | None:
     """The defect of this test's guest, on the host that the test is for."""
     name = getattr(item, "originalname", item.name)
-    of_this_test = [defect for defect in (*ALL, *IN_GUESTS_OF_TWINS) if defect.test == name]
+    of_this_test = [defect for defect in (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS) if defect.test == name]
     return next((defect for defect in of_this_test if item.get_closest_marker(defect.host)), None)
 
 

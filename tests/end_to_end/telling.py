@@ -75,4 +75,5 @@ def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: 
 
 
 def _as_wanted(defect: Defect, found: set[str], wanted: str) -> bool:
-    return found == {wanted} or (defect.check in _UNSTEADY and found == {"skipped"})
+    # What a host cannot show, as threads of an emulated core, is skipped either way.
+    return found - {"skipped"} == {wanted} or (defect.check in _UNSTEADY and found == {"skipped"})

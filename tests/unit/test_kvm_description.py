@@ -101,6 +101,12 @@ def test_room_for_vcpus_and_memory_is_kept():
     assert domain.find("cpu/numa/cell").get("cpus") == "0-7"
 
 
+def test_nodes_share_out_vcpus_and_memory():
+    cells = described(vcpus=4, memory=GiB, numa_nodes=2).findall("cpu/numa/cell")
+    assert [(cell.get("cpus"), cell.get("memory")) for cell in cells] == [("0-1", "524288"), ("2-3", "524288")]
+    assert described(vcpus=4).find("cpu/numa") is None
+
+
 def test_a_topology_is_written_factor_by_factor():
     found = described(vcpus=4, topology=Topology(2, 1, 2)).find("cpu/topology")
     assert dict(found.attrib) == {"sockets": "2", "cores": "1", "threads": "2"}

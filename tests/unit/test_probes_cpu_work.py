@@ -10,10 +10,11 @@ import pytest
 
 from harness.core import GuestError
 from harness.guest.cpu_caches import parse_caches
-from harness.guest.cpu_interrupts import INTERRUPTS, parse_interrupts, parse_ping_pong
+from harness.guest.cpu_interrupts import INTERRUPTS, parse_interrupts, parse_ping_pong, stop_watchdog
 from harness.guest.cpu_speed import Speed, parse_speed
 from harness.guest.cpus import CpuPlace, CpuTopology
 from harness.guest.inside import program
+from harness.guest.probe import Probe
 from harness.guest.result import Result
 
 CPU = "/sys/devices/system/cpu"
@@ -202,3 +203,25 @@ def test_two_cpus_wake_each_other_up() -> None:
 def test_work_that_makes_no_sense_is_refused(fields: dict[str, object]) -> None:
     with pytest.raises((ValueError, LookupError)):
         parse_speed(json.dumps(fields).encode())
+
+
+class Watched:
+    """A guest whose watchdog's file holds this; what was typed into it."""
+
+    def __init__(self, watchdog: bytes) -> None:
+        self.watchdog = watchdog
+        self.typed: list[bytes] = []
+
+    def read(self, probe: Probe[bool]) -> bool:
+        return probe.value(Result(probe.argv, 0, self.watchdog, b""), "guest")
+
+    def run(self, argv: list[str], stdin: bytes) -> None:
+        assert argv == ["tee", "/proc/sys/kernel/nmi_watchdog"]
+        self.typed.append(stdin)
+
+
+@pytest.mark.parametrize(("file", "typed"), [(b"+1\n", [b"0\n"]), (b"+0\n", []), (b"", [])])
+def test_a_watchdog_is_stopped_where_there_is_one(file: bytes, typed: list[bytes]) -> None:
+    guest = Watched(file)
+    stop_watchdog(guest)  # type: ignore[arg-type]
+    assert guest.typed == typed

@@ -12,6 +12,7 @@ _ALWAYS = frozenset(
     {
         Capability.BIOS,
         Capability.TOPOLOGY,
+        Capability.NUMA,
         Capability.LINKED_CLONE,
         Capability.DISK_HOT_ADD,
         Capability.DISK_RESIZE,
@@ -41,10 +42,8 @@ _ALWAYS = frozenset(
 def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
     """What the host can do with such a machine; sizes that may grow need room kept by the shape."""
     can = set(_ALWAYS)
-    if host.uefi:
-        can.add(Capability.UEFI)
-    if host.clock:
-        can.add(Capability.HOST_CLOCK)
+    there = {Capability.UEFI: host.uefi, Capability.FULL_DISK: host.scarce, Capability.HOST_CLOCK: host.clock}
+    can |= {capability for capability, has in there.items() if has}
     if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
         can.add(Capability.CPU_HOT_ADD)
         if host.kvm:

@@ -15,6 +15,7 @@ from harness.backends.kvm.domain import HostKind
 from harness.backends.kvm.events import EventLog
 from harness.backends.kvm.places import Places
 from harness.backends.kvm.roots import Root
+from harness.backends.kvm.scarce import Scarce
 from harness.backends.kvm.xml import Element, parse
 from harness.backends.model import MachineSpec, PowerState
 from harness.backends.protocol import Ledger, Refused, WrongState
@@ -52,6 +53,7 @@ class HostAccess:
     switch: SwitchClient | None
     root: Root | None
     notes: dict[str, str]
+    scarce: Scarce | None = None
 
     def close(self) -> None:
         """Hang up, and leave the switch to others."""
@@ -93,6 +95,9 @@ class MachineBase:
     def _state(self, deadline: Deadline) -> PowerState:
         return self._ask("state", state_of, deadline)
 
+    def _critical(self, deadline: Deadline) -> bool:
+        return self._ask("state", is_critical, deadline)
+
     def _require(self, verb: str, deadline: Deadline, *states: PowerState) -> PowerState:
         """The present state, if it is one of ``states``.
 
@@ -133,6 +138,11 @@ class MachineBase:
                 self._host.switch.plug(port, plug)
         except QemuError as error:
             raise lab_error(error, self._host.name, "switch") from error
+
+
+def is_critical(domain: Any) -> bool:
+    """Whether QEMU stopped it for an I/O error: by default, for a write that found no room (``werror=enospc``)."""
+    return bool(domain.state() == [libvirt.VIR_DOMAIN_PAUSED, libvirt.VIR_DOMAIN_PAUSED_IOERROR])
 
 
 def state_of(domain: Any) -> PowerState:

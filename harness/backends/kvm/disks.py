@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import libvirt
 
 from harness.backends.kvm import devices
@@ -19,14 +21,18 @@ class Disks(Quiesce):
 
     def attach_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:
         """A qcow2 file beside the others, plugged into a spare PCIe port."""
+        return self._attach(
+            disk, lambda: self._host.places.add_disk(self._uuid, disk.serial, disk.size, deadline), deadline
+        )
+
+    def _attach(self, disk: DiskSpec, make: Callable[[], str], deadline: Deadline) -> DiskView:
         with self._lock:
             flags = self._flags("attach_disk", deadline)
             domain = self._xml(deadline, inactive=True)
             if devices.find_disk(domain, disk.serial) is not None:
                 raise self._refused(f"a disk {disk.serial!r} is there already", "attach_disk")
             self._host.ledger.check()
-            path = self._host.places.add_disk(self._uuid, disk.serial, disk.size, deadline)
-            element = devices.disk(path, devices.free_target(domain), serial=disk.serial, cache=self._host.kind.cache)
+            element = devices.disk(make(), devices.free_target(domain), serial=disk.serial, cache=self._host.kind.cache)
             self._act("attach_disk", lambda found: found.attachDeviceFlags(text(element), flags), deadline)
             return DiskView(disk.serial, disk.size, MODEL)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 from harness.backends.kvm import devices
 from harness.backends.kvm.places import Parts
@@ -28,6 +29,7 @@ class HostKind:
         cache: disk cache mode; ``unsafe`` where the host's crash would end the run anyway.
         embedded: whether the driver, and so every file and socket, is on this machine.
         clock: whether the host's clock can be read.
+        scarce: whether it has a file system that may run full.
     """
 
     kvm: bool
@@ -38,6 +40,7 @@ class HostKind:
     embedded: bool
     clock: bool
     automatic_firmware: bool = False
+    scarce: bool = False
 
     @property
     def uefi(self) -> bool:
@@ -93,21 +96,31 @@ def _boot(shape: Shape, parts: Parts, host: HostKind) -> Element:
 
 def _cpu(shape: Shape, host: HostKind) -> Element:
     topology = shape.topology
-    cells = None
-    if shape.max_memory:  # libvirt plugs memory into NUMA nodes only
-        cell = node("cell", id=0, cpus=f"0-{_most_vcpus(shape) - 1}", memory=shape.memory.kib, unit="KiB")
-        cells = node("numa", None, cell)
     return node(
         "cpu",
         None,
         _topology(topology) if topology else None,
         # TCG walks five levels of page tables in software for every TLB miss where the guest may use them.
         None if host.kvm else node("feature", policy="disable", name="la57"),
-        cells,
+        _numa(shape),
         mode="host-passthrough" if host.kvm else "maximum",
         check="none",
         migratable="on" if host.kvm else None,
     )
+
+
+def _numa(shape: Shape) -> Element | None:
+    """Nodes of neighbouring vCPUs; one where memory may come later, for libvirt plugs it into nodes only."""
+    nodes = shape.numa_nodes or (1 if shape.max_memory else 0)
+    if not nodes:
+        return None
+    vcpus, kib = _most_vcpus(shape), shape.memory.kib
+    bounds = [(vcpus * at // nodes, kib * at // nodes) for at in range(nodes + 1)]
+    cells = [
+        node("cell", id=at, cpus=f"{first}-{beyond - 1}", memory=end - begin, unit="KiB")
+        for at, ((first, begin), (beyond, end)) in enumerate(pairwise(bounds))
+    ]
+    return node("numa", None, *cells)
 
 
 def _topology(asked: Topology) -> Element:

@@ -10,6 +10,7 @@ from harness.backends.kvm.connection import Connection
 from harness.backends.kvm.domain import HostKind
 from harness.backends.kvm.events import EventLog
 from harness.backends.kvm.files import Files
+from harness.backends.kvm.scarce import Scarce
 from harness.backends.kvm.settings import Settings
 from harness.backends.registry import Context
 from harness.core import LabError, paths
@@ -38,6 +39,9 @@ def access(settings: Settings, context: Context) -> HostAccess:
     except QemuError as error:
         raise lab_error(error, context.host, "connect") from error
     flash = _firmware(settings)
+    scarce = Scarce(settings.scarce, context.host) if settings.scarce else None
+    if scarce:
+        scarce.check()
     kind = HostKind(
         kvm=verdict.accel is accel.Accel.KVM,
         emulator=str(wrapper),
@@ -46,6 +50,7 @@ def access(settings: Settings, context: Context) -> HostAccess:
         cache="unsafe",  # flushes survive QEMU's end, not this machine's; its crash ends the run anyway
         embedded=True,
         clock=True,
+        scarce=scarce is not None,
     )
     if orphans.init_is_slow():
         orphans.adopt()
@@ -53,11 +58,12 @@ def access(settings: Settings, context: Context) -> HostAccess:
         name=context.host,
         connection=Connection(root.uri, context.host, events),
         kind=kind,
-        places=Files(root, context.scratch / "base", context.host, flash.variables if flash else None),
+        places=Files(root, context.scratch / "base", context.host, flash.variables if flash else None, scarce),
         ledger=context.ledger,
         events=events,
         switch=switch,
         root=root,
+        scarce=scarce,
         # Saved machines hold the switch's address: a new one makes them useless.
         notes={"acceleration": verdict.reason, "peer switch": f"{switch.address[0]}:{switch.address[1]}"},
     )

@@ -37,6 +37,8 @@ class Evidence(Disks):
             disks=self._disk_views(domain, deadline),
             raw=text(domain),
             root_controller=devices.system_bus(domain),
+            critical=self._critical(deadline),
+            numa_nodes=len(domain.findall("cpu/numa/cell")) or None,
         )
 
     def screenshot(self, deadline: Deadline) -> bytes:

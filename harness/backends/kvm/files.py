@@ -11,8 +11,9 @@ from pathlib import Path
 
 from harness.backends import codec
 from harness.backends.kvm import foreign, qcow2, roots
-from harness.backends.kvm.places import Parts
+from harness.backends.kvm.places import Parts, safe
 from harness.backends.kvm.roots import Root
+from harness.backends.kvm.scarce import Scarce
 from harness.backends.model import Firmware, MachineSpec, Owned, Ownership, PublishedImage, ResourceKind
 from harness.backends.protocol import Refused
 from harness.core import Deadline, LabError, Size
@@ -37,13 +38,15 @@ class Files:
         base: where published images are, shared by all roots.
         host: the lab's name of the host, for messages.
         variables: the template of UEFI variables, if the host has UEFI.
+        scarce: the file system that may run full, if the host has one.
     """
 
-    def __init__(self, root: Root, base: Path, host: str, variables: Path | None) -> None:
+    def __init__(self, root: Root, base: Path, host: str, variables: Path | None, scarce: Scarce | None = None) -> None:
         self._root = root
         self._base = base
         self._host = host
         self._variables = variables
+        self._scarce = scarce
         base.mkdir(parents=True, exist_ok=True)
 
     def folder(self, machine: str) -> Path:
@@ -93,19 +96,18 @@ class Files:
 
     def add_disk(self, machine: str, serial: str, size: Size, deadline: Deadline) -> str:
         """The name has a random part: a checkpoint may keep an earlier disk of the same serial."""
-        path = self.folder(machine) / f"disk-{_safe(serial)}-{secrets.token_hex(3)}.qcow2"
+        path = self.folder(machine) / f"disk-{safe(serial)}-{secrets.token_hex(3)}.qcow2"
         qcow2.create(path, size, self._host, deadline)
         return str(path)
 
     def disks(self, machine: str, deadline: Deadline) -> tuple[str, ...]:
         """All of them."""
-        return tuple(str(path) for path in sorted(self.folder(machine).glob("disk-*.qcow2")))
+        return tuple(map(str, self._disks(machine)))
 
     def delete_disk(self, machine: str, path: str, deadline: Deadline) -> None:
-        """Only below the machine's own folder."""
-        file = Path(path)
-        if file.parent == self.folder(machine):
-            file.unlink(missing_ok=True)
+        """Only what :meth:`disks` lists."""
+        if Path(path) in self._disks(machine):
+            Path(path).unlink(missing_ok=True)
 
     def states(self, machine: str) -> Path:
         """Beside its disks."""
@@ -122,6 +124,8 @@ class Files:
 
     def clear(self, machine: str, deadline: Deadline) -> None:
         """The folder, QEMU's log, and the sockets it left; in another root, the domain as well."""
+        if self._scarce:
+            self._scarce.clear(machine)
         elsewhere = foreign.holding(self._root, machine)
         if elsewhere:
             foreign.remove(elsewhere, machine, self._host, deadline)
@@ -158,6 +162,10 @@ class Files:
             raise Refused(f"machines stand on the image {digest[:12]}", host=self._host, operation="remove")
         target.unlink(missing_ok=True)
 
+    def _disks(self, machine: str) -> list[Path]:
+        scarce = self._scarce.disks(machine) if self._scarce else ()
+        return [*sorted(self.folder(machine).glob("disk-*.qcow2")), *scarce]
+
     def _copy(self, source: Path, target: Path) -> None:
         try:
             shutil.copyfile(source, target)
@@ -189,9 +197,3 @@ def _read_mark(folder: Path) -> Mark | None:
 
 def _alive(process: str) -> bool:
     return process.isdigit() and Path(f"/proc/{process}").exists()
-
-
-def _safe(serial: str) -> str:
-    if not serial or not all(letter.isalnum() or letter in "-_." for letter in serial) or serial.startswith("."):
-        raise Refused(f"{serial!r} cannot be a disk's serial: letters, digits, dash, dot, underscore")
-    return serial

@@ -17,6 +17,7 @@ from harness.backends.kvm.abilities import abilities
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.distant_clock import DistantClock
 from harness.backends.kvm.domain import build
+from harness.backends.kvm.full_disk import ScarceMachine
 from harness.backends.kvm.machine import KvmMachine, undefine
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.xml import owner_of, parse, spec_of, text
@@ -95,7 +96,7 @@ class KvmHypervisor:
             domain = text(build(spec, identity, parts, self._host.kind))
             self._define(spec.name, domain, deadline)
             creation.made(identity)
-        return KvmMachine(self._host, identity, spec)
+        return self._machine(identity, spec)
 
     def open(self, machine_id: str, deadline: Deadline) -> Machine:
         """By UUID; the spec comes from the domain's metadata."""
@@ -106,7 +107,7 @@ class KvmHypervisor:
         spec = spec_of(parse(description))
         if spec is None:
             raise LabError(f"the machine {machine_id} is not ours", host=self.name, operation="open")
-        return KvmMachine(self._host, machine_id, spec)
+        return self._machine(machine_id, spec)
 
     def owned(self, deadline: Deadline, run: str | None = None) -> Iterable[Owned]:
         """Domains with our mark, and files with our mark whose domain is not there (yet, or any more)."""
@@ -150,6 +151,10 @@ class KvmHypervisor:
     def close(self) -> None:
         """Drop the connection."""
         self._host.close()
+
+    def _machine(self, identity: str, spec: MachineSpec) -> KvmMachine:
+        scarce = self._host.scarce
+        return ScarceMachine(self._host, identity, spec, scarce) if scarce else KvmMachine(self._host, identity, spec)
 
     def _remove_machine(self, thing: Owned, deadline: Deadline) -> None:
         def work(connection: Any) -> None:

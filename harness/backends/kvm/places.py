@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from harness.backends.model import MachineSpec, Owned, PublishedImage
+from harness.backends.protocol import Refused
 from harness.core import Deadline, Size
 from harness.image.model import Image
 
@@ -23,6 +24,17 @@ class Parts:
     agent: str | None
     console_log: str
     variables: str | None
+
+
+def safe(serial: str) -> str:
+    """A disk's serial as a part of a file's name.
+
+    Raises:
+        Refused: it cannot be one.
+    """
+    if not serial or not all(letter.isalnum() or letter in "-_." for letter in serial) or serial.startswith("."):
+        raise Refused(f"{serial!r} cannot be a disk's serial: letters, digits, dash, dot, underscore")
+    return serial
 
 
 class Places(Protocol):

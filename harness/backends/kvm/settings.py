@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, Self
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import field_validator
+from pydantic import field_validator, model_validator
 
 from harness.backends.registry import HostSettings
 
@@ -33,6 +34,10 @@ class Settings(HostSettings):
     storage: str = "default"
     """The storage pool (a directory pool) that disks go into; unused by ``qemu:///embed``."""
 
+    scarce: Path | None = None
+    """A folder where a small file system is mounted, a tmpfs of 64 MiB for example, that may be filled to the last
+    byte: a guest is shown a host whose disk is full. ``qemu:///embed`` alone. Left out: no host's disk is filled."""
+
     clock: str | None = None
     """``user@host`` (optionally ``:port``) for reading a remote host's clock by ssh; without it there is none."""
 
@@ -47,6 +52,12 @@ class Settings(HostSettings):
                 f"not a URI of libvirt's QEMU driver; write for example qemu:///embed, {_SCHEMES[2]}://host/system"
             )
         return value
+
+    @model_validator(mode="after")
+    def _within_reach(self) -> Self:
+        if self.scarce is not None and not self.embedded:
+            raise ValueError("scarce: only qemu:///embed has its files where the harness can fill their disk")
+        return self
 
     @property
     def embedded(self) -> bool:
