@@ -16,8 +16,7 @@ from harness.core import Deadline
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 TREE = "snapshot.rootSnapshotList"
-LAYOUT, CONSOLIDATE = "layoutEx.file", "runtime.consolidationNeeded"
-_PARTS = ("snapshotData", "snapshotMemory")
+LAYOUT, CONSOLIDATE = "layoutEx", "runtime.consolidationNeeded"
 _DELTA = re.compile(r"-\d{6}\.vmdk$")  # a delta's descriptor; its extents have names of their own
 TOOLS = "guest.toolsRunningStatus"
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
@@ -53,14 +52,17 @@ def snapshots_in(tree: Any) -> list[Snapshot]:
 
 
 def snapshot_files(layout: Any, *, unmerged: bool) -> tuple[str, ...]:
-    """What of a machine's ``layoutEx.file`` is there for snapshots (vSphere API, VirtualMachineFileLayoutExFileInfo).
+    """What of a machine's ``layoutEx`` is there for snapshots (vSphere API, VirtualMachineFileLayoutEx).
 
     Args:
-        layout: the list of files.
+        layout: its files, and the snapshots that the host keeps data for.
         unmerged: whether the host says that delta disks wait for consolidation: those are no longer in the list.
     """
-    names = [str(one.name) for one in layout or () if one.type in _PARTS or _DELTA.search(str(one.name))]
-    return (*sorted(names), *(["delta disks that wait for consolidation"] if unmerged else []))
+    if layout is None:
+        return ()
+    deltas = sorted(str(one.name) for one in layout.file or () if _DELTA.search(str(one.name)))
+    data = sorted(f"data of {ref_of(one.key).id}" for one in layout.snapshot or ())
+    return (*deltas, *data, *(["delta disks that wait for consolidation"] if unmerged else []))
 
 
 class Checkpoints(Power):
