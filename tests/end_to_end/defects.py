@@ -704,6 +704,9 @@ RECORDED = (
         {"ptp": 3600.0, "own": 3600.0},
         r"minus the host's clock is \+3600000\.000 ms",
     ),
+    RecordedDefect("T18", "the tools find no host to ask", {"tools": None}, "do not tell the host's time: status 1"),
+    RecordedDefect("T18", "the tools tell what time it is in four seconds", {"tools": 4.0}, "not at most 2 s"),
+    RecordedDefect("T18", "the tools tell what time it was four seconds ago", {"tools": -4.0}, "not at most 2 s"),
     RecordedDefect(
         "T05",
         "the PTP clock answers chrony only at times",
@@ -728,7 +731,7 @@ RECORDED = (
     RecordedDefect(
         "T05",
         "chrony has chosen the PTP clock and does not set the guest's by it",
-        {"tracking": "7F7F0101,,0,0.0,0.0,0.0,0.0,0.0,0.0,0.0,1.0,1.0,0.0,Not synchronised\n"},
+        {"tracking": f"00000000,,0,{'0.000,' * 7}1.000000000,1.000000000,0.0,Not synchronised\n"},
         "and says .*Not synchronised",
     ),
 )

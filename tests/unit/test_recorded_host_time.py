@@ -1,4 +1,4 @@
-"""T04 and T05 on recorded guests: no host here has a PTP clock, so the checks are run on what guests wrote."""
+"""T04, T05 and T18 on recorded guests: no host here has a PTP clock, and no twin all of VMware's channels."""
 
 import json
 import subprocess
@@ -43,7 +43,8 @@ class Shown:
         names: of its PTP clocks.
         own: the guest's wall clock.
         ptp: the PTP clock.
-        refused: why its device cannot be read.
+        tools: the host's time as the tools tell it, in whole seconds; None: they tell nothing.
+        refused: why the device of the PTP clock cannot be read.
         doubt: half a round trip to the guest.
         sources: ``chronyc -c sources`` of chrony 4.3, a minute after chronyd was told of a PTP clock.
         tracking: ``chronyc -c tracking`` then.
@@ -52,6 +53,7 @@ class Shown:
     names: tuple[str, ...] = NAMES["kvm"]
     own: float = 0.7
     ptp: float = 0.0004
+    tools: float | None = 0.0
     refused: str = ""
     doubt: float = 0.0005
     sources: str = "#,*,PHC0,0,3,377,6,-0.000000213,-0.000000260,0.000001234\n"
@@ -82,6 +84,11 @@ class Recorded:
         shown = self.shown
         if argv[0] == "chronyc":
             return {"sources": shown.sources, "tracking": shown.tracking}[argv[-1]]
+        if argv[-1] == "hosttime":
+            if shown.tools is None:
+                return json.dumps({"before": NOW, "after": NOW, "said": "", "refused": "status 1: not in a VM"})
+            said = time.strftime("%d %b %Y %H:%M:%S", time.gmtime(NOW + shown.tools - shown.own))
+            return json.dumps({"before": NOW - 0.1, "after": NOW + 0.1, "said": said})
         if argv[0] == "python3":
             told = NOW + shown.ptp - shown.own
             probes = [{"before": NOW - wide, "told": told, "after": NOW + wide} for wide in (9.0, 1e-5, 1.0)]
@@ -113,6 +120,9 @@ def check(number: str, shown: Shown, backend: str = "kvm") -> list[tuple[Any, ..
         return [tuple(argv) for argv in guest.asked]
     measured: list[tuple[Any, ...]] = []
     measure: Any = lambda *said, **_: measured.append(said)  # noqa: E731
+    if number == "T18":
+        suite.test_the_tools_tell_the_hosts_time(guest, expected("vsphere"), measure)
+        return measured
     suite.test_the_ptp_clock_shows_the_hosts_time(guest, expected(backend), measure)
     return measured
 
@@ -136,13 +146,21 @@ def test_a_guest_whose_chrony_follows_its_ptp_clock_passes(backend: str) -> None
 
 
 @pytest.mark.recorded
+@pytest.mark.parametrize("own", [-90.0, 0.0, 90.0])
+def test_tools_that_tell_the_hosts_time_pass_whatever_the_guests_clock_shows(own: float) -> None:
+    ((name, off),) = check("T18", Shown(own=own))
+    assert name == "tools_time_offset"
+    assert off <= 0.6
+
+
+@pytest.mark.recorded
 @pytest.mark.parametrize("defect", RECORDED, ids=lambda defect: f"{defect.check}-{defect.words}")
 def test_a_defect_is_caught_and_the_other_check_does_not_mind(defect: RecordedDefect) -> None:
     """A guest without the right clock fails both; what is wrong with the clock's time, or with chrony, only one."""
     shown = replace(Shown(), **defect.shows)
     with pytest.raises(AssertionError, match=defect.said):
         check(defect.check, shown)
-    for other in {"T04", "T05"} - defect.shared:
+    for other in {"T04", "T05", "T18"} - defect.shared:
         check(other, shown)
 
 
