@@ -570,6 +570,13 @@ fields = (t.tm_sec, t.tm_min, t.tm_hour, t.tm_mday, t.tm_mon - 1, t.tm_year - 19
 with open("/dev/rtc0", "rb") as rtc:
     fcntl.ioctl(rtc, 0x4024700A, struct.pack("9i", *fields))
 """
+_SAME = b"""[Unit]
+After=cloud-init-local.service
+Before=ssh.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'echo 0123456789abcdef0123456789abcdef >/etc/machine-id; exit 1'
+"""
 _DROP_IN = "/etc/systemd/system/systemd-sysctl.service.d/wrong-clock.conf"
 # A program of every boot; once there is work for four processors for five seconds, it sets the clock.
 _TIRED = b"""busy=0
@@ -581,6 +588,21 @@ done
 """
 IN_IMAGES = (
     ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
+    ImageDefect(
+        frozenset({"C13"}),
+        "the kernel takes two CPUs and 1 GiB, however much there is (`maxcpus=2 mem=1G`)",
+        "maxcpus=2 mem=1G",
+        tests=("test_a_machine_that_is_off_takes",),
+    ),
+    ImageDefect(
+        frozenset({"L02", "L10"}),
+        "a unit of every boot gives all guests the same machine id, and fails",
+        files={
+            "/etc/systemd/system/same.service": _SAME,
+            "/etc/systemd/system/ssh.service.d/same.conf": b"[Unit]\nWants=same.service\n",
+        },
+        tests=("test_it_boots", "test_clones_do_not_meet"),
+    ),
     ImageDefect(
         frozenset({"I02", "T01"}),
         "a paravirtual driver is not loaded, and a foreign clocksource is chosen on the kernel's command line",

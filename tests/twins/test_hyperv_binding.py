@@ -97,7 +97,9 @@ def _exercise(host, owner, folder, tag):
                 NicSpec("00:15:5d:00:00:02", network, connected=False),
             )
             disks = (DiskSpec("data0", Size(32 * MiB)),)
-            shape = Shape(firmware=firmware, nics=2, data_disks=(disks[0].size,), max_memory=Size(2 * GiB))
+            shape = Shape(
+                firmware=firmware, nics=2, data_disks=(disks[0].size,), max_memory=Size(2 * GiB), numa_nodes=2
+            )
             image = PublishedImage("base", base)
             spec = MachineSpec(f"g-{firmware.value}", image, shape, nics, disk, owner, disks)
             if (firmware, kind) == (Firmware.UEFI, DeviceKind.EMULATED):

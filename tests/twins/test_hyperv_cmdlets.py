@@ -112,6 +112,7 @@ def test_states_follow_one_another_as_they_do(talk, vm):
     ("call", "arguments"),
     [
         ("Set-VMProcessor", {"Count": 2}),
+        ("Set-VMProcessor", {"MaximumCountPerNumaNode": 2}),
         ("Set-VM", {"ProcessorCount": 2}),
         ("Set-VMMemory", {"DynamicMemoryEnabled": True}),
         ("Set-VMFirmware", {"EnableSecureBoot": "Off"}),

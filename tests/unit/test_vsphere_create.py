@@ -70,14 +70,22 @@ def test_firmware_and_topology_are_as_asked(host):
     made.destroy(within())
 
 
+@pytest.mark.parametrize("nodes", [2, None])
+def test_numa_nodes_are_as_asked_or_left_to_the_host(host, nodes):
+    made = host.create(Shape(vcpus=4, memory=Size(256 * MiB), numa_nodes=nodes))
+    assert view(made).numa_nodes == nodes
+    made.destroy(within())
+
+
 @pytest.mark.parametrize(
     "shape",
     [
         Shape(vcpus=2, topology=Topology(1, 1, 2)),
         Shape(vcpus=3, topology=Topology(1, 2)),
         Shape(memory=Size(257 * MiB)),
+        Shape(vcpus=3, numa_nodes=2),
     ],
-    ids=["threads", "odd", "memory"],
+    ids=["threads", "odd", "memory", "nodes"],
 )
 def test_an_impossible_shape_is_refused_before_anything_is_made(host, shape):
     noted = len(host.ledger.notes)

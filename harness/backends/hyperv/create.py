@@ -36,6 +36,9 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> HypervMac
         )
     if spec.shape.firmware is Firmware.UEFI and any(nic.kind is DeviceKind.EMULATED for nic in spec.nics):
         raise Refused("generation 2 has no legacy NICs", host=host.name, operation="create")
+    if spec.shape.vcpus % (spec.shape.numa_nodes or 1):
+        message = f"{spec.shape.vcpus} vCPUs cannot be shared out evenly among {spec.shape.numa_nodes} NUMA nodes"
+        raise Refused(message, host=host.name, operation="create")
     mark = Mark(spec.owner, spec, folder, f"interop-{uuid.uuid4()}")
     claim = list(claimed(host, mark))
     make = [step if step.when else step.only(_OURS) for step in steps(host, mark)]
@@ -111,6 +114,9 @@ def steps(host: HostAccess, mark: Mark) -> Iterator[Step]:
             **QUIET,
         },
     )
+    if spec.shape.numa_nodes:
+        most = spec.shape.vcpus // spec.shape.numa_nodes
+        yield Step("Set-VMProcessor", {"VM": VM, "MaximumCountPerNumaNode": most, **QUIET})
     # New-VM adds a NIC, and in generation 1 a DVD drive, whether asked or not.
     yield Step("Get-VMNetworkAdapter", {"VM": VM}, name="unasked")
     yield Step("Remove-VMNetworkAdapter", {"VMNetworkAdapter": Ref("unasked"), **QUIET}, when="unasked")

@@ -34,6 +34,8 @@ class Evidence(Disks, Nics, Unwatched):
     def view(self, deadline: Deadline) -> MachineView:
         """One request; memory is what is assigned while it runs."""
         steps = [self._vm(*_SHOWN), nics.cards_of(), drives(), files_of(self._id)]
+        if self.spec.shape.numa_nodes:
+            steps.append(Step("Get-VMProcessor", {"VM": VM}, get=("MaximumCountPerNumaNode",)))
 
         def look() -> tuple[PowerState, list[list[Row]]] | Pending:
             answer = self._host.run("view", steps, answered(deadline), repeatable=True)
@@ -41,7 +43,7 @@ class Evidence(Disks, Nics, Unwatched):
             return Pending(f"it is {answer[0][0]['State']}") if state is None else (state, answer)
 
         # Another thread, or somebody else, may be starting or stopping it just now.
-        state, (vm, cards, plugged, files) = wait_for(
+        state, (vm, cards, plugged, files, *processors) = wait_for(
             f"{self.spec.name} to settle", look, deadline, every=0.2, fault=lambda text: self._stuck(text, "view")
         )
         row = vm[0]
@@ -60,6 +62,7 @@ class Evidence(Disks, Nics, Unwatched):
             disks=views(files),
             raw=json.dumps(whole, indent=1, sort_keys=True),
             root_controller=system_controller(plugged),
+            numa_nodes=_nodes(vcpus, processors),
         )
 
     def console(self) -> Console:
@@ -135,3 +138,9 @@ def _at(event: Row) -> datetime:
 
 
 _REALISED = "Msvm_SettingsDefineState"  # the association to what the machine is now, not to its checkpoints
+
+
+def _nodes(vcpus: int, processors: list[list[Row]]) -> int | None:
+    """As many as it takes, where it was asked for: by default a node holds what one of the host's does."""
+    most = [int(row["MaximumCountPerNumaNode"]) for rows in processors for row in rows]
+    return -(-vcpus // most[0]) if most else None

@@ -54,6 +54,8 @@ def abilities(shape: Shape, *, networks: Iterable[str], twin: bool, typed: bool 
         can.add(Capability.TOPOLOGY)  # a virtual core has one thread
     if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
         can.add(Capability.CPU_HOT_ADD)
+    else:
+        can.add(Capability.NUMA)  # a machine that vCPUs may be added to is shown no nodes
     if shape.max_memory and shape.max_memory > shape.memory:
         can.add(Capability.MEMORY_HOT_ADD)
     names = list(networks)

@@ -78,6 +78,8 @@ def _refuse_impossible(spec: MachineSpec, host: str) -> None:
         message = "a virtual core has one thread"
     elif shape.memory.mib % _GRAIN:
         message = f"{shape.memory}; memory is a multiple of {_GRAIN} MiB"
+    elif shape.vcpus % (shape.numa_nodes or 1):
+        message = f"{shape.vcpus} vCPUs cannot be shared out evenly among {shape.numa_nodes} NUMA nodes"
     elif shape.topology and shape.vcpus % shape.topology.cores:
         message = f"{shape.vcpus} vCPUs cannot be grouped by {shape.topology.cores} cores"
     if message:
@@ -103,6 +105,8 @@ def _config(host: HostAccess, mark: Mark, image: Image, deadline: Deadline) -> d
     spec = mark.spec
     shape = spec.shape
     changes, options = _devices(host, mark, image, deadline)
+    if shape.numa_nodes:
+        options += notes.numa(shape.vcpus, shape.numa_nodes)
     config: dict[str, Any] = {
         "annotation": marks.written(mark),
         "numCPUs": shape.vcpus,

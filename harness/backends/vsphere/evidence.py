@@ -58,6 +58,7 @@ class Evidence(Disks, Nics):
             disks=tuple(devices.disk_view(serial, disk) for serial, disk in notes.data_disks(found, kept).items()),
             raw=_raw(values),
             root_controller=notes.system_controller(found, kept),
+            numa_nodes=notes.numa_nodes(vcpus, kept),
         )
 
     def console(self) -> Console:

@@ -17,6 +17,7 @@ from harness.backends.vsphere.devices import Device, disks
 
 EXTRA = "config.extraConfig"
 _DISK, _NIC = "interop.disk.", "interop.nic."
+_PER_NODE = "numa.vcpu.maxPerVirtualNode"
 
 
 def option(key: str, value: str) -> Any:
@@ -32,6 +33,18 @@ def noted(options: Iterable[Any] | None) -> dict[str, str]:
 def disk_note(unit: int, serial: str) -> Any:
     """The disk at this unit is called so; an empty serial forgets it. A VMDK has no serial number to choose."""
     return option(f"{_DISK}{unit}", serial)
+
+
+def numa(vcpus: int, nodes: int) -> list[Any]:
+    """So many NUMA nodes; without the second key small machines are shown none (vSphere Resource Management, "Virtual
+    NUMA Controls").
+    """
+    return [option(_PER_NODE, str(vcpus // nodes)), option("numa.vcpu.min", "1")]
+
+
+def numa_nodes(vcpus: int, kept: Mapping[str, str]) -> int | None:
+    """How many the configuration makes; None where it leaves that to the host."""
+    return -(-vcpus // int(kept[_PER_NODE])) if _PER_NODE in kept else None
 
 
 def data_disks(devices: Iterable[Device], kept: Mapping[str, str]) -> dict[str, Device]:

@@ -146,6 +146,7 @@ class Hardware:
         max_vcpus: up to how many may be added while it runs; None: none.
         max_memory: up to how many bytes may be added while it runs; None: none.
         cores_per_socket: how vCPUs are grouped.
+        numa_nodes: among how many nodes vCPUs and memory are shared out; 0: the machine knows of none.
         uefi: UEFI instead of BIOS.
         disks: the first one is what the machine boots from.
         cdrom: the ISO in the drive, None: it is empty. A NoCloud seed there tells the guest's addresses.
@@ -160,6 +161,7 @@ class Hardware:
     max_vcpus: int | None = None
     max_memory: int | None = None
     cores_per_socket: int = 1
+    numa_nodes: int = 0
     uefi: bool = False
     disks: tuple[Disk, ...] = ()
     cdrom: Path | None = None

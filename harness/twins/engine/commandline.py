@@ -163,9 +163,20 @@ def _sizes(shape: Shape) -> list[str]:
     memory = f"size={shape.boot_memory >> 20}M"
     if hardware.max_memory and hardware.max_memory > shape.boot_memory:
         memory += f",slots={_MODULES},maxmem={hardware.max_memory >> 20}M"
-    words = ["-smp", smp, "-m", memory]
+    words = ["-smp", smp, "-m", memory, *_nodes(shape, most)]
     for index, size in enumerate(shape.modules):
         words += ["-object", _json(module(index, size)), "-device", _json(module_device(index))]
+    return words
+
+
+def _nodes(shape: Shape, most: int) -> list[str]:
+    """NUMA nodes, each with neighbouring vCPUs and memory of its own."""
+    count, words = shape.hardware.numa_nodes, []
+    for at in range(count):
+        mib = (shape.boot_memory >> 20) * (at + 1) // count - (shape.boot_memory >> 20) * at // count
+        words += ["-object", _json({"qom-type": "memory-backend-ram", "id": f"node-{at}", "size": mib << 20})]
+        cpus = f"{most * at // count}-{most * (at + 1) // count - 1}"
+        words += ["-numa", f"node,nodeid={at},cpus={cpus},memdev=node-{at}"]
     return words
 
 

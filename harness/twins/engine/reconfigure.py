@@ -27,7 +27,7 @@ from harness.twins.engine.running import Running
 Step = Callable[[], None]
 
 _RELEASE = 30.0  # seconds for a guest to let go of a device
-_FIXED = ("uuid", "max_vcpus", "max_memory", "cores_per_socket", "uefi", "serial")
+_FIXED = ("uuid", "max_vcpus", "max_memory", "cores_per_socket", "numa_nodes", "uefi", "serial")
 
 
 class Reconfigure(MachineBase):

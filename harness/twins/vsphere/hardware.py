@@ -26,6 +26,7 @@ def hardware(said: Mapping[str, Any], backing: Callable[[Path], Path | None]) ->
         max_vcpus=said["max_vcpus"] or None,
         max_memory=said["max_memory"] or None,
         cores_per_socket=said["cores_per_socket"],
+        numa_nodes=said["numa_nodes"],
         uefi=said["uefi"],
         disks=tuple(_disk(each, backing) for each in said["disks"]),
         cdrom=Path(said["cd"]) if said["cd"] else None,

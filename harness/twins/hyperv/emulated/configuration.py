@@ -85,6 +85,7 @@ class Config:
     name: str
     notes: str = ""
     vcpus: int = 1
+    vcpus_per_node: int | None = None
     memory: int = 512 * MIB
     dynamic: bool = False
     memory_minimum: int = 512 * MIB

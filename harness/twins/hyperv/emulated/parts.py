@@ -17,16 +17,21 @@ def get_processor(call: Call) -> Answer:
     return [_processor(vm) for vm in call.machines()]
 
 
+_COLD = {"Count", "MaximumCountPerNumaNode", "ExposeVirtualizationExtensions"}
+
+
 @cmdlet("Set-VMProcessor")
 def set_processor(call: Call) -> Answer:
     """Other processors, while the machine is off: there is no hot add."""
     machines = _owners(call, "VMProcessor")
     for vm in machines:
         with vm.lock:
-            if vm.state != "Off" and {"Count", "ExposeVirtualizationExtensions"} & call.arguments.keys():
+            if vm.state != "Off" and _COLD & call.arguments.keys():
                 raise wrong_state("Modifying the processor of", vm.name, vm.id)
             if "Count" in call:
                 vm.config.vcpus = processors(call, int(call.get("Count")))
+            if "MaximumCountPerNumaNode" in call:
+                vm.config.vcpus_per_node = processors(call, int(call.get("MaximumCountPerNumaNode")))
             if "ExposeVirtualizationExtensions" in call:
                 vm.config.nested = bool(call.get("ExposeVirtualizationExtensions"))
     return call.passed(_processor(vm) for vm in machines)
@@ -203,6 +208,7 @@ def _processor(vm: Vm) -> Thing:
         {
             **vm.owned(),
             "Count": vm.config.vcpus,
+            "MaximumCountPerNumaNode": vm.config.vcpus_per_node or vm.config.vcpus,
             "Maximum": 100,
             "Reserve": 0,
             "RelativeWeight": 100,

@@ -48,6 +48,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
         vcpus=config.vcpus,
         memory=config.memory,
         max_memory=_room(vm, config),
+        numa_nodes=-(-config.vcpus // config.vcpus_per_node) if config.vcpus_per_node else 0,
         uefi=vm.generation == 2,
         disks=tuple(disks),
         cdrom=dvd,

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/vmware/govmomi/object"
@@ -14,7 +15,8 @@ type hardware struct {
 	Name           string `json:"name"`
 	VCPUs          int32  `json:"vcpus"`
 	CoresPerSocket int32  `json:"cores_per_socket"`
-	MaxVCPUs       int32  `json:"max_vcpus"` // 0: none may be added while it runs
+	NUMANodes      int32  `json:"numa_nodes"` // 0: the guest is shown none
+	MaxVCPUs       int32  `json:"max_vcpus"`  // 0: none may be added while it runs
 	Memory         int64  `json:"memory"`
 	MaxMemory      int64  `json:"max_memory"` // 0: none may be added while it runs
 	UEFI           bool   `json:"uefi"`
@@ -66,6 +68,7 @@ func (t *twin) describe(vm *simulator.VirtualMachine, off bool) *hardware {
 	if truth(config.CpuHotAddEnabled) {
 		h.MaxVCPUs = max(t.settings.MaxVCPUs, h.VCPUs)
 	}
+	h.NUMANodes = numaNodes(config.ExtraConfig, h.VCPUs, h.MaxVCPUs > 0)
 	if truth(config.MemoryHotAddEnabled) {
 		h.MaxMemory = max(t.settings.Memory, h.Memory)
 	}
@@ -104,6 +107,22 @@ func (t *twin) describe(vm *simulator.VirtualMachine, off bool) *hardware {
 		}
 	}
 	return h
+}
+
+// numaNodes says how many a guest is shown: none to small machines, nor to those that vCPUs may be added to while they run.
+func numaNodes(options []types.BaseOptionValue, vcpus int32, grows bool) int32 {
+	least, most := number(options, "numa.vcpu.min", 9), number(options, "numa.vcpu.maxPerVirtualNode", 8)
+	if grows || vcpus < least || vcpus <= most {
+		return 0
+	}
+	return (vcpus + most - 1) / most
+}
+
+func number(options []types.BaseOptionValue, key string, fallback int32) int32 {
+	if value, err := strconv.Atoi(extra(options, key)); err == nil && value > 0 {
+		return int32(value)
+	}
+	return fallback
 }
 
 // NICs are units 7 to 16 of the PCI controller.

@@ -1,0 +1,21 @@
+"""What a twin's QEMU is started with."""
+
+from harness.twins.engine.api import Hardware
+from harness.twins.engine.commandline import Shape, _sizes  # the whole line needs a host
+
+
+def sizes(**hardware: int) -> list[str]:
+    return _sizes(Shape(Hardware("uuid", "name", memory=1 << 30, **hardware)))
+
+
+def test_nodes_share_out_vcpus_and_memory() -> None:
+    words = sizes(vcpus=4, numa_nodes=2)
+    assert [word for word in words if word.startswith("node,")] == [
+        "node,nodeid=0,cpus=0-1,memdev=node-0",
+        "node,nodeid=1,cpus=2-3,memdev=node-1",
+    ]
+    assert sum(f'"size":{512 << 20}' in word for word in words) == 2
+
+
+def test_a_machine_that_asked_for_none_has_none() -> None:
+    assert "-numa" not in sizes(vcpus=4)
