@@ -18,6 +18,7 @@ MARKERS = {
     "share one",
     "shape(**fields)": "the guest this test needs: vcpus, memory, firmware, max_vcpus, nics, data_disks ...",
     "needs(*capabilities)": "Capability members the host must have; where one is absent the test is skipped, saying so",
+    "expects(*keys)": "expectations that the host's file must fill; where it says none the test is skipped, naming it",
     "quiet": "the test measures: it holds its host's capacity domain alone",
     "changes_guest": "the test leaves its guest changed: it gets a clean one, and so does the next test",
     "untouched_clock": "the test looks at the clock: it gets a guest whose clock the harness never set",
@@ -40,6 +41,7 @@ class Demand:
     quiet: bool
     changes_guest: bool
     untouched_clock: bool
+    expects: tuple[str, ...] = ()
 
 
 def of(item: pytest.Item) -> Demand:
@@ -67,6 +69,7 @@ def of(item: pytest.Item) -> Demand:
         quiet=item.get_closest_marker("quiet") is not None,
         changes_guest=item.get_closest_marker("changes_guest") is not None,
         untouched_clock=item.get_closest_marker("untouched_clock") is not None,
+        expects=tuple(str(key) for mark in item.iter_markers("expects") for key in mark.args),
     )
 
 

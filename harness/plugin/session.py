@@ -81,9 +81,14 @@ class HostUnderTest:
 
     def lacks(self, demand: Demand) -> str | None:
         """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
-        reason = self.expectations(demand.shape.firmware).unsupported(demand.check or "")
+        expect = self.expectations(demand.shape.firmware)
+        reason = expect.unsupported(demand.check or "")
         if reason:
             return f"{self.name} cannot show this: {reason}"
+        nothing = next((key for key in demand.expects if expect.words(key) == ("none",)), None)
+        if nothing:
+            named = f"{nothing} is none in {expect.file.name}; name there what your image or lab has"
+            return f"{self.name} cannot show this: {named}"
         able = self.hypervisor.capabilities(demand.shape)
         missing = next((need for need in demand.needs if need not in able), None)
         return f"{self.name} cannot: {missing.value} ({missing.name})" if missing else None

@@ -86,7 +86,7 @@ def test_being_saved_is_no_time_inside_or_all_of_it(guest: Guest, expect: Expect
 
 @pytest.mark.check("T09", part="corrected")
 @pytest.mark.needs(Capability.PAUSE, Capability.HOST_CLOCK)
-@pytest.mark.usefixtures("time_service")
+@pytest.mark.expects("time_service")
 @pytest.mark.untouched_clock
 @pytest.mark.changes_guest
 def test_the_clock_is_right_again_after_a_pause(guest: Guest, expect: Expectations) -> None:
@@ -98,7 +98,7 @@ def test_the_clock_is_right_again_after_a_pause(guest: Guest, expect: Expectatio
 
 @pytest.mark.check("T10", part="corrected")
 @pytest.mark.needs(Capability.SAVE, Capability.HOST_CLOCK)
-@pytest.mark.usefixtures("time_service")
+@pytest.mark.expects("time_service")
 @pytest.mark.untouched_clock
 @pytest.mark.changes_guest
 def test_the_clock_is_right_again_after_a_restore(guest: Guest, expect: Expectations) -> None:
@@ -110,7 +110,7 @@ def test_the_clock_is_right_again_after_a_restore(guest: Guest, expect: Expectat
 
 @pytest.mark.check("T11")
 @pytest.mark.needs(Capability.CHECKPOINT_WITH_MEMORY, Capability.HOST_CLOCK)
-@pytest.mark.usefixtures("time_service")
+@pytest.mark.expects("time_service")
 @pytest.mark.untouched_clock
 @pytest.mark.changes_guest
 def test_the_clock_is_right_again_after_a_revert(guest: Guest, expect: Expectations) -> None:
@@ -153,7 +153,7 @@ def test_a_clock_is_its_hosts_while_that_is_switched_on(guest: Guest, expect: Ex
 
 @pytest.mark.check("T13")
 @pytest.mark.needs(Capability.HOST_CLOCK)
-@pytest.mark.usefixtures("time_service")
+@pytest.mark.expects("time_service")
 @pytest.mark.untouched_clock
 @pytest.mark.changes_guest
 @pytest.mark.slow

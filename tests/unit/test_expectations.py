@@ -214,7 +214,9 @@ def test_what_the_suites_ask_for_is_in_the_files_that_ship(shipped: Expectations
 def test_nothing_ships_that_no_suite_asks_for(shipped: Expectations) -> None:
     suites = Path(__file__).resolve().parents[2] / "suites"
     asked = {key for file in suites.rglob("*.py") for _, key in USED.findall(file.read_text())}
-    spoken_for = asked | {"time_service", "host.never"}
+    needed = {key for file in suites.rglob("*.py") for key in re.findall(r'mark\.expects\("(.+?)"\)', file.read_text())}
+    assert needed <= set(shipped.shows)
+    spoken_for = asked | needed | {"host.never"}
     assert {*shipped.shows, *shipped.sizes, *shipped.limits} <= spoken_for
 
 

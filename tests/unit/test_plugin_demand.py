@@ -1,11 +1,15 @@
 """What a test asks for is read from its markers."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware, Shape
 from harness.core import GiB, Size, UsageError
 from harness.plugin import demand
+from harness.plugin.session import HostUnderTest
 
 pytest_plugins = ["pytester"]
 
@@ -33,6 +37,21 @@ def test_sizes_and_firmware_are_written_as_words(pytester):
 def test_capabilities_are_collected_from_all_markers(pytester):
     marks = "@pytest.mark.needs(Capability.PAUSE)\n        @pytest.mark.needs(Capability.SAVE, Capability.PAUSE)"
     assert set(demand.of(item_of(pytester, marks)).needs) == {Capability.PAUSE, Capability.SAVE}
+
+
+@pytest.mark.parametrize(("words", "lacks"), [(("vmtools",), None), (("none",), "time_service is none in esxi.yaml")])
+def test_what_a_host_names_nothing_for_is_not_looked_for(pytester, words, lacks):
+    """Told before a guest is started, and by `interop checks`, as any other reason."""
+    asked = demand.of(item_of(pytester, "@pytest.mark.expects('time_service')"))
+    assert asked.expects == ("time_service",)
+    expect = SimpleNamespace(unsupported=lambda _: None, words={"time_service": words}.get, file=Path("esxi.yaml"))
+    host = SimpleNamespace(
+        name="esxi1",
+        expectations=lambda _: expect,
+        hypervisor=SimpleNamespace(capabilities=lambda _: ()),
+    )
+    said = HostUnderTest.lacks(host, asked)
+    assert said is None if lacks is None else lacks in said
 
 
 @pytest.mark.parametrize("number", ["C01", "ACME-001", "LAB2-1234"])
