@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+
 	"github.com/vmware/govmomi/simulator"
 	"github.com/vmware/govmomi/vim25/methods"
 	"github.com/vmware/govmomi/vim25/soap"
@@ -11,6 +13,7 @@ import (
 type saved struct {
 	config types.VirtualMachineConfigInfo
 	state  types.VirtualMachinePowerState // poweredOn only where memory was kept
+	files  []string                       // of its data and memory, as paths on datastores
 }
 
 // CreateSnapshotTask remembers the machine.
@@ -49,7 +52,7 @@ func (m *machine) snapshotTask(
 			if memory {
 				kept.state = on
 			}
-			ctx.WithLock(m.VirtualMachine, func() { kept.config = clone(*m.Config) })
+			ctx.WithLock(m.VirtualMachine, func() { kept.config, kept.files = clone(*m.Config), m.filesOf(ref) })
 			body := request{Snapshot: ref.Value, Memory: memory, Quiesce: quiesce && state == on}
 			fault = m.ask(ctx, "snapshot", body, nil)
 			if silent, ok := fault.(*types.ToolsUnavailable); ok {
@@ -137,9 +140,35 @@ func (m *machine) forget(ctx *simulator.Context, ref types.ManagedObjectReferenc
 		return fault
 	}
 	m.t.mu.Lock()
+	kept := m.t.snapshots[ref]
 	delete(m.t.snapshots, ref)
 	m.t.mu.Unlock()
+	// The simulator finds these files by keys that it deals anew at each refresh, and would delete a disk in their place.
+	ctx.WithLock(m.VirtualMachine, func() {
+		for i := range m.LayoutEx.Snapshot {
+			if m.LayoutEx.Snapshot[i].Key == ref {
+				m.LayoutEx.Snapshot[i].DataKey, m.LayoutEx.Snapshot[i].MemoryKey = -1, -1
+			}
+		}
+	})
+	if kept != nil {
+		for _, file := range kept.files {
+			_ = os.Remove(m.t.file(file))
+		}
+	}
 	return nil
+}
+
+// filesOf are the files that hold a snapshot's data and memory, while the keys of its layout are still those of now.
+func (m *machine) filesOf(ref types.ManagedObjectReference) (names []string) {
+	for _, layout := range m.LayoutEx.Snapshot {
+		for _, file := range m.LayoutEx.File {
+			if layout.Key == ref && (file.Key == layout.DataKey || file.Key == layout.MemoryKey) {
+				names = append(names, file.Name)
+			}
+		}
+	}
+	return names
 }
 
 // snapshot is a snapshot that the engine keeps too.
