@@ -145,6 +145,10 @@ func (m *machine) forget(ctx *simulator.Context, ref types.ManagedObjectReferenc
 	m.t.mu.Unlock()
 	// The simulator finds these files by keys that it deals anew at each refresh, and would delete a disk in their place.
 	ctx.WithLock(m.VirtualMachine, func() {
+		// Nor can it tell what a machine stands on whose present snapshot goes and had nothing above it.
+		if tree := m.Snapshot; tree != nil && tree.CurrentSnapshot != nil && *tree.CurrentSnapshot == ref && isRoot(tree, ref) {
+			tree.CurrentSnapshot = nil
+		}
 		for i := range m.LayoutEx.Snapshot {
 			if m.LayoutEx.Snapshot[i].Key == ref {
 				m.LayoutEx.Snapshot[i].DataKey, m.LayoutEx.Snapshot[i].MemoryKey = -1, -1
@@ -157,6 +161,15 @@ func (m *machine) forget(ctx *simulator.Context, ref types.ManagedObjectReferenc
 		}
 	}
 	return nil
+}
+
+func isRoot(tree *types.VirtualMachineSnapshotInfo, ref types.ManagedObjectReference) bool {
+	for _, item := range tree.RootSnapshotList {
+		if item.Snapshot == ref {
+			return true
+		}
+	}
+	return false
 }
 
 // filesOf are the files that hold a snapshot's data and memory, while the keys of its layout are still those of now.
