@@ -37,6 +37,7 @@ class Checkpoints(Power):
     def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
         """A production one: the guest's VSS daemon freezes its file systems, or the host says that it did not."""
         with self._lock:
+            self._host.ledger.check()
             usual = TYPES[self._host.settings.checkpoints]
             production = TYPES["production"]
             try:

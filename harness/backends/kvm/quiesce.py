@@ -30,6 +30,7 @@ class Quiesce(Checkpoints):
     def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
         """``guest-fsfreeze-freeze`` and ``guest-fsfreeze-thaw`` of QEMU's agent, and QEMU's snapshots in between."""
         with self._lock:
+            self._host.ledger.check()
             self._fit(name, deadline, RUNNING)
             as_files = self._needs_saved_state(PowerState.OFF, deadline)
             domain = self._xml(deadline, inactive=True)

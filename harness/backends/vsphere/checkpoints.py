@@ -77,6 +77,7 @@ class Checkpoints(Power):
     def quiesced_checkpoint(self, name: str, deadline: Deadline) -> None:
         """The host would take one of a guest without tools as well, and say nothing: so it is asked for them first."""
         with self._lock:
+            self._host.ledger.check()
             if self._fit(name, deadline, RUNNING).get(TOOLS) != "guestToolsRunning":
                 raise GuestIgnored("the guest's tools do not run", host=self._host.name, operation="checkpoint")
             self._take(name, deadline, memory=False, quiesced=True)
