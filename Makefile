@@ -102,7 +102,8 @@ test-all: setup ## Everything, by night: every planted defect, and every check 2
 	@$(BIN)/python -m tests.end_to_end.night test $(MAKE_COMMAND) test
 	@$(BIN)/python -m tests.end_to_end.night contract-hyperv $(MAKE_COMMAND) contract-hyperv
 	@echo "test-all: every planted defect, each in a guest of its own"
-	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_in_guests.py tests/end_to_end/test_planted_defects_on_twins.py \
+	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_defects.py tests/end_to_end/test_planted_in_guests.py \
+		tests/end_to_end/test_planted_defects_on_twins.py \
 		$(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
