@@ -65,7 +65,10 @@ def test_going_back_to_a_checkpoint_with_memory_undoes_disk_and_memory(site, eac
     pid = each.shell("nohup sleep 100000 >/dev/null 2>&1 & echo $!").text.strip()
     files = machine.checkpoint_files(site.deadline())
     machine.checkpoint("then", site.deadline(), memory=True)
-    assert set(machine.checkpoint_files(site.deadline())) - set(files), "nothing shows that there is another one"
+    kept = machine.checkpoint_files(site.deadline())
+    assert set(kept) - set(files), f"nothing shows that there is another one: {files}, then {kept}"
+    if not site.host.twin:  # the twin of Hyper-V shows one differencing disk a drive, however many there are
+        assert len(kept) > len(files), f"{files}, then {kept}"
     assert site.view(machine).state is PowerState.RUNNING
     site.meet_again(each)
     for round_ in (b"first", b"second"):
