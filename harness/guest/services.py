@@ -216,10 +216,11 @@ class Services:
         idle = []
         for name in names:
             unit = self.unit(name)
+            if unit.load == "not-found":
+                continue
             if unit.active == "active":
                 return unit
-            if unit.load != "not-found":
-                idle.append(unit)
+            idle.append(unit)
         if idle:
             return idle[0]
         raise AssertionError(f"{self._guest.name}: there is no unit {' or '.join(names)}")
