@@ -220,6 +220,7 @@ def _describe(entry: Entry) -> None:
         "digest": f"sha256:{image.digest}",
         "disk": str(image.virtual_size),
         "build id": image.build_id or "-",
+        **({"file systems": ", ".join(image.file_systems)} if image.file_systems else {}),
         "access": f"{image.access.value}, as {image.user}, address by {image.network.value}",
         **image.labels,
         **{form.value: str(path) for form, path in image.files.items()},
