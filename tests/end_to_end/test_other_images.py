@@ -34,7 +34,8 @@ def test_checks_hold_on_the_next_release(run):
 
 def test_a_disk_that_was_made_elsewhere_boots_and_is_known(run, image, tmp_path, monkeypatch):
     """It comes as a file and its hash, in another format; nothing is written into it, and L01 knows it all the same."""
-    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
+    for place in ("cache", "state"):  # its own, so that no other run looks for its guests where they are no more
+        monkeypatch.setenv(f"INTEROP_{place.upper()}", str(tmp_path / place))
     disk, recipe = tmp_path / "vendor.vmdk", tmp_path / "vendor.yaml"
     convert(image.qcow2, disk, Format.VMDK, Deadline.after(600), source_format="qcow2")
     recipe.write_text(f"summary: a vendor's\nsource: {{path: {disk.name}, sha256: {sha256_of(disk)}}}\n")
