@@ -394,4 +394,4 @@ class HostClock(Protocol):
     """HOST_CLOCK, of a hypervisor: its wall clock, with the uncertainty reached."""
 
     def clock(self, deadline: Deadline) -> ClockReading:
-        """Read it now."""
+        """What it shows when this returns, however long it took to find out."""

@@ -2,8 +2,8 @@
 
 One long-lived shell in the guest answers each empty line with its clock, so a probe costs one round trip and no process
 start. The probe with the least round trip bounds the error best (RFC 5905, section 10): the guest's stamp was taken at
-some moment between sending and receiving, so half the round trip is the uncertainty. The host's clock is read the same
-way, through its own :class:`~harness.backends.protocol.HostClock`, and adds its own.
+some moment between sending and receiving, so half the round trip is the uncertainty. The host's clock is read by its
+own :class:`~harness.backends.protocol.HostClock`, which says by how much that may be wrong.
 """
 
 from __future__ import annotations
@@ -177,10 +177,8 @@ class Clock:
         host = self._guest.hypervisor
         if not isinstance(host, HostClock):
             return _Lag(0.0, 0.0)
-        sent = self._now()
-        reading = host.clock(deadline)
-        received = self._now()
-        return _Lag(reading.at - (sent + received) / 2, reading.uncertainty + (received - sent) / 2)
+        reading = host.clock(deadline)  # of when it returns: one that waits for the next tick is no less sure for that
+        return _Lag(reading.at - self._now(), reading.uncertainty)
 
     def _sample(self, stamp: Stamp, lag: _Lag) -> Sample:
         try:

@@ -14,6 +14,9 @@ from harness.core import GiB, InteropError, Size
 
 pytestmark = pytest.mark.read_only
 
+_BUSY = 0.2
+"""Seconds that may pass on a busy controller between a verb's last look at a clock and its caller's."""
+
 
 def test_the_connection_is_a_hypervisor_under_the_labs_name(site):
     """Its verbs are all there."""
@@ -76,10 +79,9 @@ def test_capabilities_answer_for_either_firmware(site, firmware):
 
 @pytest.mark.proves(Capability.HOST_CLOCK)
 def test_the_hosts_clock_goes_on_and_states_its_uncertainty(site):
-    """Read between looks at the controller's own clock: of an embedded host, and of a twin, both are the same one."""
+    """As it is when the verb returns. Of an embedded host, and of a twin, it is the controller's own."""
     host = site.hypervisor
     assert isinstance(host, HostClock)
-    before = time.time()
     first = host.clock(site.deadline())
     between = time.time()
     second = host.clock(site.deadline())
@@ -87,8 +89,8 @@ def test_the_hosts_clock_goes_on_and_states_its_uncertainty(site):
     assert first.uncertainty >= 0
     assert second.at + second.uncertainty >= first.at - first.uncertainty
     if site.host.embedded or site.host.twin:
-        assert before - first.uncertainty <= first.at <= between + first.uncertainty
-        assert between - second.uncertainty <= second.at <= after + second.uncertainty
+        for reading, now in ((first, between), (second, after)):
+            assert -_BUSY - reading.uncertainty <= reading.at - now <= reading.uncertainty
 
 
 def test_a_machine_nobody_made_cannot_be_opened(site):

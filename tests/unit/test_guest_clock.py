@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import dataclass
 
 import pytest
 
+from harness.backends.model import ClockReading
 from harness.core import GuestError
 from harness.guest.clock import Clock, _answering
 from harness.guest.ssh import Stamp
@@ -31,6 +33,17 @@ class Line:
         return tuple(stamps)
 
 
+@dataclass
+class TickingHost(FakeHost):
+    """It waits for its next tick, two seconds away, before it tells the time."""
+
+    at: float = 1000.0
+
+    def clock(self, deadline):
+        self.at += 2.0
+        return ClockReading(self.at + self.ahead, self.uncertainty)
+
+
 def test_the_probe_with_the_least_round_trip_wins():
     """The others only bound it worse."""
     offset = Clock(Line(ClocklessHost(), 2.0, [(0.5, 0.1), (0.01, 0.01), (0.1, 0.4)])).offset(6)
@@ -51,7 +64,15 @@ def test_the_hosts_clock_counts_not_the_controllers():
     """A guest right by its host has no offset, wherever the controller's clock is."""
     offset = Clock(Line(FakeHost(ahead=30.0, uncertainty=0.002), 30.0, [(0.01, 0.01)])).offset(3)
     assert offset.seconds == pytest.approx(0.0, abs=0.02)
-    assert offset.uncertainty >= 0.012
+    assert offset.uncertainty == pytest.approx(0.012)
+
+
+def test_a_host_that_tells_its_time_late_is_believed_as_it_says():
+    """Where it waits for the next tick it knows the time to a thousandth of a second all the same."""
+    host = TickingHost(ahead=30.0, uncertainty=0.001)
+    offset = Clock(Line(host, 30.0, [(0.01, 0.01)]), now=lambda: host.at).offset(3)
+    assert offset.seconds == pytest.approx(0.0, abs=0.001)
+    assert offset.uncertainty == pytest.approx(0.011)
 
 
 def test_a_series_brings_the_monotonic_clock_beside_each_reading():

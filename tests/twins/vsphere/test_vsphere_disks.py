@@ -18,6 +18,11 @@ def bodies(twin: TwinProcess) -> list[Path]:
     return [path for path in (twin.folder / "bodies").rglob("*") if path.is_file()]
 
 
+def stored(twin: TwinProcess) -> set[Path]:
+    """The files of the datastore, as its clients find them."""
+    return {path for path in (twin.folder / "datastore").rglob("*") if path.is_file()}
+
+
 def chains(twin: TwinProcess) -> list[str]:
     """What the running QEMUs have open."""
     words = []
@@ -147,6 +152,35 @@ def test_snapshots_form_a_tree(client: Client) -> None:
     assert [child.name for child in root.childSnapshotList] == ["second", "third"]
     client.done(machine.RemoveAllSnapshots_Task())
     assert not machine.rootSnapshot
+
+
+def test_snapshots_of_a_linked_clone_go_with_their_files_and_no_disk_goes_with_them(
+    client: Client, twin: TwinProcess, image: Path
+) -> None:
+    """In whatever order they go: files on the way are numbered anew each time that one does."""
+    base = client.imported("ground", image, 8)
+    clone = client.clone(base, client.done(base.CreateSnapshot_Task("base", "", False, False)), "above")
+    before = stored(twin)
+    held = [client.done(clone.CreateSnapshot_Task(name, "", False, False)) for name in ("one", "two", "three")]
+    assert len(stored(twin) - before) == len(held)
+    for snapshot in (held[1], held[0], held[2]):
+        client.done(snapshot.RemoveSnapshot_Task(False))
+        assert stored(twin) >= before
+    assert stored(twin) == before
+    client.done(clone.PowerOnVM_Task())
+
+
+def test_the_present_snapshot_goes_though_nothing_is_above_it(client: Client) -> None:
+    """What stood on it stays, and the machine stands on none until it has another."""
+    machine = client.create("root", disks=(16,))
+    first = client.done(machine.CreateSnapshot_Task("first", "", False, False))
+    second = client.done(machine.CreateSnapshot_Task("second", "", False, False))
+    client.done(first.RevertToSnapshot_Task())
+    client.done(first.RemoveSnapshot_Task(False))
+    assert machine.snapshot.currentSnapshot is None
+    assert [item.snapshot for item in machine.snapshot.rootSnapshotList] == [second]
+    client.done(second.RevertToSnapshot_Task())
+    assert machine.snapshot.currentSnapshot == second
 
 
 def test_a_disk_is_added_grown_and_taken_away_while_the_machine_runs(client: Client) -> None:
