@@ -507,6 +507,25 @@ LIFECYCLE = (
         "sed 's/./0/g' /etc/interop-build-id > /run/build-id && mount --bind /run/build-id /etc/interop-build-id",
     ),
     Defect(
+        "L03",
+        "test_it_reboots_time_and_again",
+        "a service that runs does not start with the next boot",
+        """folder=/etc/systemd/system/qemu-guest-agent.service.d
+        mkdir -p $folder && printf '[Unit]\\nConditionPathExists=/nonexistent\\n' > $folder/defect.conf && sync""",
+    ),
+    Defect(
+        "L04",
+        "test_synced_data_outlive_a_reset_and_a_power_cut",
+        "what was synced is empty after the next boot",
+        "echo 'f+ \"/var/tmp/interop reset\" - - - -' > /etc/tmpfiles.d/defect.conf && sync",
+    ),
+    Defect(
+        "L05",
+        "test_a_paused_guest_stands_still_and_goes_on",
+        "what a program counts goes up by leaps",
+        MEDDLED.format(path="/run/interop-ticks"),
+    ),
+    Defect(
         "L06",
         "test_a_saved_guest_goes_on_where_it_was",
         "a file in memory is not what it was",
@@ -535,6 +554,12 @@ LIFECYCLE = (
         "test_a_panic_is_explained",
         "the guest is told to crash, and lives on",
         "touch /run/trigger && mount --bind /run/trigger /proc/sysrq-trigger",
+    ),
+    Defect(
+        "L12",
+        "test_a_crashed_kernel_leaves_its_memory",
+        "the boot loader leaves out what it was told to add to the kernel's command line",
+        "sed -i 's/ [$]extra$//' /boot/grub/grub.cfg && sync",
     ),
     Defect(
         "L13",
@@ -589,10 +614,10 @@ done
 IN_IMAGES = (
     ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
     ImageDefect(
-        frozenset({"C13"}),
+        frozenset({"C02", "C13"}),
         "the kernel takes two CPUs and 1 GiB, however much there is (`maxcpus=2 mem=1G`)",
         "maxcpus=2 mem=1G",
-        tests=("test_a_machine_that_is_off_takes",),
+        tests=("test_the_largest_machine_boots and bios", "test_a_machine_that_is_off_takes"),
     ),
     ImageDefect(
         frozenset({"L02", "L10"}),
