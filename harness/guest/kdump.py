@@ -22,8 +22,8 @@ _FOLDER = PurePosixPath("/var/crash")
 _FILE, _CRASHED, _CRASH, _KEEP, _INIT = (str(_FOLDER / name) for name in ("vmcore", "pid", "crash", "keep.py", "init"))
 _HEAD = 1 << 20
 
-KEPT = r"interop: kept \d+ bytes"
-"""What the crash kernel says on the console when it is done; then it boots the machine anew."""
+SAID = r"interop: (.*)\n"
+"""What the crash kernel says on the console when it is done, ``kept N bytes``; then it boots the machine anew."""
 
 # Root is there, read-only, with what the initramfs mounted; nothing else of the system is started.
 _AS_INIT = f"""#!/bin/sh
@@ -105,5 +105,6 @@ class Kdump:
 
     def holds(self, text: str) -> bool:
         """Whether this text is anywhere in it."""
-        argv = ["grep", "--quiet", "--text", "--fixed-strings", "--", text, _FILE]
+        # Not as a text: lines of one, without an end where memory is empty, would have to be held whole.
+        argv = ["grep", "--quiet", "--fixed-strings", "--", text, _FILE]
         return self._guest.run(argv, check=False, timeout=timedelta(minutes=10)).ok

@@ -7,7 +7,7 @@ from interop_fixtures import Expectations, Guest
 
 from harness.backends.model import PowerState
 from harness.core import Pending, wait_for
-from harness.guest.kdump import KEPT, Kdump
+from harness.guest.kdump import SAID, Kdump
 
 
 @pytest.mark.check("L12")
@@ -48,7 +48,8 @@ def test_a_crashed_kernel_leaves_its_memory(guest: Guest, expect: Expectations) 
 
 
 def _kept(guest: Guest, since: int, expect: Expectations) -> bool | Pending:
-    if re.search(KEPT, guest.console.since(since)):
+    if said := re.search(SAID, guest.console.since(since)):
+        assert said[1].startswith("kept "), f"the crash kernel kept nothing: {guest.console.tail()}"
         return True
     state = guest.machine.view(expect.deadline("host.verb")).state
     assert state is PowerState.RUNNING, f"no crash kernel took over: the machine is {state}"
