@@ -31,15 +31,18 @@ def test_a_paused_guest_stands_still_and_goes_on(guest: Guest, expect: Expectati
     ticker.start(expect.deadline("guest.tick"))
     span, limit = expect.duration("L05.pause"), expect.limit("L05.ticks")
     with guest.kernel.undisturbed(expect.noise):
-        before = ticker.count()
+        began, before = monotonic(), ticker.count()
         machine.pause(expect.deadline("host.verb"))
         assert state_of(guest, expect) is PowerState.PAUSED
+        stood = monotonic()
         pause(span)
+        stood = monotonic() - stood
         machine.resume(expect.deadline("host.verb"))
         after = ticker.count()
-        assert limit.allows(after - before), (
-            f"{after - before} ticks in a pause of {span.total_seconds():g} s, not {limit}"
-        )
+        # Once a second at most while it ran: a busy controller may be long in asking.
+        ran = monotonic() - began - stood
+        moved = max(0.0, after - before - ran)
+        assert limit.allows(moved), f"{moved:.0f} ticks in a pause of {span.total_seconds():g} s, not {limit}"
         ticker.wait_beyond(after, expect.deadline("guest.tick"))
     assert state_of(guest, expect) is PowerState.RUNNING
     assert guest.boot_id == boot, "the guest booted anew instead of going on"
@@ -79,7 +82,9 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
         kept = ticker.count()
         guest.files.write("/var/tmp/interop-after", b"after")
         guest.files.write("/var/tmp/interop-before", b"changed")
-        later = ticker.wait_beyond(kept + expect.count("L07.ticks"), expect.deadline("guest.tick"))
+        # Far more than pass until the guest is asked again, however busy its host.
+        later = ticker.put_forward(expect.count("L07.ticks"))
+        assert later > kept, f"the counter of a guest that runs stood at {kept} and stands at {later}"
 
         guest.disconnect()
         machine.revert("L07", expect.deadline("host.state"))
