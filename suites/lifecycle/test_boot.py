@@ -65,6 +65,7 @@ def test_synced_data_outlive_a_reset_and_a_power_cut(guest: Guest, expect: Expec
             machine.start(expect.deadline("host.verb"))
         guest.reboot_seen(before, expect.deadline("L04.boot"))
         assert guest.boot_id != before, f"after a {action} the same boot goes on"
+        assert guest.files.exists(path), f"after a {action} the synced file is gone"
         assert guest.files.sha256(path) == written, f"after a {action} the synced file is another"
         problems = guest.kernel.problems(ignore=expect.noise)
         assert not problems, f"after a {action} the kernel complains: {problems}"

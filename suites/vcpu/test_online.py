@@ -1,14 +1,20 @@
 import re
 
 import pytest
-from interop_fixtures import Capability, Expectations, Guest, Topology
+from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest, Topology
 
+from harness.backends.model import Firmware
 from harness.measure.views import Views
 
 # What the kernel writes of a CPU that did not come (arch/x86/kernel/smpboot.c, kernel/cpu.c).
 STUCK = re.compile(
     r"CPU\s?#?\d+:? (failed|Stuck|Not responding)|do_boot_cpu failed|failed to report alive|Failed to bring up CPU"
 )
+
+
+def stuck(guest: Guest) -> list[str]:
+    """What the kernel says of CPUs that did not come when it booted."""
+    return [str(message) for message in guest.kernel.log() if STUCK.search(message.text)]
 
 
 @pytest.mark.check("C01")
@@ -26,8 +32,33 @@ def test_every_vcpu_comes_online(guest: Guest, expect: Expectations, vcpus: int)
     host = guest.machine.view(expect.deadline("host.verb"))
     views = Views("vCPUs online", asked=vcpus, host=host.vcpus, guest=len(guest.cpus.online()))
     assert views.agree, views
-    stuck = [str(message) for message in guest.kernel.log() if STUCK.search(message.text)]
-    assert not stuck, f"CPUs that did not respond at boot: {stuck}"
+    assert not stuck(guest), f"CPUs that did not respond at boot: {stuck(guest)}"
+
+
+@pytest.mark.check("C02")
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "firmware",
+    [
+        pytest.param(Firmware.BIOS, id="bios", marks=pytest.mark.needs(Capability.BIOS)),
+        pytest.param(
+            Firmware.UEFI, id="uefi", marks=[pytest.mark.shape(firmware="uefi"), pytest.mark.needs(Capability.UEFI)]
+        ),
+    ],
+)
+def test_the_largest_machine_boots(
+    guests: Guests, host: HostUnderTest, expect: Expectations, firmware: Firmware
+) -> None:
+    """Who needs the largest machine that there is gets it: it boots, and all of its vCPUs run."""
+    most, lent = expect.count("C02.vcpus"), host.settings.limits[0]
+    vcpus = min(most, host.facts.max_vcpus, lent or most)
+    guest = guests.cold(vcpus=vcpus, memory=expect.size("C02.memory"))
+    seen = guest.machine.view(expect.deadline("host.verb"))
+    of = f"vCPUs online, of at most {most} expected, {host.facts.max_vcpus} of the host, {lent} lent by the lab"
+    views = Views(of, asked=vcpus, host=seen.vcpus, guest=len(guest.cpus.online()))
+    assert views.agree, str(views)
+    assert seen.firmware is firmware, f"{firmware} was asked for, the host says {seen.firmware}"
+    assert not stuck(guest), f"CPUs that did not respond at boot: {stuck(guest)}"
 
 
 @pytest.mark.check("C03")

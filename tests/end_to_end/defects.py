@@ -499,12 +499,46 @@ NETWORK = (
 MEDDLED = """systemd-run --quiet sh -c 'until [ -s {path} ]; do sleep 0.05; done
     while sleep 0.1; do echo meddled >> {path}; done'"""
 
+# What counts seconds is put forward by a thousand at a time, time and again.
+LEAPS = """systemd-run --quiet sh -c 'until [ -s /run/interop-ticks ]; do sleep 0.05; done
+    while sleep 0.02; do head -c 1000 /dev/zero >> /run/interop-ticks; done'"""
+
+# A condition of systemd.service(5) that holds in one boot, however often it is looked at there.
+AT_FIRST = """set -e
+folder=/etc/systemd/system/qemu-guest-agent.service.d
+mkdir -p $folder
+printf '[Service]\\nExecCondition=/bin/sh /root/at-first\\n' >$folder/defect.conf
+cat >/root/at-first <<'EOF'
+cat /proc/sys/kernel/random/boot_id >>/root/boots
+[ "$(sort -u /root/boots | wc -l)" -lt 2 ]
+EOF
+sync
+"""
+
 LIFECYCLE = (
     Defect(
         "L01",
         "test_the_guest_runs_the_very_image",
         "the guest was made from an older build of the image",
         "sed 's/./0/g' /etc/interop-build-id > /run/build-id && mount --bind /run/build-id /etc/interop-build-id",
+    ),
+    Defect(
+        "L03",
+        "test_it_reboots_time_and_again",
+        "a service that runs starts with the next boot, and never again",
+        AT_FIRST,
+    ),
+    Defect(
+        "L04",
+        "test_synced_data_outlive_a_reset_and_a_power_cut",
+        "who asks for data to be written to the disk is told that they are, and nothing is done",
+        instead("/usr/bin/sync", "exit 0"),
+    ),
+    Defect(
+        "L05",
+        "test_a_paused_guest_stands_still_and_goes_on",
+        "what a program counts goes up by leaps",
+        LEAPS,
     ),
     Defect(
         "L06",
@@ -535,6 +569,12 @@ LIFECYCLE = (
         "test_a_panic_is_explained",
         "the guest is told to crash, and lives on",
         "touch /run/trigger && mount --bind /run/trigger /proc/sysrq-trigger",
+    ),
+    Defect(
+        "L12",
+        "test_a_crashed_kernel_leaves_its_memory",
+        "the boot loader leaves out what it was told to add to the kernel's command line",
+        "sed -i 's/ [$]extra$//' /boot/grub/grub.cfg && sync",
     ),
     Defect(
         "L13",
@@ -589,10 +629,10 @@ done
 IN_IMAGES = (
     ImageDefect(frozenset({"C01", "C06"}), "the kernel starts one CPU alone (`maxcpus=1`)", "maxcpus=1"),
     ImageDefect(
-        frozenset({"C13"}),
+        frozenset({"C02", "C13"}),
         "the kernel takes two CPUs and 1 GiB, however much there is (`maxcpus=2 mem=1G`)",
         "maxcpus=2 mem=1G",
-        tests=("test_a_machine_that_is_off_takes",),
+        tests=("test_the_largest_machine_boots and bios", "test_a_machine_that_is_off_takes"),
     ),
     ImageDefect(
         frozenset({"L02", "L10"}),
