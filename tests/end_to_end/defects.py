@@ -801,6 +801,13 @@ _OWN_POOLS = drop_in("qemu-guest-agent-serial.service", "TemporaryFileSystem=/va
 _NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": None},)
 
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
+    Defect(
+        "N11",
+        "test_offloads_change_nothing_but_the_work",
+        "an offload is switched without a word and stays as it was (on twins)",
+        DEAF_ETHTOOL.format(options="--features"),
+        "vsphere",
+    ),
     *(
         Defect(check, test, "the host is told to switch a service off, and does nothing (on twins)", "", "hyperv", plan)
         for check, test, plan in (
