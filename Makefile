@@ -98,13 +98,16 @@ contract: image ## Backends against their protocol, with real guests (Hyper-V's 
 # What was done of it is kept in build/night, by the content of the code: a second call goes on where the first ended.
 # Not by MAKE: a dry run would run those lines, and note as done what it only printed.
 .PHONY: test-all
-test-all: setup ## Everything, by night: every planted defect, and every check 20 times; goes on where it was stopped
+test-all: setup ## Everything, by night: every planted defect, other images, and every check 20 times; goes on where it was stopped
 	@$(BIN)/python -m tests.end_to_end.night test $(MAKE_COMMAND) test
 	@$(BIN)/python -m tests.end_to_end.night contract-hyperv $(MAKE_COMMAND) contract-hyperv
 	@echo "test-all: every planted defect, each in a guest of its own"
 	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_defects.py tests/end_to_end/test_planted_in_guests.py \
 		tests/end_to_end/test_planted_defects_on_twins.py \
 		$(PYTEST_ARGS)
+	@echo "test-all: smoke checks on other images"
+	@$(BIN)/python -m tests.end_to_end.night other-images \
+		env INTEROP_IMAGES=all $(PYTEST) tests/end_to_end/test_other_images.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
 

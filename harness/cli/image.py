@@ -31,7 +31,8 @@ def command() -> None:
     Images live in ~/.cache/interop/images (INTEROP_CACHE moves it). They are cache: whatever is removed is built again.
 
     \b
-    interop image build                  build the shipped image
+    interop image build                  build the shipped image that runs take (debian12)
+    interop image build debian13         build another
     interop image build my.yaml          build or import one of your own
     interop image convert debian12 vhdx  make the file Hyper-V wants
     interop image verify debian12        prove that all its files hold the same disk
@@ -48,6 +49,11 @@ def build(recipe: str, refresh: bool) -> None:
     taken as a cloud image that reads a NoCloud seed. Packages come from the mirror that this machine's own apt uses;
     without one, from Debian's. Building takes a minute or two and needs 5 GiB of space for that time.
 
+    \b
+    A recipe for an image that is built like another one:
+      summary: ours
+      like: debian13           # or a file
+      debian: {packages: [lldpd]}
     \b
     A recipe for an image that already exists:
       summary: our golden image
@@ -214,6 +220,7 @@ def _describe(entry: Entry) -> None:
         "digest": f"sha256:{image.digest}",
         "disk": str(image.virtual_size),
         "build id": image.build_id or "-",
+        **({"file systems": ", ".join(image.file_systems)} if image.file_systems else {}),
         "access": f"{image.access.value}, as {image.user}, address by {image.network.value}",
         **image.labels,
         **{form.value: str(path) for form, path in image.files.items()},

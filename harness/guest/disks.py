@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -173,6 +174,13 @@ for disk in /sys/block/*; do
 done
 """
 
+
+def parse_uuid(data: bytes) -> str:
+    """One UUID, as ``findmnt`` prints it: XFS's and btrfs's like ext's, in lower case with dashes."""
+    return str(uuid.UUID(data.decode("ascii").strip()))
+
+
+ROOT_UUID = Probe("UUID of /", ("findmnt", "--noheadings", "--first-only", "--output", "UUID", "/"), parse_uuid)
 DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", "NAME,SERIAL,SIZE,TYPE,MOUNTPOINT"), parse_disks)
 ERRORS = Probe.files("file system errors", parse_errors, "/sys/fs/ext4/*/errors_count")
 SCSI_ERRORS = Probe.files("SCSI errors", parse_scsi_errors, "/sys/block/*/device/ioerr_cnt")
@@ -204,6 +212,10 @@ class Disks:
             if "/" in disk.mounts:
                 return disk
         raise GuestError(f"{self._guest.name}: no disk of lsblk holds /")
+
+    def root_uuid(self) -> str:
+        """The UUID of the file system that holds ``/``: ``findmnt``."""
+        return self._guest.read(ROOT_UUID)
 
     def by_serial(self, serial: str) -> Disk | None:
         """The disk with this serial number; None when there is none."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from harness.guest.probe import Probe
@@ -41,6 +42,15 @@ class Mark:
 
     boot_id: str
     sequence: int
+
+
+class Selinux(StrEnum):
+    """Whether the kernel forbids what no SELinux policy allows: selinux(8)."""
+
+    ENFORCING = "enforcing"
+    PERMISSIVE = "permissive"
+    """It only writes down what it would forbid."""
+    DISABLED = "disabled"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +102,11 @@ def parse_line(data: bytes) -> str:
     return text
 
 
+def parse_selinux(data: bytes | None) -> Selinux:
+    """``enforce`` of selinuxfs (kernel, security/selinux/selinuxfs.c); no file where SELinux is off."""
+    return {None: Selinux.DISABLED, b"0": Selinux.PERMISSIVE, b"1": Selinux.ENFORCING}[data and data.strip()]
+
+
 def troubles(messages: Sequence[Message], ignore: Sequence[re.Pattern[str]] = ()) -> list[str]:
     """The messages that speak of trouble, each with its kind; those that match ``ignore`` are overlooked."""
     return [
@@ -106,6 +121,7 @@ def troubles(messages: Sequence[Message], ignore: Sequence[re.Pattern[str]] = ()
 LOG = Probe("kernel log", ("dd", "if=/dev/kmsg", "iflag=nonblock", "bs=8192", "status=none"), parse_log, accept=(0, 1))
 VERSION = Probe.file("/proc/sys/kernel/osrelease", parse_line)
 COMMAND_LINE = Probe.file("/proc/cmdline", parse_line)
+SELINUX = Probe.maybe_file("/sys/fs/selinux/enforce", parse_selinux, name="SELinux")
 BOOT_ID = Probe.file("/proc/sys/kernel/random/boot_id", parse_line)
 
 
@@ -122,6 +138,10 @@ class Kernel:
     def command_line(self) -> str:
         """What the boot loader passed: ``/proc/cmdline``."""
         return self._guest.read(COMMAND_LINE)
+
+    def selinux(self) -> Selinux:
+        """Whether SELinux is enforced: ``/sys/fs/selinux/enforce``, which is not there where SELinux is off."""
+        return self._guest.read(SELINUX)
 
     def log(self, since: Mark | None = None) -> tuple[Message, ...]:
         """The log of this boot that the ring buffer still holds: ``/dev/kmsg``.

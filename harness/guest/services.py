@@ -14,6 +14,9 @@ from harness.guest.probe import Probe
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
 
+# dpkg-query(1), db:Status-Status.
+_STATES = {"not-installed", "config-files", "half-installed", "unpacked", "half-configured", "triggers-awaited"}
+_STATES |= {"triggers-pending", "installed"}
 _PROPERTIES = (
     "Id,LoadState,ActiveState,SubState,UnitFileState,NRestarts,MainPID,"
     "WantedBy,RequiredBy,ActiveEnterTimestampMonotonic"
@@ -74,8 +77,23 @@ def parse_failed(data: bytes) -> tuple[str, ...]:
 
 
 def parse_version(data: bytes) -> str | None:
-    """A package's version; empty output means that it is not installed."""
-    return data.decode("ascii").strip() or None
+    """A line a package of that name, ``installed VERSION``: the last one's, as rpm lists the oldest first.
+
+    There is none where it is not installed. dpkg goes on listing what was removed, as ``config-files``.
+    """
+    lines = [line.partition(" ") for line in data.decode("ascii").splitlines()]
+    if any(state not in _STATES or not version for state, _, version in lines):
+        raise ValueError("neither dpkg nor rpm lists packages so")
+    installed = [version for state, _, version in lines if state == "installed"]
+    return installed[-1] if installed else None
+
+
+def parse_network(data: bytes) -> str | None:
+    """``systemctl is-active``, a line for each of :data:`NETWORK`: the first that runs."""
+    states = data.decode("ascii").splitlines()
+    if len(states) != len(NETWORK):
+        raise ValueError(f"the states of {len(NETWORK)} units were expected")
+    return next((unit for unit, state in zip(NETWORK, states, strict=True) if state == "active"), None)
 
 
 def parse_told_version(data: bytes) -> str:
@@ -108,6 +126,8 @@ def same_release(one: str, other: str) -> bool:
     return shared >= 2 and ours[:shared] == theirs[:shared]
 
 
+NETWORK = ("NetworkManager.service", "wicked.service", "systemd-networkd.service", "networking.service")
+"""What sets up the network on RHEL, SLES, Ubuntu and Debian; where several are there, one of them runs."""
 UPTIME = Probe.file("/proc/uptime", lambda data: timedelta(seconds=float(data.split()[0])))
 FAILED = Probe(
     "failed units", ("systemctl", "list-units", "--failed", "--plain", "--no-legend", "--full"), parse_failed
@@ -116,13 +136,21 @@ STATE = Probe(
     "state of systemd", ("systemctl", "is-system-running"), lambda data: data.decode("ascii").strip(), accept=(0, 1)
 )
 
-# Whichever package manager the guest has; the name is an argument, never part of the script.
+# The status is 0 where one of them runs, 3 or 4 where none does.
+SETS_UP_NETWORK = Probe(
+    "what sets up the network", ("systemctl", "is-active", "--", *NETWORK), parse_network, accept=(0, 3, 4)
+)
+
+# Each package manager that the guest has: either may be there as a mere tool. rpm says on its standard output that a
+# package is not installed, and ends with 1. The name is an argument, never part of the script.
 _VERSION = """
 if command -v dpkg-query >/dev/null; then
-    dpkg-query --show --showformat '${Version}' "$1" 2>/dev/null
-else
-    rpm --query --queryformat '%{VERSION}-%{RELEASE}' "$1" 2>/dev/null || true
+    dpkg-query --show --showformat '${db:Status-Status} ${Version}\\n' "$1" 2>/dev/null
 fi
+if command -v rpm >/dev/null && rpm --query --quiet "$1" 2>/dev/null; then
+    rpm --query --queryformat 'installed %{VERSION}-%{RELEASE}\\n' "$1"
+fi
+true
 """
 
 
@@ -171,18 +199,30 @@ class Services:
     def version(self, package: str) -> str | None:
         """The installed version of a package, by ``dpkg-query`` or ``rpm``; None when it is not installed."""
         argv = ("sh", "-c", _VERSION, "-", package)
-        return self._guest.read(Probe(f"version of {package}", argv, parse_version, accept=(0, 1)))
+        return self._guest.read(Probe(f"version of {package}", argv, parse_version))
+
+    def network(self) -> str | None:
+        """The unit that sets up the guest's network: ``systemctl is-active``; None where it is another than we know."""
+        return self._guest.read(SETS_UP_NETWORK)
 
     def first(self, names: Sequence[str]) -> Unit:
         """The first of these units that the guest has: distributions call a service by different names.
 
+        Where it has several, the first that runs: NetworkManager may be installed beside wicked.
+
         Raises:
             AssertionError: it has none of them: who brought the services left it out.
         """
+        idle = []
         for name in names:
             unit = self.unit(name)
-            if unit.load != "not-found":
+            if unit.load == "not-found":
+                continue
+            if unit.active == "active":
                 return unit
+            idle.append(unit)
+        if idle:
+            return idle[0]
         raise AssertionError(f"{self._guest.name}: there is no unit {' or '.join(names)}")
 
     def age(self, name: str) -> timedelta:

@@ -35,6 +35,7 @@ class Manifest(StrictModel):
     kernel: str | None = None
     initrd: str | None = None
     labels: dict[str, str] = Field(default_factory=dict)
+    file_systems: tuple[str, ...] = ()
     packages: dict[str, str] = Field(default_factory=dict)
     stage: str | None = None
 
@@ -113,6 +114,7 @@ def manifest_of(image: Image, recipe: str, packages: dict[str, str], stage: str 
         kernel=image.kernel.name if image.kernel else None,
         initrd=image.initrd.name if image.initrd else None,
         labels=image.labels,
+        file_systems=image.file_systems,
         packages=packages,
         stage=stage,
     )
@@ -140,4 +142,5 @@ def _image(folder: Path, manifest: Manifest) -> Image:
         kernel=folder / manifest.kernel if manifest.kernel else None,
         initrd=folder / manifest.initrd if manifest.initrd else None,
         labels=manifest.labels,
+        file_systems=manifest.file_systems,
     )

@@ -52,6 +52,7 @@ class Image:
         kernel: the kernel inside, as a file: a probe boot tells with it whether acceleration really works.
         initrd: its initramfs.
         labels: further facts for the report (distribution, kernel version, "same release, different bits").
+        file_systems: of an image not built here, the UUIDs of its file systems: they tell it from others.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Image:
     kernel: Path | None = None
     initrd: Path | None = None
     labels: dict[str, str] = field(default_factory=dict)
+    file_systems: tuple[str, ...] = ()
 
     @property
     def qcow2(self) -> Path:

@@ -19,6 +19,8 @@ from harness.image.model import Access, SeedNetwork
 
 BUILDER = 1
 """Version of the build steps. Raise it when the same recipe gives another image, so that stores build anew."""
+IMPORTER = 2
+"""The same of what brings images in that were made elsewhere."""
 
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -148,6 +150,59 @@ class Recipe(StrictModel):
         return self
 
 
+class DebianChanges(StrictModel):
+    """What another Debian recipe's root file system is changed by: lists are added to, single values replaced."""
+
+    suite: str | None = None
+    """Another release."""
+    packages: list[str] = Field(default_factory=list)
+    """Installed besides."""
+    leave_out: list[str] = Field(default_factory=list)
+    """Further path patterns that dpkg does not unpack."""
+    kernel_arguments: str | None = None
+    """Another kernel command line after ``root=``."""
+    files: list[GuestFile] = Field(default_factory=list)
+    """Further files; one with the path of the other recipe's takes its place."""
+    default_target: str | None = None
+    """Another systemd target to boot into."""
+    enable: dict[str, list[str]] = Field(default_factory=dict)
+    """Further systemd units to start: target -> units."""
+    disable: list[str] = Field(default_factory=list)
+    """Further systemd units that their packages would start and we do not."""
+    mask: list[str] = Field(default_factory=list)
+    """Further systemd units that must not start for any reason."""
+    remove: list[str] = Field(default_factory=list)
+    """Further path patterns removed after installation."""
+    disk: SizeText | None = None
+    """Another size of the disk."""
+
+    def applied_to(self, base: Debian) -> Debian:
+        """The root file system of ``base`` with these changes."""
+        replaced = {item.path for item in self.files}
+        targets = [*base.enable, *(target for target in self.enable if target not in base.enable)]
+        changed: dict[str, Any] = {
+            "files": [*(item for item in base.files if item.path not in replaced), *self.files],
+            "enable": {each: [*base.enable.get(each, ()), *self.enable.get(each, ())] for each in targets},
+        }
+        for name in ("packages", "leave_out", "disable", "mask", "remove"):
+            changed[name] = list(dict.fromkeys([*getattr(base, name), *getattr(self, name)]))
+        for name in ("suite", "kernel_arguments", "default_target", "disk"):
+            if getattr(self, name) is not None:
+                changed[name] = getattr(self, name)
+        return base.model_copy(update=changed)
+
+
+class DerivedRecipe(StrictModel):
+    """An image built like another one, but for what is said here."""
+
+    summary: str
+    """One line for lists."""
+    like: str
+    """The other recipe, one with ``debian``: a shipped one's name, or a file, relative to this one."""
+    debian: DebianChanges = Field(default_factory=DebianChanges)
+    """What differs."""
+
+
 class NamedRecipe(StrictModel):
     """A recipe with the name and place it was read from."""
 
@@ -159,7 +214,8 @@ class NamedRecipe(StrictModel):
     @property
     def digest(self) -> str:
         """What the recipe and the builder's version come to: the same digest, the same build."""
-        return digest_of({"builder": BUILDER, "name": self.name, **self.recipe.model_dump(mode="json")})
+        steps = BUILDER if self.recipe.debian else IMPORTER
+        return digest_of({"builder": steps, "name": self.name, **self.recipe.model_dump(mode="json")})
 
 
 def digest_of(tree: Mapping[str, Any]) -> str:
@@ -183,4 +239,28 @@ def load(name_or_path: str | Path) -> NamedRecipe:
     path = recipes.get(text) or Path(text)
     if text not in recipes and not (path.is_file() or "/" in text or path.suffix in (".yaml", ".yml")):
         raise UsageError(f"no image recipe is called {text!r}{configuration.nearest(text, sorted(recipes))}")
-    return NamedRecipe(name=path.stem, recipe=configuration.load(path, Recipe), folder=path.resolve().parent)
+    return NamedRecipe(name=path.stem, recipe=_read(path), folder=path.resolve().parent)
+
+
+def _read(path: Path) -> Recipe:
+    tree = configuration.read_yaml(path)
+    if not (isinstance(tree, dict) and "like" in tree):
+        return configuration.validate(tree, Recipe, str(path))
+    derived = configuration.validate(tree, DerivedRecipe, str(path))
+    base = _base_of(derived, path, tree)
+    assert base.debian is not None
+    return base.model_copy(update={"summary": derived.summary, "debian": derived.debian.applied_to(base.debian)})
+
+
+def _base_of(derived: DerivedRecipe, path: Path, tree: Any) -> Recipe:
+    recipes = known()
+    other = recipes.get(derived.like) or path.parent / derived.like
+    if not other.is_file():
+        wrong = f"no image recipe is called {derived.like!r}{configuration.nearest(derived.like, sorted(recipes))}"
+    else:
+        below = configuration.read_yaml(other)
+        if isinstance(below, dict) and "debian" in below and "like" not in below:
+            return configuration.validate(below, Recipe, str(other))
+        # One step only: who reads a recipe has at most one other to look at, and none can go in circles.
+        wrong = f"{derived.like!r} does not say itself what is installed (`debian`, without `like`)"
+    raise configuration.complaint(str(path), [configuration.problem(tree, ("like",), wrong)])

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.core import Deadline, LabError, Size, UsageError
 from harness.image import content, qemuimg
 from harness.image.builder import Built
+from harness.image.filesystems import file_systems
 from harness.image.model import Format, Image
 from harness.image.progress import Job, Progress
 from harness.image.recipe import NamedRecipe, SourceFile
@@ -40,9 +41,11 @@ def import_image(named: NamedRecipe, job: Job) -> Built:
             form = _FORMAT_OF[hypervisor]
             files[form] = _bring(one, form, named.folder, job)
     raw = scratch / "disk.raw"
-    qcow2 = files[Format.QCOW2]
-    virtual = qemuimg.info(qcow2, deadline).virtual_size
-    qemuimg.convert(qcow2, raw, None, deadline, source_format="qcow2", progress=progress, what="unpacking")
+    virtual = qemuimg.info(files[Format.QCOW2], deadline).virtual_size
+    known: list[str] = []
+    for form in sorted(files, key=lambda form: form is Format.QCOW2):  # that one last: it is hashed, too
+        qemuimg.convert(files[form], raw, None, deadline, source_format=form.value, progress=progress, what="unpacking")
+        known += file_systems(raw)
     digest = content.digest_of_raw(raw, progress)
     image = Image(
         name=named.name,
@@ -53,6 +56,7 @@ def import_image(named: NamedRecipe, job: Job) -> Built:
         network=recipe.network,
         user=recipe.user,
         private_key=(named.folder / recipe.private_key).resolve() if recipe.private_key else None,
+        file_systems=tuple(dict.fromkeys(known)),
         labels={"origin": "own image"} | ({"bits": DIFFERENT_BITS} if recipe.sources else {}),
     )
     return Built(image, {}, None)

@@ -10,7 +10,10 @@ import pytest
 
 from harness.backends.model import NicSpec, Shape
 from harness.core import Deadline, GuestError, InteropError
-from harness.guest import Guest, NetworkDead
+from harness.guest import Guest, NetworkDead, ProbeFailed
+from harness.guest.kernel import SELINUX
+from harness.guest.services import SETS_UP_NETWORK
+from harness.guest.system import OS_RELEASE
 from harness.lab.keep import KeptGuest
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
@@ -20,7 +23,7 @@ from harness.plugin.evidence import Loan
 # A first guest of a shape boots cold: about a minute under emulation, several on a busy machine.
 PATIENCE = timedelta(minutes=12)
 
-SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons")
+SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons", "hyper-v", "linux-cloud-tools-common")
 
 
 @dataclass(slots=True)
@@ -30,7 +33,9 @@ class Lender:
     slots: Slots
     """Where guests come from; while it waits for capacity it asks for idle ones back."""
     seen: dict[str, str] = field(default_factory=dict)
-    """What a guest here said it is: its kernel, its integration services' versions; for the report."""
+    """What a guest here said it is: kernel, distribution, SELinux, what sets up its network; for the report."""
+    services: dict[str, str] = field(default_factory=dict)
+    """The versions of the integration services that it has, by package."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
     _hopeless: dict[Shape, GuestError | NetworkDead] = field(default_factory=dict)
@@ -155,7 +160,8 @@ class Lender:
         """Ask the first guest, once, what the report should say about it."""
         if not self.seen:
             versions = {name: guest.services.version(name) for name in SERVICES}
-            self.seen = {"kernel": guest.kernel.version()} | {name: seen for name, seen in versions.items() if seen}
+            self.services = {name: version for name, version in versions.items() if version}
+            self.seen = {"kernel": guest.kernel.version()} | _described(guest)
 
     def _hold(self, guest: Guest) -> Guest:
         self._own.append(guest)
@@ -183,6 +189,15 @@ class Lender:
                 problems.append(error)
         if problems:
             raise problems[0]
+
+
+def _described(guest: Guest) -> dict[str, str]:
+    """What the report says of a guest's making; nothing of one that cannot tell, which no check is to fail by."""
+    try:
+        release, selinux, network = guest.read_all(OS_RELEASE, SELINUX, SETS_UP_NETWORK)
+    except ProbeFailed:
+        return {}
+    return {"distribution": release.pretty_name, "SELinux": selinux.value, "network by": network or "something else"}
 
 
 class Guests:

@@ -120,7 +120,8 @@ def _host(column: Column) -> environment.HostRecord:
         twin=facts.twin,
         details=facts.details,
         kernel=seen.get("kernel", ""),
-        services={name: version for name, version in seen.items() if name != "kernel"},
+        guest={name: value for name, value in seen.items() if name != "kernel"},
+        services=column.lender.services,
         limits=column.host.expect.of_limits(),
         sizes=column.host.expect.of_sizes(),
     )

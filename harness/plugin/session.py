@@ -43,6 +43,7 @@ class HostUnderTest:
         expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
         settings: the host as the lab file has it.
         calibration: what the lab says of limits and sizes.
+        kernel: the version of the kernel in the run's image; None where it was not built here.
     """
 
     name: str
@@ -53,6 +54,7 @@ class HostUnderTest:
     expect: Expectations
     settings: Host
     calibration: Calibration | None = None
+    kernel: str | None = None
 
     def __str__(self) -> str:
         return self.name
@@ -61,7 +63,12 @@ class HostUnderTest:
 
     @classmethod
     def reached(
-        cls, member: Host, pool: str, hypervisor: Hypervisor, calibration: Calibration | None = None
+        cls,
+        member: Host,
+        pool: str,
+        hypervisor: Hypervisor,
+        calibration: Calibration | None = None,
+        kernel: str | None = None,
     ) -> HostUnderTest:
         """The host behind a connection; reads its facts.
 
@@ -70,14 +77,17 @@ class HostUnderTest:
             pool: what it stands for.
             hypervisor: connected.
             calibration: what the lab says of limits and sizes.
+            kernel: the version of its guests' kernel, where it is known before one runs.
         """
         facts = hypervisor.facts(Deadline.after(_CONNECT))
-        expect = _expectations(member, facts, Firmware.BIOS, calibration)
-        return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration)
+        expect = _expectations(member, facts, Firmware.BIOS, calibration, kernel=kernel)
+        return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration, kernel)
 
     def expectations(self, firmware: Firmware, readings: Readings | None = None) -> Expectations:
         """What this host must show a guest of this firmware; what is held against limits goes into ``readings``."""
-        return _expectations(self.settings, self.facts, firmware, self.calibration, readings)
+        return _expectations(
+            self.settings, self.facts, firmware, self.calibration, kernel=self.kernel, readings=readings
+        )
 
     def lacks(self, demand: Demand) -> str | None:
         """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
@@ -245,7 +255,8 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration)
+        kernel = self.image.labels.get("kernel")
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
         return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
 
     def _hide(self, member: Host) -> None:
@@ -277,8 +288,10 @@ def _expectations(
     facts: HostFacts,
     firmware: Firmware,
     calibration: Calibration | None,
+    *,
+    kernel: str | None,
     readings: Readings | None = None,
 ) -> Expectations:
     """What the product expects of a host, and what the lab says otherwise."""
-    expect = Expectations.for_host(host.backend, facts, firmware, readings=readings)
+    expect = Expectations.for_host(host.backend, facts, firmware, kernel=kernel, readings=readings)
     return calibration.amend(expect, host.pool, host.name) if calibration else expect

@@ -40,6 +40,7 @@ class HostRecord:
         details: further versions (``libvirt``, ``firmware`` ...).
         kernel: the guest's kernel as it ran here.
         services: the guest's integration services and their versions.
+        guest: what else it is made of: distribution, whether SELinux is enforced, what sets up its network.
         limits: how far limits are calibrated, in words.
         sizes: which set of sizes checks used, in words.
     """
@@ -56,6 +57,7 @@ class HostRecord:
     services: Mapping[str, str] = field(default_factory=dict)
     limits: str = ""
     sizes: str = ""
+    guest: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,7 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
             "Sizes": host.sizes,
             "Limits": host.limits,
             **{f"Host {name}": value for name, value in host.details.items()},
-            **{f"Guest {name}": value for name, value in host.services.items()},
+            **{f"Guest {name}": value for name, value in {**host.guest, **host.services}.items()},
         }
     shown = {"Hosts" if len(rows) > 1 else "Host": ", ".join(rows)}
     for key in dict.fromkeys(key for row in rows.values() for key in row):

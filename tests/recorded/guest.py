@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -22,8 +24,12 @@ from tests.unit.fake_machine import NIC, FakeHost
 HERE = Path(__file__).resolve().parent
 MINUTE = timedelta(minutes=1)
 # What a guest has of its own. A batch parts its files by /proc/$$/cmdline, and gives its commands /dev/null to read.
-_OURS = re.compile(r"(?<![\w.])/(?=(?:sys|proc(?!/\$)|dev(?!/null)|var/lib)(?:/|\b))")
+_OURS = re.compile(r"(?<![\w.])/(?=(?:sys|proc(?!/\$)|dev(?!/null)|var/lib|boot|etc|lib/modules)(?:/|\b))")
 _KEY, _VALUE = 512, 2048  # a record of a pool (include/uapi/linux/hyperv.h)
+
+
+# What every distribution has: these run as they are here.
+_COMMON = ("sh", "cat", "grep", "readlink", "dd", "test", "true")
 
 
 def record(key: str, value: str) -> bytes:
@@ -44,11 +50,26 @@ class Tree:
         told: dict[str, Any] = YAML(typ="safe").load(HERE / f"{name}.yaml")
         for path, text in told["files"].items():
             self.write(path, f"{str(text).rstrip()}\n")
-        for path, target in told["links"].items():
+        for path, target in told.get("links", {}).items():
             self.link(path, target)
-        self.commands: dict[str, str] = told["commands"]
-        for path, pairs in told["pools"].items():
+        self.commands: dict[str, str] = told.get("commands", {})
+        for path, pairs in told.get("pools", {}).items():
             self.write(path, b"".join(record(key, value) for key, value in pairs.items()))
+        self.path = self._install(told["tools"]) if "tools" in told else os.environ["PATH"]
+
+    def _install(self, tools: Mapping[str, Mapping[str, Any]]) -> str:
+        """Programs that say what was recorded of them, and no others beside the common ones: the PATH to them."""
+        for name, calls in tools.items():
+            answers = {line: f"printf %s {shlex.quote(said['says'])}" for line, said in calls.items()}
+            ends = {line: f"exit {said.get('status', 0)} ;;" for line, said in calls.items()}
+            cases = (f"{shlex.quote(self.inside(line))}) {answers[line]}; {ends[line]}" for line in calls)
+            lost = f'*) echo "no call of {name} with $* was recorded" >&2; exit 99 ;;'
+            self.write(f"/bin/{name}", "\n".join(["#!/bin/sh", 'case "$*" in', *cases, lost, "esac", ""]), mode=0o755)
+        for name in _COMMON:
+            found = shutil.which(name)
+            assert found, f"{name} is not installed here"
+            self.link(f"/bin/{name}", found)
+        return str(self.root / "bin")
 
     def at(self, path: str) -> Path:
         """Where a path of the guest lies here."""
@@ -109,7 +130,7 @@ class RecordedGuest(Guest):
             capture_output=True,
             timeout=timeout.total_seconds(),
             check=False,
-            env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"},
+            env={"PATH": self._tree.path, "LC_ALL": "C.UTF-8"},
         )
         out, err = (self._tree.outside(data) for data in (done.stdout, done.stderr))
         result = Result(tuple(argv), done.returncode, out, err)

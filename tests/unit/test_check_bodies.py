@@ -228,3 +228,24 @@ def test_sleeps_that_keep_their_limit_fit_into_the_time_they_are_given() -> None
     assert not expect.readings.warnings()
     check(Dozes(0.2), expect, lambda *_, **__: None)
     assert "T17.late is 200 ms, not at most 50 ms" in str(expect.readings.warnings())
+
+
+class Booted:
+    """A guest of an image that was made elsewhere: it carries no build id, and its root has a UUID."""
+
+    name = "guest-1"
+
+    def __init__(self, root: str, *marks: str) -> None:
+        self.image = SimpleNamespace(name="vendor", digest="d", build_id=None, file_systems=marks)
+        self.disks = SimpleNamespace(root_uuid=lambda: root)
+
+
+def test_an_image_made_elsewhere_is_the_very_one_by_its_root() -> None:
+    """Whoever booted another one, or one that nothing tells from others, is told so."""
+    check = importlib.import_module("suites.lifecycle.test_boot").test_the_guest_runs_the_very_image
+    proven = {"d": ["qcow2: proven"]}
+    check(Booted("aa", "esp", "aa"), proven)
+    with pytest.raises(AssertionError, match="the image's own mark is aa or esp, the guest says bb"):
+        check(Booted("bb", "esp", "aa"), proven)
+    with pytest.raises(AssertionError, match="nothing tells the image vendor from others"):
+        check(Booted("aa"), proven)

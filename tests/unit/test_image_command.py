@@ -52,7 +52,7 @@ def test_pruning_says_what_it_did(disk: Path) -> None:
 
 def test_a_misspelt_recipe_is_refused(disk: Path) -> None:
     with pytest.raises(UsageError, match="did you mean 'debian12'"):
-        typed("build", "debian21")
+        typed("build", "debain12")
 
 
 @pytest.mark.parametrize("word", ["build", "list", "show", "convert", "verify", "check", "prune"])

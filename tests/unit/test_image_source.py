@@ -1,20 +1,24 @@
 """A lab's own images: what is accepted, and how what is not is refused."""
 
+import struct
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from uuid import UUID
 
 import pytest
 
 from harness.core import LabError, UsageError
 from harness.core.process import run
 from harness.image.content import digest_of_file, digest_of_raw
+from harness.image.filesystems import file_systems
 from harness.image.model import Format
+from harness.image.partitions import root_of
 from harness.image.recipe import NamedRecipe, Recipe, SourceFile
 from harness.image.source import DIFFERENT_BITS
 from harness.image.store import Store
-from tests.unit.tiny_images import raw_disk, recipe_for, soon
+from tests.unit.tiny_images import linux_image, raw_disk, recipe_for, soon
 
 
 @pytest.fixture
@@ -86,6 +90,62 @@ def test_one_file_a_hypervisor_is_labelled(store: Store, disk: Path, tmp_path: P
     assert set(image.files) == {Format.QCOW2, Format.VHDX}
     assert image.labels["bits"] == DIFFERENT_BITS
     assert any(DIFFERENT_BITS in line for line in store.verify(image))
+
+
+def formatted(disk: Path, *argv: str | Path) -> Path:
+    """The disk with a file system on it, made by its own tool."""
+    run([*argv, disk], soon())
+    return disk
+
+
+ROOT = "0f0c2ab4-31b5-4a5e-8d0e-6a3c52f1d7aa"
+
+
+def test_an_image_made_elsewhere_is_known_by_its_file_systems(store: Store, tmp_path: Path) -> None:
+    """It carries no build id of ours: a guest that booted another disk has another root."""
+    image = linux_image(store, tmp_path / "linux")
+    raw = tmp_path / "disk.raw"
+    run(["qemu-img", "convert", "-O", "raw", image.qcow2, raw], soon())
+    told = run(["blkid", "--probe", "--offset", str(root_of(raw).offset), "-s", "UUID", "-o", "value", raw], soon())
+    assert image.file_systems == (told.decode().strip(),)
+    assert store.find(image.name).image.file_systems == image.file_systems
+
+
+def test_a_file_system_is_found_on_a_disk_without_partitions(tmp_path: Path) -> None:
+    disk = raw_disk(tmp_path / "disk.raw")
+    assert file_systems(disk) == ()
+    assert file_systems(formatted(disk, "mke2fs", "-q", "-F", "-U", ROOT)) == (ROOT,)
+
+
+@pytest.mark.parametrize("kind", ["ext4", "xfs", "btrfs"])
+def test_a_file_system_is_found_in_a_partition_of_an_mbr(kind: str, tmp_path: Path) -> None:
+    """SLES has its root on btrfs, RHEL on XFS; their words and UUIDs lie where the kernel's headers say."""
+    start, at = 1 << 20, {"ext4": (0x438, b"\x53\xef", 0x468), "xfs": (0, b"XFSB", 32)}
+    magic_at, magic, uuid_at = at.get(kind, (0x10040, b"_BHRfS_M", 0x10020))
+    disk = raw_disk(tmp_path / "disk.raw")
+    with disk.open("r+b") as raw:
+        raw.seek(446)
+        raw.write(struct.pack("<B3xB3xII", 0x80, 0x83, start // 512, 4096))
+        raw.seek(start + uuid_at)
+        raw.write(UUID(ROOT).bytes)
+        raw.seek(start + magic_at)
+        raw.write(magic)
+    assert file_systems(disk) == (ROOT,)
+
+
+def test_of_one_file_a_hypervisor_each_has_its_mark(store: Store, tmp_path: Path) -> None:
+    uuids = {"kvm": ROOT, "vsphere": ROOT.replace("0f", "1f", 1)}
+    disks = {
+        key: formatted(raw_disk(tmp_path / f"{key}.raw"), "mke2fs", "-q", "-F", "-U", uuid)
+        for key, uuid in uuids.items()
+    }
+    for disk in disks.values():
+        with disk.open("r+b") as raw:  # mke2fs leaves no boot sector, without which nothing is taken for a raw disk
+            raw.seek(510)
+            raw.write(b"\x55\xaa")
+    sources = {key: SourceFile(path=disk, sha256=digest_of_file(disk)) for key, disk in disks.items()}
+    named = NamedRecipe(name="two", recipe=Recipe(summary="two files", sources=sources), folder=tmp_path)  # type: ignore[arg-type]
+    assert set(store.build(named).image.file_systems) == set(uuids.values())
 
 
 class _Cut(SimpleHTTPRequestHandler):

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import Firmware, Shape
+from harness.backends.model import Firmware, HostFacts, Shape
 from harness.core import GiB, Size, UsageError
 from harness.plugin import demand
 from harness.plugin.session import HostUnderTest
@@ -52,6 +52,25 @@ def test_what_a_host_names_nothing_for_is_not_looked_for(pytester, words, lacks)
     )
     said = HostUnderTest.lacks(host, asked)
     assert said is None if lacks is None else lacks in said
+
+
+@pytest.mark.parametrize(
+    ("accelerated", "kernel", "lacks"),
+    [
+        ("tcg", "6.12.117+deb13-amd64", "kvm cannot show this: Linux takes an emulated guest for a real machine"),
+        ("tcg", "6.1.0-56-amd64", None),
+        ("tcg", None, None),
+        ("kvm", "6.12.117+deb13-amd64", None),
+    ],
+)
+def test_what_the_kernel_of_the_images_guests_cannot_is_not_asked(pytester, accelerated, kernel, lacks):
+    """The run's image says which it is, before a guest is started."""
+    facts = HostFacts("QEMU/libvirt", "9", "9", accelerated, 2, GiB, 8)
+    hypervisor = SimpleNamespace(facts=lambda _: facts, capabilities=lambda _: ())
+    member = SimpleNamespace(name="kvm", backend="kvm")
+    host = HostUnderTest.reached(member, "kvm", hypervisor, kernel=kernel)
+    said = host.lacks(demand.of(item_of(pytester, "@pytest.mark.check('C09')")))
+    assert said is None if lacks is None else said.startswith(lacks)
 
 
 @pytest.mark.parametrize("number", ["C01", "ACME-001", "LAB2-1234"])

@@ -7,7 +7,8 @@ import pytest
 
 from harness.backends.model import Shape
 from harness.core import GuestError, LabError
-from harness.guest import NetworkDead
+from harness.guest import NetworkDead, ProbeFailed
+from harness.guest.kernel import Selinux
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 
@@ -20,6 +21,7 @@ class Slots:
     asked: int = 0
     released: list = field(default_factory=list)
     meanwhile: object = None
+    mute: bool = False
 
     def fresh(self, shape, deadline):
         self.asked += 1
@@ -31,8 +33,14 @@ class Slots:
             name=f"guest {self.asked}",
             services=services,
             kernel=SimpleNamespace(version=lambda: "6.1"),
+            read_all=self.described,
             machine=SimpleNamespace(console=lambda: console),
         )
+
+    def described(self, *_):
+        if self.mute:
+            raise ProbeFailed("guest: SELinux does not read as expected")
+        return SimpleNamespace(pretty_name="SLES"), Selinux.ENFORCING, None
 
     def release(self, guest):
         self.released.append(guest.name)
@@ -110,3 +118,20 @@ def test_after_a_dead_network_others_are_blocked_and_not_failed(lender, slots):
     with pytest.raises(pytest.skip.Exception, match="blocked"):
         lender.shared(demand())
     assert slots.asked == 1
+
+
+def test_the_first_guest_says_what_it_is_made_of(lender):
+    lender.shared(demand())
+    assert lender.seen == {
+        "kernel": "6.1",
+        "distribution": "SLES",
+        "SELinux": "enforcing",
+        "network by": "something else",
+    }
+
+
+def test_a_guest_that_cannot_say_so_is_lent_all_the_same(lender, slots):
+    """What the report would like to know is no test's affair."""
+    slots.mute = True
+    assert lender.shared(demand()).name == "guest 1"
+    assert lender.seen == {"kernel": "6.1"}

@@ -116,7 +116,10 @@ def test_a_service_that_nobody_installed_is_the_products_failure() -> None:
 
 def test_a_package_that_is_not_installed_has_no_version() -> None:
     assert services.parse_version(b"") is None
-    assert services.parse_version(b"1:7.2+dfsg-7+deb12u7") == "1:7.2+dfsg-7+deb12u7"
+    assert services.parse_version(b"config-files 1:7.2+dfsg-7+deb12u7\n") is None
+    assert services.parse_version(b"installed 1:7.2+dfsg-7+deb12u7\n") == "1:7.2+dfsg-7+deb12u7"
+    with pytest.raises(ValueError, match="neither dpkg nor rpm"):
+        services.parse_version(b"package qemu-guest-agent is not installed\n")
 
 
 @pytest.mark.parametrize(
