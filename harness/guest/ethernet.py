@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# ethtool(8) shows groups of offloads by long names, and old releases take short ones alone.
+_SHORT = {
+    "rx-checksumming": "rx",
+    "tx-checksumming": "tx",
+    "scatter-gather": "sg",
+    "tcp-segmentation-offload": "tso",
+    "generic-segmentation-offload": "gso",
+    "generic-receive-offload": "gro",
+    "large-receive-offload": "lro",
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -95,12 +106,12 @@ class Ethernet:
         return self._guest.read(self._probe("channels", "--show-channels", parse_tuned))
 
     def set_feature(self, name: str, on: bool) -> None:
-        """Switch an offload by its long name: ``ethtool --features``.
+        """Switch an offload by the name that :meth:`features` has for it: ``ethtool --features``.
 
         Raises:
             CommandFailed: the driver refuses.
         """
-        self._set("--features", name, "on" if on else "off").checked(self._guest.name)
+        self._set("--features", _SHORT.get(name, name), "on" if on else "off").checked(self._guest.name)
 
     def set_rings(self, **sizes: int) -> Result:
         """Ask for other sizes (``rx=64``): ``ethtool --set-ring``; a status other than 0 is the driver's refusal."""

@@ -221,9 +221,9 @@ class Expectations:
         warn = sum(not limit.calibrated for limit in self.limits.values())
         return f"{warn} of {len(self.limits)} not calibrated: they only warn" if warn else "all of them hold"
 
-    def unsupported(self, check: str) -> str | None:
-        """Why this host cannot show the check of this number; None where it can."""
-        return self.reasons.get(check)
+    def unsupported(self, check: str, part: str = "") -> str | None:
+        """Why this host cannot show the check of this number, or this part of it; None where it can."""
+        return self.reasons.get(check) or (self.reasons.get(f"{check}.{part}") if part else None)
 
     def _size(self, key: str) -> int | str:
         value = self._need("sizes", key, self.sizes)

@@ -79,7 +79,7 @@ class Rule(StrictModel):
     limits: dict[str, LimitFile] = Field(default_factory=dict)
     """Numbers that values are held against."""
     unsupported: dict[str, str | None] = Field(default_factory=dict)
-    """Checks that such a host cannot show, with the reason; null: it can after all."""
+    """Checks, or parts of them (``N12.channels``), that such a host cannot show, with the reason; null: it can."""
 
 
 class RuleFile(StrictModel):

@@ -144,12 +144,14 @@ class Slots:
     def spare_nic(self, guest: Guest, deadline: Deadline) -> NicSpec:
         """A NIC that is not there yet, for a test to attach to a guest that is lent; its addresses go back with it.
 
+        It belongs into the network of peers, also in a guest that has no NIC for the controller.
+
         Raises:
             LabError: no address is free until the deadline.
         """
         slot = self._of(guest)
         # Two leases a spare NIC at most, so their number never names one that is out already.
-        at = len(guest.identity.nics) + len(slot.spare)
+        at = max(1, len(guest.identity.nics)) + len(slot.spare)
         nic, leases = self._maker.outfitter.spare(guest.name, at, guest.shape, deadline)
         slot.spare += leases
         return nic

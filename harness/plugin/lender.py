@@ -220,6 +220,10 @@ class Guests:
         """A guest whose machine exists and is off."""
         return self._lender.cold(self._shape(shape), boot=False)
 
+    def spare_nic(self, guest: Guest) -> NicSpec:
+        """A NIC that this guest does not have yet, as the fixture ``spare_nic`` gives one: another with each call."""
+        return self._lender.spare_nic(guest)
+
     def _shape(self, asked: dict[str, Any]) -> Shape:
         if not asked:
             return self._demand.shape

@@ -92,7 +92,7 @@ class HostUnderTest:
     def lacks(self, demand: Demand) -> str | None:
         """Why a test that asks for this cannot run here, as its skip says it; None where it can."""
         expect = self.expectations(demand.shape.firmware)
-        reason = expect.unsupported(demand.check or "")
+        reason = expect.unsupported(demand.check or "", demand.part)
         if reason:
             return f"{self.name} cannot show this: {reason}"
         nothing = next((key for key in demand.expects if expect.words(key) == ("none",)), None)

@@ -3,6 +3,7 @@ from ipaddress import ip_interface
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
+from harness.backends.model import DeviceKind
 from harness.core import Pending, wait_for
 from harness.guest.nics import LINKS, nics
 from harness.guest.result import Result
@@ -16,28 +17,15 @@ Address = tuple[str, str]
 @pytest.mark.smoke
 def test_the_nic_is_the_hypervisors_own_and_carries_packets(guest: Guest, expect: Expectations) -> None:
     """The guest's NIC is the synthetic one that was asked for, with its MAC, and packets pass both ways."""
-    host = guest.machine.view(expect.deadline("host.verb"))
-    before = guest.nics.all()
-    views = Views(
-        "MACs",
-        asked={nic.mac for nic in guest.identity.nics},
-        host={nic.mac for nic in host.nics},
-        guest=set(before),
-    )
-    assert views.agree, views
-    for nic in before.values():
-        assert nic.driver in expect.words("nic_drivers"), (
-            f"{nic.name} is driven by {nic.driver}, not by one of {expect.words('nic_drivers')}"
-        )
+    is_and_carries(guest, expect.words("nic_drivers"), expect)
 
-    mac = guest.identity.nics[0].mac
 
-    def moved() -> bool | Pending:
-        now, then = guest.nics.by_mac(mac), before[mac]
-        received, sent = now.received.packets - then.received.packets, now.sent.packets - then.sent.packets
-        return True if received > 0 and sent > 0 else Pending(f"{received} packets received, {sent} sent")
-
-    wait_for(f"packets both ways on {mac}", moved, expect.deadline("N01.moved"), fault=AssertionError)
+@pytest.mark.check("N18", part="nic")
+@pytest.mark.needs(Capability.LEGACY_NIC)
+@pytest.mark.shape(nics=2, nic_kind=DeviceKind.EMULATED)
+def test_an_emulated_nic_is_what_it_imitates_and_carries_packets(guest: Guest, expect: Expectations) -> None:
+    """A guest that has no driver for the hypervisor's own NIC gets one of real hardware, and it is as good as any."""
+    is_and_carries(guest, expect.words("emulated_nic_drivers"), expect)
 
 
 @pytest.mark.check("N08")
@@ -96,3 +84,27 @@ def test_the_host_knows_every_address(guest: Guest, expect: Expectations) -> Non
 def addresses(guest: Guest) -> set[Address]:
     """What the guest itself says."""
     return {(nic.mac, str(address.ip)) for nic in guest.nics.all().values() for address in nic.addresses}
+
+
+def is_and_carries(guest: Guest, drivers: tuple[str, ...], expect: Expectations) -> None:
+    """The NICs are those that were asked for, with one of these drivers, and the first has packets both ways."""
+    host = guest.machine.view(expect.deadline("host.verb"))
+    before = guest.nics.all()
+    views = Views(
+        "MACs",
+        asked={nic.mac for nic in guest.identity.nics},
+        host={nic.mac for nic in host.nics},
+        guest=set(before),
+    )
+    assert views.agree, views
+    for nic in before.values():
+        assert nic.driver in drivers, f"{nic.name} is driven by {nic.driver}, not by one of {drivers}"
+
+    mac = guest.identity.nics[0].mac
+
+    def moved() -> bool | Pending:
+        now, then = guest.nics.by_mac(mac), before[mac]
+        received, sent = now.received.packets - then.received.packets, now.sent.packets - then.sent.packets
+        return True if received > 0 and sent > 0 else Pending(f"{received} packets received, {sent} sent")
+
+    wait_for(f"packets both ways on {mac}", moved, expect.deadline("N01.moved"), fault=AssertionError)

@@ -1,8 +1,9 @@
 from ipaddress import ip_interface
 
 import pytest
-from interop_fixtures import Capability, Expectations, Guest, NicSpec
+from interop_fixtures import Capability, Expectations, Guest, Guests, NicSpec
 
+from harness.backends.model import DeviceKind
 from harness.backends.protocol import LinkSwitch, NicPlug
 from harness.backends.verbs import able
 from harness.core import Pending, wait_for
@@ -51,7 +52,7 @@ def test_guests_talk(guest: Guest, peer: Guest, expect: Expectations) -> None:
 @pytest.mark.changes_guest
 def test_a_nic_is_added_while_running(guest: Guest, peer: Guest, spare_nic: NicSpec, expect: Expectations) -> None:
     """A guest gets another NIC without a reboot: one device with the MAC asked for, and the network is behind it."""
-    comes(guest, peer, spare_nic, "nic_drivers", expect)
+    comes(guest, peer, spare_nic, expect.words("nic_drivers"), expect)
 
 
 @pytest.mark.check("N04")
@@ -80,6 +81,20 @@ def test_a_nic_is_removed_while_running(guest: Guest, peer: Guest, spare_nic: Ni
     assert views.agree, views
 
 
+@pytest.mark.check("N06")
+@pytest.mark.needs(Capability.CONSOLE_INPUT, Capability.NIC_HOT_ADD)
+@pytest.mark.changes_guest
+def test_a_guest_without_a_nic_gets_one(guests: Guests, expect: Expectations) -> None:
+    """A guest that was booted without any network lives at its console, and gets a network without another boot."""
+    guest, other = guests.cold(nics=0), guests.start()
+    host = guest.machine.view(expect.deadline("host.verb")).nics
+    views = Views("MACs", asked=set[str](), host={nic.mac for nic in host}, guest=set(guest.nics.all()))
+    assert views.agree, views
+    boot = guest.boot_id
+    comes(guest, other, guests.spare_nic(guest), expect.words("nic_drivers"), expect)
+    assert guest.boot_id == boot, "the NIC came by another boot"
+
+
 @pytest.mark.check("N07")
 @pytest.mark.needs(Capability.LINK_STATE)
 @pytest.mark.smoke
@@ -87,6 +102,17 @@ def test_a_nic_is_removed_while_running(guest: Guest, peer: Guest, spare_nic: Ni
 def test_a_pulled_cable_is_seen_and_a_plugged_one_works(guest: Guest, peer: Guest, expect: Expectations) -> None:
     """Pulling the virtual cable is what pulling a real one is, on both sides, and plugging it in heals it."""
     heeds_its_cable(guest, peer, expect)
+
+
+@pytest.mark.check("N18", part="added")
+@pytest.mark.needs(Capability.LEGACY_NIC, Capability.NIC_HOT_ADD)
+@pytest.mark.shape(nic_kind=DeviceKind.EMULATED)
+@pytest.mark.changes_guest
+def test_an_emulated_nic_is_added_while_running(
+    guest: Guest, peer: Guest, spare_nic: NicSpec, expect: Expectations
+) -> None:
+    """An emulated NIC comes without a reboot as the hypervisor's own does."""
+    comes(guest, peer, spare_nic, expect.words("emulated_nic_drivers"), expect)
 
 
 @pytest.mark.check("N17")
@@ -106,7 +132,7 @@ def test_guests_talk_ipv6(guest: Guest, peer: Guest, expect: Expectations) -> No
     assert found.mac == theirs.mac, f"{theirs.link_local} is {theirs.mac}, the neighbour table says {found}"
 
 
-def comes(guest: Guest, peer: Guest, spare_nic: NicSpec, drivers: str, expect: Expectations) -> None:
+def comes(guest: Guest, peer: Guest, spare_nic: NicSpec, drivers: tuple[str, ...], expect: Expectations) -> None:
     """A NIC that is attached comes alone, with its MAC and one of the drivers, and the peer is reached by it."""
     before = set(guest.nics.all())
 
@@ -121,7 +147,7 @@ def comes(guest: Guest, peer: Guest, spare_nic: NicSpec, drivers: str, expect: E
         )
         host = {nic.mac for nic in guest.machine.view(expect.deadline("host.verb")).nics}
         assert host == before | {spare_nic.mac}, f"asked for {spare_nic.mac} besides {before}; the host sees {host}"
-        assert nic.driver in expect.words(drivers), f"{nic.name} is driven by {nic.driver}"
+        assert nic.driver in drivers, f"{nic.name} is driven by {nic.driver}, not by one of {drivers}"
         assert spare_nic.address is not None
         guest.nics.set_address(spare_nic.mac, ip_interface(spare_nic.address))
         guest.nics.wait_reply(address_of(peer_nic(peer)), spare_nic.mac, expect.deadline("N03.address"))

@@ -143,6 +143,10 @@ class InstantGuest:
     def name(self) -> str:
         return self.identity.name
 
+    @property
+    def shape(self):
+        return self.machine.spec.shape
+
     def wait_ready(self, deadline):
         assert self.machine.state is PowerState.RUNNING
         if self.machine.id in self.sick:

@@ -20,7 +20,7 @@ rules:
     limits:
       X01.boot: {at_most: 120, unit: s, source: us}
       X01.share: {at_least: 0.9, unit: '%', calibrated: false, source: us}
-    unsupported: {X02: has no such thing}
+    unsupported: {X02: has no such thing, X04.fast: is slow}
   - when: {accelerated: tcg}
     shows: {virt: [qemu]}
     limits: {X01.boot: {at_most: 300, unit: s, source: emulation}}
@@ -58,12 +58,19 @@ def test_a_general_rule_holds_for_every_host(ours: Expectations) -> None:
     assert ours.unsupported("X03") is None
 
 
+def test_a_part_of_a_check_may_be_what_a_host_cannot_show(ours: Expectations) -> None:
+    assert ours.unsupported("X04", "fast") == "is slow"
+    assert ours.unsupported("X04", "slow") is None
+    assert ours.unsupported("X04") is None
+    assert ours.unsupported("X02", "fast") == "has no such thing"
+
+
 def test_a_later_rule_that_fits_replaces_just_its_keys(folder: Path) -> None:
     emulated = Expectations.for_host("kvm", facts("tcg"), Firmware.BIOS, folder=folder)
     assert emulated.word("virt") == "qemu"
     assert emulated.limit("X01.boot").at_most == 300
     assert emulated.words("drivers") == ("virtio_net", "virtio_blk")
-    assert {"X02", "X03"} == set(emulated.reasons)
+    assert {"X02", "X03", "X04.fast"} == set(emulated.reasons)
 
 
 def test_everything_a_rule_names_must_agree(folder: Path) -> None:

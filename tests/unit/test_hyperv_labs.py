@@ -82,7 +82,7 @@ def set_up(check, expectations):
     host.lacks = partial(HostUnderTest.lacks, host)
     column = SimpleNamespace(host=host)
     session = SimpleNamespace(column=lambda name: column, begin_activity=begun.append)
-    asked = SimpleNamespace(check=check, shape=Shape(), needs=(), expects=())
+    asked = SimpleNamespace(check=check, part="", shape=Shape(), needs=(), expects=())
     item = type("Item", (), {})()
     state = SimpleNamespace(
         places={item: SimpleNamespace(column="win1", demand=asked)}, open=lambda: session, running_on=lambda *_: None

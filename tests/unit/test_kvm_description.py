@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.backends.kvm import devices, xml
-from harness.backends.kvm.domain import HostKind, build
+from harness.backends.kvm.domain import SPARE_PORTS, HostKind, build
 from harness.backends.kvm.places import Parts
 from harness.backends.model import (
     DeviceKind,
@@ -151,6 +151,29 @@ def test_a_tagged_bridge_is_one_of_open_vswitch():
 def test_jumbo_frames_are_asked_of_a_bridge():
     nic = replace(USER, network=NetworkSpec("lan", NetworkKind.NETWORK, "default", mtu=9000), forward=None)
     assert described(replace(SPEC, nics=(nic,)), DAEMON).find("devices/interface/mtu").get("size") == "9000"
+
+
+@pytest.mark.parametrize(("vcpus", "kind", "queues"), [(4, "bridge", "4"), (16, "bridge", "8"), (1, "bridge", None)])
+def test_a_nic_on_a_tap_has_a_queue_for_each_vcpu(vcpus, kind, queues):
+    nic = replace(USER, network=NetworkSpec("lan", NetworkKind(kind), "br0"), forward=None)
+    found = described(replace(SPEC, nics=(nic,)), DAEMON, vcpus=vcpus).find("devices/interface/driver")
+    assert (None if found is None else found.get("queues")) == queues
+
+
+@pytest.mark.parametrize("nics", [(), (USER,), (USER, PEER)])
+def test_what_a_machine_has_from_the_start_takes_none_of_the_ports_for_what_comes(nics):
+    domain = described(replace(SPEC, nics=nics))
+    ports = domain.findall("devices/controller[@model='pcie-root-port']")
+    on_ports = domain.findall("devices/disk[@device='disk']") + domain.findall("devices/interface")
+    on_ports += [domain.find(f"devices/{kind}") for kind in ("channel", "memballoon", "rng")]
+    assert None not in on_ports
+    assert len(ports) - len(on_ports) == SPARE_PORTS
+
+
+def test_a_nic_that_can_have_one_queue_alone_is_asked_for_no_more():
+    imitated = replace(USER, network=NetworkSpec("lan", NetworkKind.BRIDGE, "br0"), kind=DeviceKind.EMULATED)
+    assert described(replace(SPEC, nics=(imitated,)), DAEMON, vcpus=4).find("devices/interface/driver") is None
+    assert described(vcpus=4).find("devices/interface/driver") is None
 
 
 def test_disks_are_told_apart_by_serial():

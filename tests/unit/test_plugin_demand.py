@@ -44,7 +44,7 @@ def test_what_a_host_names_nothing_for_is_not_looked_for(pytester, words, lacks)
     """Told before a guest is started, and by `interop checks`, as any other reason."""
     asked = demand.of(item_of(pytester, "@pytest.mark.expects('time_service')"))
     assert asked.expects == ("time_service",)
-    expect = SimpleNamespace(unsupported=lambda _: None, words={"time_service": words}.get, file=Path("esxi.yaml"))
+    expect = SimpleNamespace(unsupported=lambda *_: None, words={"time_service": words}.get, file=Path("esxi.yaml"))
     host = SimpleNamespace(
         name="esxi1",
         expectations=lambda _: expect,

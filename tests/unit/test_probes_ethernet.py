@@ -1,5 +1,6 @@
 """What ethtool says of NICs of different drivers, in its old and its new words."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -110,3 +111,35 @@ def test_channels_that_can_be_none_are_not_there() -> None:
 def test_garbage_from_the_guest_is_one_error_with_probe_and_guest(parse: Any, output: bytes) -> None:
     with pytest.raises(GuestError, match=r"^guest-1: ethtool does not read as expected"):
         Probe("ethtool", (), parse).value(Result((), 0, output, b""), "guest-1")
+
+
+class Asked:
+    """A guest that keeps what it was asked to run."""
+
+    name = "guest-1"
+
+    def __init__(self) -> None:
+        self.ran: list[list[str]] = []
+        self.nics = self
+
+    def by_mac(self, _: str) -> Any:
+        return SimpleNamespace(name="eth1")
+
+    def run(self, argv: list[str], *, check: bool) -> Result:
+        del check
+        self.ran.append(argv)
+        return Result(tuple(argv), 0, b"", b"")
+
+
+def test_groups_of_offloads_are_asked_for_by_names_that_old_releases_know() -> None:
+    """Each shown name has a short one in ethtool(8); the kernel's own names are taken as they are."""
+    guest = Asked()
+    nic = ethernet.Ethernet(guest, "m")  # type: ignore[arg-type]
+    nic.set_feature("tcp-segmentation-offload", on=False)
+    nic.set_feature("tx-tcp-segmentation", on=True)
+    nic.set_rings(rx=64, tx=128)
+    assert guest.ran == [
+        ["ethtool", "--features", "eth1", "tso", "off"],
+        ["ethtool", "--features", "eth1", "tx-tcp-segmentation", "on"],
+        ["ethtool", "--set-ring", "eth1", "rx", "64", "tx", "128"],
+    ]

@@ -78,6 +78,16 @@ def test_the_next_one_is_a_revert_with_its_clock_set_right(slots, host):
     assert len(host.alive) == 1
 
 
+@pytest.mark.parametrize("nics", [0, 1, 2])
+def test_spare_nics_are_each_another_and_all_in_the_network_of_peers(slots, nics):
+    """Also for a guest without any: the controller's network may take none while the guest runs."""
+    guest = slots.cold(Shape(nics=nics), soon(), boot=False)
+    spare = [slots.spare_nic(guest, soon()) for _ in range(3)]
+    assert {nic.network.name for nic in spare} == {"peers"}
+    everyone = [*guest.identity.nics, *spare]
+    assert len({nic.mac for nic in everyone}) == len({nic.address for nic in everyone}) == nics + 3
+
+
 def test_two_guests_alive_never_come_from_one_checkpoint(slots):
     """A second borrower gets another slot, that shares nothing with the first."""
     one, two = slots.fresh(Shape(nics=2), soon()), slots.fresh(Shape(nics=2), soon())

@@ -10,6 +10,7 @@ from harness.qemu import addresses
 
 EMULATED_NIC = "e1000e"
 _DEFAULT_MTU = 1500
+_MOST_QUEUES = 8
 
 
 def disk(path: str, target: str, *, serial: str | None = None, cache: str | None = None) -> Element:
@@ -50,13 +51,16 @@ def port(machine: str, mac: str) -> tuple[str, int]:
     return addresses.udp(machine, mac)
 
 
-def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None) -> Element:
+def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None, vcpus: int = 1) -> Element:
     """A NIC.
+
+    A synthetic one on a tap gets a queue for each vCPU, as other hypervisors give it; other back ends have one alone.
 
     Args:
         spec: what is asked.
         machine: UUID of the machine it goes into.
         switch: where the harness's own switch listens; None on hosts without it.
+        vcpus: of the machine.
 
     Raises:
         Refused: the host has no such kind of network.
@@ -75,6 +79,8 @@ def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None) -> Element:
         source = node("source", None, node("local", address=address, port=number), address=switch[0], port=switch[1])
         return node("interface", None, source, *common, type="udp")
     tag = None if network.vlan is None else node("vlan", None, node("tag", id=network.vlan))
+    queues = min(vcpus, _MOST_QUEUES) if spec.kind is DeviceKind.SYNTHETIC else 1
+    common.append(node("driver", queues=queues) if queues > 1 else None)
     mtu = None if network.mtu == _DEFAULT_MTU else node("mtu", size=network.mtu)
     if network.kind is NetworkKind.BRIDGE:
         # Linux bridges take no VLAN from libvirt; a tagged port is one of Open vSwitch's.

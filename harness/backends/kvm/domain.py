@@ -13,6 +13,9 @@ from harness.backends.model import Firmware, MachineSpec, Shape, Topology
 SPARE_PORTS = 10
 """PCIe slots left free for disks and NICs that come while the guest runs (q35 has none otherwise)."""
 
+_OWN_PORTS = 4
+"""Of what every machine has: its system disk, the agent's port, balloon and random numbers."""
+
 MODULE_SLOTS = 8
 
 
@@ -139,7 +142,8 @@ def _devices(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Elem
     for index, (asked, path) in enumerate(zip(spec.disks, parts.disks, strict=True)):
         disks.append(devices.disk(path, f"vd{chr(ord('b') + index)}", serial=asked.serial, cache=host.cache))
     ports = [node("controller", type="pci", index=0, model="pcie-root")]
-    ports += [node("controller", type="pci", model="pcie-root-port") for _ in range(SPARE_PORTS + len(spec.nics))]
+    taken = _OWN_PORTS + len(spec.disks) + len(spec.nics)
+    ports += [node("controller", type="pci", model="pcie-root-port") for _ in range(SPARE_PORTS + taken)]
     return node(
         "devices",
         None,
@@ -147,7 +151,7 @@ def _devices(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Elem
         *disks,
         devices.cdrom(parts.seed) if parts.seed else None,
         *ports,
-        *[devices.nic(nic, uuid, host.switch) for nic in spec.nics],
+        *[devices.nic(nic, uuid, host.switch, spec.shape.vcpus) for nic in spec.nics],
         _serial(parts),
         _agent(parts),
         node("video", None, node("model", type="vga")),

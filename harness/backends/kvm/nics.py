@@ -67,7 +67,7 @@ class Nics(MachineBase):
             if devices.find_nic(domain, nic.mac) is not None:
                 raise self._refused(f"a NIC {nic.mac} is there already", "attach_nic")
             switch = self._host.kind.switch
-            element = devices.nic(nic, self._uuid, switch)
+            element = devices.nic(nic, self._uuid, switch, self._spec.shape.vcpus)
             running = state is PowerState.RUNNING
             if running and nic.network.kind is NetworkKind.USER and self._host.kind.embedded:
                 raise self._refused(
