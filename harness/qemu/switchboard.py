@@ -6,6 +6,7 @@ connected the switch runs; a client that is killed is disconnected by the kernel
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -27,6 +28,9 @@ from harness.qemu.switch import Address, Counters, Plug, Switch
 
 LINGER = 20.0
 """Seconds a switch without clients stays: the next test process usually follows at once."""
+
+_HANDOVER = 5.0
+"""Seconds that the address of a switch that was killed may be taken: the kernel may close its control socket before."""
 
 
 class SwitchClient:
@@ -146,7 +150,7 @@ class _Server:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._switch = Switch(address_of(folder))
+        self._switch = _inherited(address_of(folder))
         self._selector = selectors.DefaultSelector()
         self._partial: dict[socket.socket, bytes] = {}
         path = _control(folder)
@@ -293,6 +297,19 @@ def _start(folder: Path, seconds: float) -> None:
     except (OSError, subprocess.SubprocessError) as error:
         said = (folder / "log").read_text(errors="replace").strip().splitlines()
         raise QemuError(f"the switch in {folder} did not start: {said[-1] if said else error}") from error
+
+
+def _inherited(address: Address) -> Switch:
+    """A switch at ``address``, as soon as one that was killed has left it."""
+    until = time.monotonic() + _HANDOVER
+    while True:
+        try:
+            return Switch(address)
+        except QemuError as error:
+            why = error.__cause__
+            if not isinstance(why, OSError) or why.errno != errno.EADDRINUSE or time.monotonic() > until:
+                raise
+        time.sleep(0.02)  # noqa: TID251  this package stands without harness.core
 
 
 def main(folder: Path, linger: float = LINGER) -> None:

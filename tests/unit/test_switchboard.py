@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -135,6 +136,18 @@ def test_a_killed_switch_is_followed_by_another(hasty, monkeypatch):
     finally:
         client.close()
     gone(hasty)
+
+
+def test_an_address_that_is_given_back_a_moment_later_is_waited_for(folder):
+    """The kernel may close the control socket of a process that was killed before it closes the switch's own."""
+    folder.mkdir()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as left_over:
+        left_over.bind(switchboard.address_of(folder))
+        later = threading.Timer(0.5, left_over.close)
+        later.start()
+        _start_hasty(folder)
+        later.join()
+    gone(folder)
 
 
 def _kill_switch_of(folder):
