@@ -47,16 +47,17 @@ class Speed:
 
     @property
     def unrest(self) -> float:
-        """How unsteady the CPUs were that had nobody of the guest beside them: 0 where every trial was like the others.
+        """How unsteady the trials were: 0 where each was like the others.
 
-        The widest interquartile range of a CPU, as a part of its median. What makes it wide comes from outside.
+        The widest interquartile range, as a part of its median, of what one CPU did alone and of :attr:`speed_ups`.
+        What makes it wide comes from outside: CPUs that take turns do so in every trial.
         """
 
         def spread(trials: tuple[float, ...]) -> float:
             first, middle, third = quantiles(trials, n=4, method="inclusive")
             return (third - first) / middle
 
-        return max(spread(trials) for trials in self.alone.values())
+        return max(spread(trials) for trials in (*self.alone.values(), self.speed_ups))
 
 
 def parse_speed(data: bytes) -> Speed:

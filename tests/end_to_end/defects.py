@@ -154,6 +154,13 @@ EOF
 systemd-run --quiet python3 /run/blacken
 """
 
+# By systemd.resource-control(5); the period is short beside what the check measures.
+TAKE_TURNS = """set -e
+for slice in system.slice user.slice; do
+    systemctl set-property --runtime $slice CPUQuota=100% CPUQuotaPeriodSec=10ms
+done
+"""
+
 VCPU = (
     Defect(
         "C03",
@@ -172,6 +179,12 @@ VCPU = (
         "test_last_level_caches_follow_the_sockets",
         "a CPU is told that its level 3 cache is another's alone",
         "echo 0 > /run/l3 && mount --bind /run/l3 /sys/devices/system/cpu/cpu1/cache/index3/shared_cpu_list",
+    ),
+    Defect(
+        "C07",
+        "test_vcpus_run_in_parallel",
+        "all programs together may use as much of the CPUs as one of them has to give",
+        TAKE_TURNS,
     ),
     Defect(
         "C08",

@@ -166,12 +166,23 @@ def test_speed_up_is_what_all_do_by_what_one_does(
     assert Speed(alone, together, {}).speed_up == pytest.approx(speed_up)
 
 
-def test_unrest_is_told_by_the_cpu_that_had_most_of_it() -> None:
+def test_unrest_is_that_of_the_cpu_that_had_most_of_it() -> None:
     steady, uneasy = (100.0, 100.0, 100.0, 100.0, 100.0), (100.0, 20.0, 60.0, 140.0, 100.0)
-    assert Speed({0: steady, 1: steady}, {}, {}).unrest == 0
-    assert Speed({0: steady, 1: uneasy}, {}, {}).unrest == pytest.approx(0.4)
+
+    def unrest(alone: dict[int, tuple[float, ...]]) -> float:
+        return Speed(alone, alone, {}).unrest
+
+    assert unrest({0: steady, 1: steady}) == 0
+    assert unrest({0: steady, 1: uneasy}) == pytest.approx(0.4)
     # One odd trial of many is nothing.
-    assert Speed({0: (*steady, 10.0)}, {}, {}).unrest == 0
+    assert unrest({0: (*steady, 10.0), 1: (*steady, 100.0)}) == 0
+
+
+def test_speed_ups_that_waver_are_unrest_and_those_of_cpus_that_take_turns_are_none() -> None:
+    steady, uneasy = (100.0, 100.0, 100.0, 100.0, 100.0), (100.0, 20.0, 60.0, 140.0, 100.0)
+    turns = tuple(rate / 2 for rate in steady)
+    assert Speed({0: steady, 1: steady}, {0: uneasy, 1: uneasy}, {}).unrest == pytest.approx(0.4)
+    assert Speed({0: steady, 1: steady}, {0: turns, 1: turns}, {}).unrest == 0
 
 
 def run(name: str, *words: str) -> bytes:
