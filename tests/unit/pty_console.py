@@ -21,6 +21,8 @@ class PtyConsole:
         self.pid, self.line = pty.fork()
         if self.pid == 0:
             os.environ["PS1"] = "# "
+            # Whoever runs tests in the background has them ignore ^C, and that would be inherited.
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
             os.execvp(argv[0], argv)
         self.thread = threading.Thread(target=self._collect, daemon=True)
         self.thread.start()
