@@ -6,12 +6,18 @@ import libvirt
 
 from harness.backends.kvm.agent import Agent
 from harness.backends.kvm.base import switch_off
+from harness.backends.kvm.going_down import going_down
 from harness.backends.kvm.nics import Nics
 from harness.backends.kvm.serial import Serial
 from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored
 from harness.core import Deadline, Pending, wait_for
 
+_BY_BUTTON = {
+    "shutdown": libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN,
+    "reboot": libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN,
+}
+_BY_AGENT = {"shutdown": libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT, "reboot": libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT}
 RUNNING, PAUSED, SAVED, OFF = PowerState.RUNNING, PowerState.PAUSED, PowerState.SAVED, PowerState.OFF
 
 
@@ -90,10 +96,14 @@ class Power(Nics, Serial, Agent):
             self._ask_guest("reboot", deadline)
 
     def _ask_guest(self, verb: str, deadline: Deadline) -> None:
-        agent = self._agent_connected(deadline)
+        if not self._agent_connected(deadline):
+            self._give(verb, _BY_BUTTON[verb], deadline)
+            return
+        with going_down(lambda: self._agent_connected(deadline), deadline):
+            self._give(verb, _BY_AGENT[verb], deadline)
+
+    def _give(self, verb: str, mode: int, deadline: Deadline) -> None:
         if verb == "shutdown":
-            mode = libvirt.VIR_DOMAIN_SHUTDOWN_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_SHUTDOWN_ACPI_POWER_BTN
             self._act(verb, lambda domain: domain.shutdownFlags(mode), deadline)
         else:
-            mode = libvirt.VIR_DOMAIN_REBOOT_GUEST_AGENT if agent else libvirt.VIR_DOMAIN_REBOOT_ACPI_POWER_BTN
             self._act(verb, lambda domain: domain.reboot(mode), deadline)

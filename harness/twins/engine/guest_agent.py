@@ -20,6 +20,9 @@ _SENTINEL = b"\xff"
 _LARGEST = 1 << 20  # the guest is not trusted to stop
 _PATIENCE = 3.0  # seconds for an agent to greet; what it is asked then may take longer
 _AGAIN = 3.0  # seconds before a greeting that nobody answered is said again
+# The shutdown that was asked for has ended shutdown(8), with the agent's service, before it could say that it began
+# (``ga_wait_child`` in qga/commands-posix.c).
+_ENDED_BY_IT = "child process has terminated abnormally"
 
 
 class AgentRefused(EngineError):
@@ -70,7 +73,7 @@ class Agent:
             # A refusal comes at once; the end of the guest, and so of the line, is success as well.
             with contextlib.suppress(GuestSilent):
                 answer = self._hear(deadline.sooner(0.5))
-                if "error" in answer:
+                if "error" in answer and _ENDED_BY_IT not in _told(answer):
                     raise AgentRefused(_told(answer), operation=command)
 
     @contextlib.contextmanager

@@ -79,9 +79,12 @@ class Peer:
         if name == "guest-file-read":
             answer = {"buf-b64": base64.b64encode(self.files.get(self._open, b"")).decode(), "eof": True}
         said = json.dumps({"return": answer}).encode()
+        refused = isinstance(answer, dict) and "error" in answer
+        if refused:
+            said = json.dumps(answer).encode()
         if name == "guest-file-open" and given["path"] not in self.files:
             said = b'{"error": {"class": "GenericError", "desc": "No such file"}}'
-        if name != "guest-shutdown":
+        if name != "guest-shutdown" or refused:
             line.sendall((self.instead or said) + b"\n")
 
 
@@ -217,6 +220,15 @@ def test_an_agent_that_talks_nonsense_is_no_agent(peer, tools, answer):
 def test_a_shutdown_is_asked_for_without_an_answer(peer, tools):
     tools.power("powerdown", soon())
     assert peer.asked[-1] == "guest-shutdown"
+
+
+def test_a_shutdown_that_ended_its_own_helper_has_begun(peer, tools):
+    """The agent's service is stopped, and shutdown(8) with it, perhaps before that has heard that all is well."""
+    peer.answers["guest-shutdown"] = {"error": {"desc": "child process has terminated abnormally"}}
+    tools.power("powerdown", soon())
+    peer.answers["guest-shutdown"] = {"error": {"desc": "child process has failed to shutdown"}}
+    with pytest.raises(AgentRefused, match="has failed to shutdown"):
+        tools.power("powerdown", soon())
 
 
 def test_what_the_host_told_goes_in_one_message_however_large_its_file(peer, tools, tmp_path):
