@@ -130,7 +130,7 @@ docs: venv ## Write the pages that come from the code, and try whatever the docu
 
 UV := build/uv/bin/uv
 # What every controller gets; the extra `kerberos` takes minutes to compile, so it has a lock of its own.
-EXTRAS := kvm hyperv credssp vsphere twins keyring
+EXTRAS := kvm hyperv credssp vsphere twins keyring verdicts
 .PHONY: lock
 lock: ## Pin every dependency anew, with hashes (Python and npm)
 	@echo "lock: fetching uv into build/uv, resolving, writing requirements*.txt"

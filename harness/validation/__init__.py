@@ -1,0 +1,1 @@
+"""Validation of a release: both sides run in turn, what came out judged, and the statement that a lab signs."""
