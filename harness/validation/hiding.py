@@ -1,0 +1,182 @@
+"""Taking names, addresses and accounts out of evidence: each original gets a name of its own, the same everywhere.
+
+What is known from the lab (its hosts, their addresses and accounts) is replaced wherever it stands, in any spelling a
+protocol or a log gives it; addresses of networks and hardware are found by their form. Pictures and packed files cannot
+be looked into, so they are left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from dataclasses import dataclass, field
+from ipaddress import AddressValueError, IPv4Address, IPv6Address
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+HOST, ACCOUNT, FOLDER, IPV4, IPV6, MAC = "host", "account", "folder", "ipv4", "ipv6", "mac"
+
+# Words that name nobody: kinds of hosts, of acceleration and of products; everybody's accounts and names.
+GENERIC = frozenset(
+    {"kvm", "hyperv", "vsphere", "tcg", "hvf", "vmware", "qemu", "libvirt", "esxi", "vcenter", "localhost", "local"}
+    | {"root", "linux", "host", "hosts", "user", "users", "system", "session", "twin", "lab", "guest", "pool", "http"}
+    | {"https", "wsman", "sdk", "nobody", "none", "true", "false", "null", "main", "baseline", "candidate"}
+)
+
+# Shorter names stand inside ordinary words, so they are replaced only where they stand alone.
+_ANYWHERE = 4
+
+_V4 = re.compile(r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?!\.?\d)")
+_MAC = re.compile(
+    r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"
+    r"|(?<![0-9A-Fa-f.])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![0-9A-Fa-f.])"
+)
+_V6 = re.compile(r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?![0-9A-Za-z_])")
+_HOME = re.compile(r"(?:/home/|/Users/|\\Users\\|\\\\Users\\\\)([A-Za-z0-9._-]+)")
+
+
+@dataclass(slots=True)
+class Pseudonyms:
+    """Originals and what stands for them.
+
+    First everything is shown to :meth:`learn`, then :meth:`hide` takes out what was learnt: an address that one file
+    spells with colons may stand in another without.
+
+    Args:
+        known: by original, in lower case, its pseudonym.
+    """
+
+    known: dict[str, str] = field(default_factory=dict)
+    _pattern: re.Pattern[str] | None = None
+    _spelt: dict[str, str] = field(default_factory=dict)
+
+    def name(self, original: str, kind: str) -> None:
+        """Take ``original`` out from now on.
+
+        Args:
+            original: a host's name, an account, a folder, an address.
+            kind: how its pseudonym begins.
+        """
+        word = original.strip().lower()
+        if len(word) < 2 or word in GENERIC or word in self.known or word.isdigit():
+            return
+        if kind in (IPV4, IPV6) and not _tells(word):
+            return
+        number = 1 + sum(other.rpartition("-")[0] == kind for other in self.known.values())
+        self.known[word] = f"{kind}-{number}"
+        self._pattern = None
+
+    def learn(self, text: str) -> None:
+        """Find addresses and accounts by their form."""
+        for found in _MAC.finditer(text):
+            self.name(_plain_mac(found[0]), MAC)
+        for found in _V4.finditer(text):
+            self.name(found[0], IPV4)
+        for found in _V6.finditer(text):
+            if address := _v6(found[0]):
+                self.name(address, IPV6)
+        for found in _HOME.finditer(text):
+            self.name(found[1], ACCOUNT)
+
+    def hide(self, text: str) -> str:
+        """``text`` with everything that was learnt taken out."""
+        if self._pattern is None:
+            self._compile()
+        # By form first: an IPv6 address has many spellings, and all of one address get one name.
+        text = _V6.sub(self._hide_v6, text)
+        pattern = self._pattern
+        return text if pattern is None else pattern.sub(lambda found: self._spelt[found[0].lower()], text)
+
+    def originals(self) -> list[str]:
+        """Everything that is taken out, in lower case."""
+        return sorted(self.known)
+
+    def _hide_v6(self, found: re.Match[str]) -> str:
+        address = _v6(found[0])
+        name = self.known.get(address or "")
+        return name + found[0][len(found[0].rstrip(":.")) :] if name else found[0]
+
+    def _compile(self) -> None:
+        self._spelt = {}
+        parts: dict[str, None] = {}
+        for original, name in self.known.items():
+            kind = name.rpartition("-")[0]
+            for spelling in _spellings(original, kind):
+                self._spelt.setdefault(spelling.lower(), name)
+                parts[_guarded(spelling, kind)] = None
+        longest_first = sorted(parts, key=len, reverse=True)
+        self._pattern = re.compile("|".join(longest_first), re.IGNORECASE) if longest_first else None
+
+
+def text_of(data: bytes) -> str | None:
+    """Bytes as text; None for pictures and whatever else cannot be looked into."""
+    if b"\0" in data:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _guarded(spelling: str, kind: str) -> str:
+    pattern = re.escape(spelling)
+    if kind == IPV4:
+        return rf"(?<!\d)(?<!\d\.){pattern}(?!\.?\d)"
+    if kind in (MAC, IPV6):
+        return rf"(?<![0-9A-Fa-f]){pattern}(?![0-9A-Fa-f])"
+    if len(spelling) < _ANYWHERE:
+        return rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
+    return pattern
+
+
+def _spellings(original: str, kind: str) -> set[str]:
+    if kind == MAC:
+        pairs = [original[at : at + 2] for at in range(0, 12, 2)]
+        fours = [original[at : at + 4] for at in range(0, 12, 4)]
+        return {original, ":".join(pairs), "-".join(pairs), ".".join(fours)}
+    if kind == IPV4:
+        return {original, original.replace(".", "-")}
+    if kind == IPV6:
+        return {original, IPv6Address(original).exploded}
+    forms = {
+        original,
+        json.dumps(original)[1:-1],
+        json.dumps(original, ensure_ascii=False)[1:-1],
+        escape(original, {'"': "&quot;", "'": "&apos;"}),
+        quote(original, safe=""),
+    }
+    if len(original) >= _ANYWHERE:
+        forms |= {
+            base64.b64encode(original.encode()).decode().rstrip("="),
+            base64.b64encode(original.encode("utf-16-le")).decode().rstrip("="),
+        }
+    return forms
+
+
+def _tells(address: str) -> bool:
+    """Whether an address says anything about a place: loopback, nothing at all and netmasks do not."""
+    try:
+        found = IPv6Address(address) if ":" in address else IPv4Address(address)
+    except AddressValueError:
+        return False
+    if isinstance(found, IPv4Address):
+        zeros = ~int(found) & 0xFFFFFFFF
+        mask = zeros & (zeros + 1) == 0  # ones, then zeros
+        return not (found.is_loopback or mask)
+    return not (found.is_loopback or found.is_unspecified)
+
+
+def _v6(text: str) -> str | None:
+    """The address that a text begins with, in its shortest form; without the colon or point that ends a sentence."""
+    shortened = text.rstrip(".")
+    for candidate in (shortened, shortened.rstrip(":")):
+        try:
+            return str(IPv6Address(candidate))
+        except AddressValueError:
+            continue
+    return None
+
+
+def _plain_mac(text: str) -> str:
+    return re.sub(r"[^0-9A-Fa-f]", "", text).lower()

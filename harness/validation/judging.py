@@ -1,0 +1,158 @@
+"""From a validation's folder to its decision: everything is read back from what the rounds left, and nothing is run."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.core import UsageError
+from harness.measure.judge import Finding
+from harness.validation import cells, figures
+from harness.validation.cells import Ran, Seen, SideName
+from harness.validation.deciding import Decision, Reason, Word, decide
+from harness.validation.figures import Paired, Taken
+from harness.validation.ledger import Ledger, Round
+from harness.validation.wanted import Wanted
+
+# What must not change while a validation runs, or its sides were not compared under the same conditions.
+_OF_HOST = ("product", "version", "accel", "twin")
+_OF_RUN = ("image", "digest", "build", "harness")
+
+Read = Callable[[Path], Sequence[Taken]]
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """All that there is to say.
+
+    Args:
+        decision: the verdict with its reasons.
+        findings: on each measurement.
+        paired: the pairs behind them.
+        runs: every result.
+        seen: what each round said about itself.
+    """
+
+    decision: Decision
+    findings: tuple[Finding, ...]
+    paired: Paired
+    runs: tuple[Ran, ...]
+    seen: tuple[tuple[Round, Seen], ...]
+
+    @property
+    def pairs(self) -> int:
+        """Pairs of rounds that can be compared."""
+        return max((finding.series.pairs for finding in self.findings), default=0)
+
+
+def results_of(ledger: Ledger) -> tuple[Ran, ...]:
+    """Every result of every round that ended."""
+    found: list[Ran] = []
+    for each in ledger.rounds:
+        if folder := ledger.results(each):
+            found += cells.read(folder, each.side, each.number)
+    return tuple(found)
+
+
+def pairs_of(ledger: Ledger, wanted: Wanted | None, read: Read) -> Paired:
+    """Every measurement of every pair; what only was repeated is no part of a pair."""
+    rounds = []
+    for each in ledger.rounds:
+        folder = ledger.results(each)
+        if each.pair >= 0 and folder is not None:
+            rounds.append((each.pair, each.side, read(folder)))
+    return figures.pair(rounds, wanted)
+
+
+def judge(ledger: Ledger, wanted: Wanted, read: Read) -> Judgement:
+    """Judge what a validation came to so far.
+
+    Args:
+        ledger: its folder.
+        wanted: what is demanded.
+        read: a run's measurements.
+
+    Raises:
+        UsageError: the candidate is the baseline: what must change did not.
+        LabError: a file of the folder cannot be read.
+    """
+    runs = results_of(ledger)
+    seen = tuple((each, cells.seen(folder)) for each in ledger.rounds if (folder := ledger.results(each)))
+    paired = pairs_of(ledger, wanted, read)
+    found = figures.findings(paired, ledger.terms.budget)
+    against = [*figures.against(found, paired), *_changed_meanwhile(seen), *_versions(seen, wanted)]
+    decision = decide(runs, wanted, measured=against, allow_twins=ledger.terms.allow_twins)
+    return Judgement(decision, found, paired, runs, seen)
+
+
+def hosts_of(seen: Sequence[tuple[Round, Seen]]) -> dict[str, dict[SideName, Mapping[str, Any]]]:
+    """By host and side, what its last round said of it."""
+    hosts: dict[str, dict[SideName, Mapping[str, Any]]] = defaultdict(dict)
+    for round_, told in seen:
+        for host in told.hosts:
+            hosts[str(host["name"])][round_.side] = host
+    return dict(sorted(hosts.items()))
+
+
+def versions(host: Mapping[str, Any]) -> dict[str, str]:
+    """What a guest on this host had: its kernel, and its services' versions."""
+    kernel = {"kernel": str(host["kernel"])} if host.get("kernel") else {}
+    return kernel | {str(name): str(version) for name, version in dict(host.get("services") or {}).items()}
+
+
+def _changed_meanwhile(seen: Sequence[tuple[Round, Seen]]) -> list[Reason]:
+    values: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for _, told in seen:
+        for key in _OF_RUN:
+            if told.facts.get(key):
+                values["the run", key][told.facts[key]] = None
+        for host in told.hosts:
+            for key in _OF_HOST:
+                values[str(host["name"]), key][str(host.get(key, ""))] = None
+    return [
+        Reason(Word.INCONCLUSIVE, key, where, f"changed while the validation ran: {', '.join(each)}")
+        for (where, key), each in values.items()
+        # Two whole images as sides differ in these by intention.
+        if len(each) > 1 and not (where == "the run" and key in ("image", "digest", "build") and _by_side(seen, key))
+    ]
+
+
+def _by_side(seen: Sequence[tuple[Round, Seen]], key: str) -> bool:
+    sides: dict[SideName, set[str]] = defaultdict(set)
+    for round_, told in seen:
+        sides[round_.side].add(told.facts.get(key, ""))
+    return all(len(values) == 1 for values in sides.values())
+
+
+def _versions(seen: Sequence[tuple[Round, Seen]], wanted: Wanted) -> list[Reason]:
+    """Nothing was compared where both sides had the same version of what must change.
+
+    The run itself refuses a candidate that did not install; this is the same question asked of what it wrote down.
+    """
+    reasons = []
+    for name in wanted.must_change:
+        known = False
+        for host, sides in hosts_of(seen).items():
+            had = {side: version for side, told in sides.items() if (version := versions(told).get(name))}
+            if len(had) < len(SideName):
+                continue
+            known = True
+            if len(set(had.values())) == 1:
+                version = had[SideName.CANDIDATE]
+                raise UsageError(
+                    f"{name} is {version} with the baseline and with the candidate alike (host {host}): nothing was "
+                    "compared",
+                    hint="is the candidate labelled as what it is? `must_change:` of the release file asks for this",
+                )
+        if not known and not _refused_by_runs(seen):
+            words = "must change, and its version was not seen on both sides"
+            reasons.append(Reason(Word.INCONCLUSIVE, name, "every host", words))
+    return reasons
+
+
+def _refused_by_runs(seen: Sequence[tuple[Round, Seen]]) -> bool:
+    """Whether runs themselves compared versions before they tested: their record says so."""
+    return bool(seen) and all(told.facts.get("changed") == "yes" for _, told in seen)
