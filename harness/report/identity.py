@@ -18,7 +18,7 @@ from enum import StrEnum
 from typing import Any
 
 from allure_commons import hookimpl
-from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
+from allure_commons.model2 import Label, Link, Parameter, Status, StatusDetails, TestResult
 
 from harness.backends.protocol import Moved
 from harness.core import GuestError, LabError
@@ -46,12 +46,39 @@ _REPLACED = frozenset(
         "check",
         POOL,
         "backend",
+        "news",
+        "earlier",
     }
 )
 
 
 WARNING = "beyond a limit"
 """The tag of results that exceeded a limit which only warns."""
+KNOWN = "known issue"
+"""The tag of results that failed as a known issue says; and how the name of the link to any issue's tracker begins."""
+NEWS = "news"
+"""The label, and the tag, of results about which a known issue has something to tell: it expired, say."""
+EARLIER = "earlier"
+"""The label that says what the attempt before this one came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What else there is to say of a result than who it is and how it ended.
+
+    Args:
+        warnings: limits that were exceeded and only warn.
+        known: it failed as a known issue says, so it is no failure of the run.
+        trackers: where the issues that were looked at for it are followed: the link's name, and the address.
+        news: what they have to tell, in one sentence: one expired, or the test passes again.
+        earlier: what the attempt before this one came to (``lab``); empty: it was the first.
+    """
+
+    warnings: tuple[str, ...] = ()
+    known: bool = False
+    trackers: tuple[tuple[str, str], ...] = ()
+    news: str = ""
+    earlier: str = ""
 
 
 class Fault(StrEnum):
@@ -204,17 +231,25 @@ class Stamper:
         self._plumbing = plumbing
         self._identity: Identity | None = None
         self._fault: Fault | None = None
-        self._warnings: list[str] = []
+        self._remarks = Remarks()
 
     def begin(self, identity: Identity | None) -> None:
         """A test begins (or its host is known now); None for a test that is none of ours."""
         if identity is None or self._identity is None or identity.history_id != self._identity.history_id:
-            self._fault, self._warnings = None, []
+            self._fault, self._remarks = None, Remarks()
         self._identity = identity
 
     def warn(self, warnings: Iterable[str]) -> None:
         """The running test exceeded limits that only warn."""
-        self._warnings = list(warnings)
+        self._remarks = replace(self._remarks, warnings=tuple(warnings))
+
+    def know(self, *, known: bool, trackers: tuple[tuple[str, str], ...], news: str) -> None:
+        """What known issues say of the running test; see :class:`Remarks`."""
+        self._remarks = replace(self._remarks, known=known, trackers=trackers, news=news)
+
+    def again(self, status: str) -> None:
+        """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
+        self._fault, self._remarks = None, Remarks(earlier=status)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""
@@ -225,7 +260,7 @@ class Stamper:
     def report_result(self, result: TestResult) -> None:
         """Stamp a result that is about to be written."""
         if self._identity is not None:
-            stamp(result, self._identity, self._fault, self._plumbing, self._warnings)
+            stamp(result, self._identity, self._fault, self._plumbing, self._remarks)
 
 
 def stamp(
@@ -233,20 +268,20 @@ def stamp(
     identity: Identity,
     fault: Fault | None,
     plumbing: frozenset[str],
-    warnings: Iterable[str] = (),
+    remarks: Remarks | None = None,
 ) -> None:
     """Write ``identity`` onto ``result``, in place of whatever was derived from the Python path."""
+    remarks = remarks or Remarks()
     if identity.check or identity.test:
         result.fullName = identity.full_name
     result.name = identity.shown
-    result.description = _described(identity.title, result.description, warnings)
+    result.description = _described(identity.title, result.description, remarks)
     result.titlePath = [identity.suite]
     result.testCaseId = identity.test_case_id
     result.historyId = identity.history_id
     result.parameters = _parameters(result.parameters, identity, plumbing)
     result.labels = [label for label in result.labels if label.name not in _REPLACED] + labels_of(identity)
-    if warnings:
-        result.labels.append(Label(name="tag", value=WARNING))
+    _remark(result, remarks)
     if result.status in (Status.FAILED, Status.BROKEN):
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
@@ -260,9 +295,23 @@ def stamp(
             result.statusDetails = StatusDetails(message="XPASS(strict): passed, though it was expected to fail")
 
 
-def _described(title: str, description: str | None, warnings: Iterable[str]) -> str | None:
-    """What there is to say of a result besides its title: its warnings, and the rest of the test's docstring."""
-    parts = [f"**Warning**: {warning}" for warning in warnings]
+def _remark(result: TestResult, remarks: Remarks) -> None:
+    """Tags, labels and links of what there is to say; a known failure keeps its status, message and evidence."""
+    result.labels += [Label(name="tag", value=WARNING)] if remarks.warnings else []
+    result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
+    result.links += [Link(type="issue", url=url, name=name) for name, url in remarks.trackers]
+    if remarks.news:
+        result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS)]
+    if remarks.known:
+        result.labels.append(Label(name="tag", value=KNOWN))
+        result.statusDetails = result.statusDetails or StatusDetails()
+        result.statusDetails.known = True  # what Allure 3 takes for an accepted failure
+
+
+def _described(title: str, description: str | None, remarks: Remarks) -> str | None:
+    """What there is to say of a result besides its title: warnings, news, and the rest of the test's docstring."""
+    parts = [f"**Warning**: {warning}" for warning in remarks.warnings]
+    parts += [f"**Known issue**: {remarks.news}"] if remarks.news else []
     beyond = _beyond(title, description)
     return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
 

@@ -31,6 +31,8 @@ class Verdict(StrEnum):
     GUEST = "guest"
     LAB = "lab"
     ERROR = "error"
+    KNOWN = "known"
+    """It failed as a known issue says (docs/known-issues.md): shown, and no failure of the run."""
     SKIPPED = "skipped"
 
 
@@ -40,6 +42,7 @@ _STYLE = {
     Verdict.GUEST: "bold magenta",
     Verdict.LAB: "bold yellow",
     Verdict.ERROR: "bold red",
+    Verdict.KNOWN: "cyan",
     Verdict.SKIPPED: "dim",
 }
 _SHORT = {
@@ -48,6 +51,7 @@ _SHORT = {
     Verdict.GUEST: "guest",
     Verdict.LAB: "lab",
     Verdict.ERROR: "error",
+    Verdict.KNOWN: "known",
     Verdict.SKIPPED: "skip",
 }
 _WARNED = "warned"
@@ -158,7 +162,9 @@ def _cell(counts: Counts, suites: Iterable[str], pool: str | None) -> Text:
     words = [(f"{sums[Verdict.PASSED]:>3} pass", _STYLE[Verdict.PASSED])]
     words += [(f"({sums[_WARNED]} warn)", "yellow")] if sums[_WARNED] else []
     words += [
-        (f"{sums[status]} {_SHORT[status]}", _STYLE[status]) for status in (*_BAD, Verdict.SKIPPED) if sums[status]
+        (f"{sums[status]} {_SHORT[status]}", _STYLE[status])
+        for status in (*_BAD, Verdict.KNOWN, Verdict.SKIPPED)
+        if sums[status]
     ]
     return Text("  ").join(Text(word, style=style) for word, style in words)
 
