@@ -21,6 +21,8 @@ COMMANDS = {
     "guest": ("guest", "List, enter, extend and release kept guests."),
     "reap": ("reap", "Remove what dead runs left behind on the lab's hosts."),
     "calibrate": ("calibrate", "Propose limits of a lab's own, from what its nights came to."),
+    "validate": ("validate", "Say whether a release may ship: both sides run, a verdict, a signed statement."),
+    "verify-bundle": ("verify_bundle", "Check the evidence of a validation: every file, and who signed it."),
     "report": ("report", "Render the results of a run as pages."),
 }
 

@@ -28,6 +28,8 @@ class Options:
     host: str | None
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
+    checks: tuple[str, ...] = ()
+    """Patterns of check numbers; empty: every test."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -78,6 +80,14 @@ def add(parser: pytest.Parser) -> None:
         help="run on this host of the lab alone (default: every pool of the lab)",
     )
     group.addoption(
+        "--check",
+        dest="interop_checks",
+        action="append",
+        default=None,
+        metavar="NUMBER",
+        help="run the checks of this number or pattern alone: C01, 'I*'; may be given several times (default: all)",
+    )
+    group.addoption(
         "--keep",
         default=None,
         metavar="failed[:24h]",
@@ -101,6 +111,7 @@ def read(config: pytest.Config) -> Options:
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
         keep=_keep(config.getoption("--keep")),
+        checks=tuple(config.getoption("interop_checks") or ()),
     )
 
 

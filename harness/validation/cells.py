@@ -10,23 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import LabError
+from harness.report import cells
 from harness.report.environment import POOLS_FILE
-from harness.report.identity import Fault
 from harness.report.summary import Verdict
 
 # What does not run as the product would: QEMU without hardware virtualization.
 EMULATED = frozenset({"tcg"})
-
-KNOWN = "known"
-"""The status of a result that failed as a known issue says it does; beside those of :class:`Verdict`."""
-
-_OF_FAULT = {
-    Fault.PRODUCT: Verdict.FAILED,
-    Fault.GUEST: Verdict.GUEST,
-    Fault.MOVED: Verdict.LAB,
-    Fault.LAB: Verdict.LAB,
-    Fault.HARNESS: Verdict.ERROR,
-}
 
 
 class SideName(StrEnum):
@@ -66,7 +55,7 @@ class Ran:
         cell: which test, on which pool.
         side: what was installed.
         round: the number of the round, from 1.
-        status: one of :class:`Verdict`'s words, or ``known``.
+        status: what it came to.
         host: which member of the pool ran it.
         reason: the first line of what it said.
         twin: the host is a stand-in.
@@ -76,7 +65,7 @@ class Ran:
     cell: Cell
     side: SideName
     round: int
-    status: str
+    status: Verdict
     host: str
     reason: str = ""
     twin: bool = False
@@ -118,7 +107,7 @@ def seen(results: Path) -> Seen:
 
 
 def read(results: Path, side: SideName, number: int) -> Iterator[Ran]:
-    """Every result of a run, in the order of the files' names.
+    """Every result of a run; attempts that a lab failure made to be repeated are in it once.
 
     Args:
         results: the run's results folder.
@@ -128,45 +117,22 @@ def read(results: Path, side: SideName, number: int) -> Iterator[Ran]:
     Raises:
         LabError: a file cannot be read; results are written whole, so somebody changed it.
     """
-    hosts = {str(host["name"]): host for host in seen(results).hosts}
-    for path in sorted(results.glob("*-result.json")):
-        told = _json(path)
-        labels: dict[str, list[str]] = {}
-        for label in told.get("labels", []):
-            labels.setdefault(label["name"], []).append(label["value"])
-        pool = next(iter(labels.get("pool", [])), "")
-        if not pool:
-            continue  # a stranger's test in the same run
-        host = next(iter(labels.get("host", [])), pool)
-        name = str(told.get("fullName", told.get("name", "")))
+    told = cells.read(results)
+    if told.broken:
+        raise LabError(f"{told.broken[0]}: cannot be read", hint="is this folder as the runs left it?")
+    accel = {host.name: host.accel for host in told.hosts}
+    twins = {host.name for host in told.hosts if host.twin}
+    for one in told.cells:
         yield Ran(
-            cell=Cell(next(iter(labels.get("check", [])), name), pool, str(told.get("name", name)), told["historyId"]),
+            cell=Cell(one.check, one.pool, one.label + (f" [{one.part}]" if one.part else ""), one.history),
             side=side,
             round=number,
-            status=_status(told, labels),
-            host=host,
-            reason=_first_line(told),
-            twin="twin" in labels.get("tag", []) or bool(hosts.get(host, {}).get("twin")),
-            accel=str(hosts.get(host, {}).get("accel", "")),
+            status=one.status,
+            host=one.host,
+            reason=one.reason[:500],
+            twin=one.twin or one.host in twins,
+            accel=accel.get(one.host, ""),
         )
-
-
-def _status(told: Mapping[str, Any], labels: Mapping[str, list[str]]) -> str:
-    """A result's status as one of the harness's words."""
-    status = str(told.get("status", ""))
-    if status in ("passed", "skipped"):
-        return status
-    if (told.get("statusDetails") or {}).get("known"):
-        return KNOWN
-    fault = next(iter(labels.get("fault", [])), None)
-    if fault is None:
-        return Verdict.FAILED if status == "failed" else Verdict.ERROR
-    return _OF_FAULT[Fault(fault)]
-
-
-def _first_line(told: Mapping[str, Any]) -> str:
-    message = str((told.get("statusDetails") or {}).get("message", ""))
-    return next(iter(message.strip().splitlines()), "")[:500]
 
 
 def _json(path: Path) -> Any:

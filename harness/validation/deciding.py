@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from harness.report.summary import Verdict
-from harness.validation.cells import KNOWN, Cell, Ran, SideName
+from harness.validation.cells import Cell, Ran, SideName
 from harness.validation.wanted import Wanted
 
 
@@ -150,10 +150,10 @@ def came(runs: Sequence[Ran]) -> Came:
     said = {ran.status for ran in runs} - {Verdict.LAB}
     if not said:
         return Came.LAB if runs else Came.MISSING
-    if Verdict.PASSED in said and said & {Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, KNOWN}:
+    if Verdict.PASSED in said and said & {Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN}:
         return Came.FLAKY
     # The worst that was seen; that some runs were skipped and others not is for a reader to look into.
-    for status in (Verdict.GUEST, Verdict.FAILED, Verdict.ERROR, KNOWN, Verdict.SKIPPED, Verdict.PASSED):
+    for status in (Verdict.GUEST, Verdict.FAILED, Verdict.ERROR, Verdict.KNOWN, Verdict.SKIPPED, Verdict.PASSED):
         if status in said:
             return Came(str(status))
     raise AssertionError(f"unknown statuses: {said}")
@@ -213,7 +213,7 @@ def _of_cell(row: Row, runs: Sequence[Ran], *, allow_twins: bool) -> list[Reason
     """
     before, _ = _side(runs, SideName.BASELINE)
     after, ours = _side(runs, SideName.CANDIDATE)
-    bad = [ran for ran in ours if ran.status in (Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, KNOWN)]
+    bad = [ran for ran in ours if ran.status in (Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN)]
     said = bad[0].reason if bad else ""
     hosts = tuple(dict.fromkeys(ran.host for ran in bad or runs))
     cell = row.cell

@@ -36,11 +36,13 @@ class Pytest:
 
     Args:
         ledger: the validation.
+        release: the release file, as ``--release`` takes it; empty: guests are as the image has them.
         program: how pytest is started.
         backends: the release's kinds of hosts; empty: every one of the lab.
     """
 
     ledger: Ledger
+    release: str = ""
     program: tuple[str, ...] = (sys.executable, "-m", "pytest")
     backends: tuple[str, ...] = ()
 
@@ -50,8 +52,8 @@ class Pytest:
         words = [*self.program, "--lab", terms.lab, "--report-dir", str(folder), "-p", "no:cacheprovider"]
         if terms.image:
             words += ["--image", terms.image]
-        if terms.release:
-            words += ["--release", f"{terms.release}@{round_.side}"]
+        if self.release:
+            words += ["--release", f"{self.release}@{round_.side}"]
         host = round_.host or terms.host
         if host:
             words += ["--host", host]
