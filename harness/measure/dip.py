@@ -70,7 +70,19 @@ def two_modes(samples: Sequence[float] | Floats) -> bool:
     if count < FEWEST:
         return False
     counts, critical = zip(*CRITICAL, strict=True)
-    return math.sqrt(count) * dip(samples) > float(np.interp(count, counts, critical))
+    return math.sqrt(count) * dip(_without_ticks(np.asarray(samples, dtype=float))) > float(
+        np.interp(count, counts, critical)
+    )
+
+
+def _without_ticks(samples: Floats) -> Floats:
+    """Samples of a coarse clock, each spread evenly over its tick: neighbouring ticks are no two modes."""
+    places = np.unique(samples)
+    if len(places) in (1, len(samples)):
+        return samples
+    tick = float(np.diff(places).min())
+    spread: Floats = samples + np.random.default_rng(len(samples)).uniform(-tick / 2, tick / 2, len(samples))
+    return spread
 
 
 def _hull(x: Floats, y: Floats, way: int) -> np.ndarray[tuple[int], np.dtype[np.intp]]:

@@ -181,8 +181,11 @@ def _finding(
     change, interval = gains.change(middle), (gains.change(low), gains.change(high))
     more = 0
     if verdict is Verdict.UNKNOWN:
-        following = plan.after(pairs) or needed.in_all(gains.values[:pairs], middle, gains, plan)
-        more = max(1, following - pairs)
+        total = needed.in_all(gains.values[:pairs], middle, gains, plan)
+        if not plan.enough:
+            total = max(total, least(plan.family, plan.alpha))
+        following = plan.after(pairs) if plan.enough else None
+        more = max(following or total, pairs + 1) - pairs
     finding = Finding(series, verdict, change, interval, p, more, shape, "", pairs)
     return replace(finding, words=_words(finding, plan))
 
@@ -195,7 +198,8 @@ _ODD = {
 
 def _words(finding: Finding, plan: Plan) -> str:
     pairs, series = finding.pairs, finding.series
-    span = f"between {_percent(finding.interval[0])} and {_percent(finding.interval[1])}"
+    low, high = finding.interval
+    span = f"between {_percent(low)} and {_percent(high)}" if high - low < math.inf else "with no interval yet"
     if not pairs:
         text = "unknown: there are no pairs"
     elif finding.verdict is Verdict.UNKNOWN:
@@ -205,7 +209,7 @@ def _words(finding: Finding, plan: Plan) -> str:
         text = f"same: the change is {span}, which does not matter ({pairs} pairs)"
     else:
         middles = [f"{median(side[:pairs]):.4g} {series.unit}".rstrip() for side in (series.baseline, series.candidate)]
-        evidence = f"{span}; {' to '.join(middles)}; p {finding.p:.2g} of the whole validation; {pairs} pairs"
+        evidence = f"{span}; {' to '.join(middles)}; p {finding.p:.2g} over the whole validation; {pairs} pairs"
         text = f"{finding.verdict} by {abs(finding.change):.1%} ({evidence})"
     wanting = _wanting(finding, plan) if finding.verdict is Verdict.UNKNOWN else ""
     return "; ".join([text + wanting, *(_ODD[odd] for odd in finding.shape.split(", ") if odd)])
@@ -222,4 +226,4 @@ def _wanting(finding: Finding, plan: Plan) -> str:
 
 
 def _percent(part: float) -> str:
-    return f"{part:+.1%}" if math.isfinite(part) else "anything"
+    return f"{round(part, 3) + 0.0:+.1%}"

@@ -56,7 +56,8 @@ def p_above(differences: Floats) -> Floats:
     """How likely so large a statistic is where the middle of the differences is 0 or less; along the last axis."""
     pairs = differences.shape[-1]
     top = pairs * (pairs + 1) // 2
-    return below(pairs)[top - statistic(differences)]
+    chance: Floats = below(pairs)[top - statistic(differences)]
+    return chance
 
 
 def p_two_sided(differences: Floats) -> tuple[Floats, Floats]:
