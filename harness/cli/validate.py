@@ -34,7 +34,7 @@ _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _USAGE = 2
 
 
-class Budget(click.ParamType):
+class Budget(click.ParamType[tuple[int, float]]):
     """Pairs, or how long they may take."""
 
     name = "budget"
@@ -125,14 +125,16 @@ def command(  # noqa: PLR0917  click calls it by name
         if itself:
             if release is not None or earlier is not None:
                 raise UsageError("--self needs no release and no --from: it runs A against A")
-            _hold_against_itself(console, place, terms, checks, out, drawn=seed is None)
+            _hold_against_itself(console, place, terms, checks, out=out, drawn=seed is None)
             return
         if release is None:
             raise UsageError("name a release: `interop validate configs/releases/NEW.yaml`, or hold the lab --self")
         if checks:
             raise UsageError("--check is for --self: the release file says what is required")
         file = Release.load(release)
-        concluded = _validate(console, place, file, terms, out, earlier, signer, redact=redact, drawn=seed is None)
+        concluded = _validate(
+            console, place, file, terms, out=out, earlier=earlier, key=signer, redact=redact, drawn=seed is None
+        )
         status = EXIT[concluded.judged.decision.word]
     except InteropError as error:
         click.echo(f"interop: {error}", err=True)
@@ -147,10 +149,10 @@ def _validate(
     lab: Lab,
     release: Release,
     terms: Terms,
+    *,
     out: Path | None,
     earlier: Path | None,
     key: Path | None,
-    *,
     redact: bool,
     drawn: bool,
 ) -> Concluded:
@@ -165,7 +167,7 @@ def _validate(
         text = read_text(release.path)
         ledger = _begun(terms, release.name, text, out, drawn=drawn)
         with ledger.alone():
-            _run(console, lab, ledger, demands, str(release.path), release.hosts)
+            _run(console, lab, ledger, demands, release=str(release.path), backends=release.hosts)
     concluded = conclude(ledger, demands, lab, release, key.expanduser() if key else None, redact=redact)
     _tell(concluded)
     return concluded
@@ -191,12 +193,18 @@ def _same_release(ledger: Ledger, release: Release) -> None:
 
 
 def _run(
-    console: Console, lab: Lab, ledger: Ledger, demands: Wanted, release: str, backends: Sequence[str] = ()
+    console: Console, lab: Lab, ledger: Ledger, demands: Wanted, *, release: str = "", backends: Sequence[str] = ()
 ) -> None:
     """Run what is left to run, with a line for each round that begins."""
     pools = [members for pool, members in lab.pools().items() if pool in demands.pools]
     several = not ledger.terms.host and any(len(members) > 1 for members in pools)
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         most = 2 * max(ledger.terms.rounds, ledger.terms.budget)
         bar = bars.add_task("rounds", total=most, completed=len(ledger.rounds))
@@ -227,13 +235,13 @@ def _run(
 
 
 def _hold_against_itself(
-    console: Console, lab: Lab, terms: Terms, checks: Sequence[str], out: Path | None, *, drawn: bool
+    console: Console, lab: Lab, terms: Terms, checks: Sequence[str], *, out: Path | None, drawn: bool
 ) -> None:
     patterns = tuple(checks) or ("*",)
     demands = Wanted((), tuple(Figure(pattern, "*", 0.0) for pattern in patterns), (), tuple(lab.pools()))
     ledger = _begun(terms, "", "", out, drawn=drawn)
     with ledger.alone():
-        _run(console, lab, ledger, demands, "")
+        _run(console, lab, ledger, demands)
     series = judging.pairs_of(ledger, None, figures.read).series
     if not series:
         raise UsageError("nothing was measured", hint="which checks measure? name them by --check")
@@ -258,5 +266,7 @@ def _tell(concluded: Concluded) -> None:
     for finding in concluded.judged.findings:
         console.print(escape(f"  {finding.series}: {finding.words}"))
     console.print(escape(f"statement  {concluded.markdown}, {concluded.page}"))
-    signed = f"signed by {concluded.signed}" if concluded.signed else "not signed: no --key, no `signing_key` in the lab"
+    signed = (
+        f"signed by {concluded.signed}" if concluded.signed else "not signed: no --key, no `signing_key` in the lab"
+    )
     console.print(escape(f"evidence   {concluded.bundle} ({signed})"))

@@ -21,7 +21,9 @@ _BROKEN, _USAGE, _NOBODY = 1, 2, 3
     type=click.Path(path_type=Path),
     help="Whose signatures count: a file as in ssh-keygen(1), ALLOWED SIGNERS.",
 )
-@click.option("--largest", default=str(bundle.LARGEST), show_default=True, help="Refuse what unpacks to more than this.")
+@click.option(
+    "--largest", default=str(bundle.LARGEST), show_default=True, help="Refuse what unpacks to more than this."
+)
 @click.option("--statement", is_flag=True, help="Print the statement that is in it.")
 def command(*, file: Path, allowed: Path | None, largest: str, statement: bool) -> None:
     """Check an evidence bundle: the signature of its manifest, and every file against it. Nothing is unpacked.

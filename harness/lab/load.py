@@ -31,6 +31,10 @@ class _Frame(StrictModel):
     calibration: Path | None = None
     """The file of the lab's own limits and sizes, which `interop calibrate` writes (docs/limits.md); a relative path
     begins at the folder of this file. Left out: limits are as they ship, and those that nobody calibrated only warn."""
+    signing_key: Path | None = None
+    """The lab's own ssh key, by which `interop validate` signs evidence: a private key file, or the public half of one
+    that an ssh agent holds; a relative path begins at the folder of this file. Left out: nothing is signed, and
+    statements say so."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -87,7 +91,8 @@ def read_lab(text: str, path: Path) -> Lab:
     if problems or frame is None:
         raise complaint(str(path), problems)
     own = path.resolve().parent / frame.calibration.expanduser() if frame.calibration else None
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own)
+    signing = path.resolve().parent / frame.signing_key.expanduser() if frame.signing_key else None
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, signing)
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
@@ -132,6 +137,10 @@ def lab_model() -> type[StrictModel]:
         "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
         "calibration": (
             Annotated[Path | None, Field(description=_Frame.model_fields["calibration"].description)],
+            None,
+        ),
+        "signing_key": (
+            Annotated[Path | None, Field(description=_Frame.model_fields["signing_key"].description)],
             None,
         ),
     }

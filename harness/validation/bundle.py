@@ -24,7 +24,7 @@ SUMS = "SHA256SUMS"
 SIGNATURE = "SHA256SUMS.sig"
 STATEMENT = "statement.md"
 
-LARGEST = 8 * GiB
+LARGEST = Size(8 * GiB)
 MOST = 500_000
 _LEVEL = 10
 _WINDOW = 128 * MiB  # what zstd's own command line takes without being asked to
@@ -72,13 +72,16 @@ def write(target: Path, files: Mapping[str, Path | bytes], key: Path | None) -> 
     sums = "".join(f"{_sha256(content)}  {name}\n" for name, content in sorted(files.items())).encode()
     temporary = target.with_name(f".{target.name}.writing")
     try:
-        with temporary.open("wb") as raw, _zstandard().ZstdCompressor(level=_LEVEL).stream_writer(raw) as packed:
-            with tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as archive:
-                for name, content in sorted(files.items()):
-                    _add(archive, name, content)
-                _add(archive, SUMS, sums)
-                if key is not None:
-                    _add(archive, SIGNATURE, signing.sign(sums, key))
+        with (
+            temporary.open("wb") as raw,
+            _zstandard().ZstdCompressor(level=_LEVEL).stream_writer(raw) as packed,
+            tarfile.open(fileobj=packed, mode="w|", format=tarfile.USTAR_FORMAT) as archive,
+        ):
+            for name, content in sorted(files.items()):
+                _add(archive, name, content)
+            _add(archive, SUMS, sums)
+            if key is not None:
+                _add(archive, SIGNATURE, signing.sign(sums, key))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
@@ -187,17 +190,7 @@ def _members(archive: _Unpacked) -> Iterator[tuple[str, int, Iterator[bytes]]]:
             raise BrokenBundle("ends too early")
         if not header.strip(b"\0"):
             break
-        try:
-            entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
-        except (tarfile.TarError, UnicodeDecodeError) as error:
-            raise BrokenBundle(f"is no sound archive: {error}") from error
-        shown = entry.name[:200]
-        if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
-            raise BrokenBundle(f"{shown!r}: is no regular file (type {entry.type!r})")
-        if entry.size < 0:  # GNU's extension for large numbers has a sign
-            raise BrokenBundle(f"{shown!r}: has a length of {entry.size}")
-        if not _NAME.fullmatch(entry.name) or _leaves(entry.name):
-            raise BrokenBundle(f"{shown!r}: is no name that a bundle may hold")
+        entry = _entry(header)
         content = _content(archive, entry)
         yield entry.name, entry.size, content
         for _unread in content:
@@ -207,6 +200,21 @@ def _members(archive: _Unpacked) -> Iterator[tuple[str, int, Iterator[bytes]]]:
     while rest := archive.read(1 << 20):
         if rest.strip(b"\0"):
             raise BrokenBundle("something stands behind the end of the archive")
+
+
+def _entry(header: bytes) -> tarfile.TarInfo:
+    try:
+        entry = tarfile.TarInfo.frombuf(header, "utf-8", "strict")
+    except (tarfile.TarError, UnicodeDecodeError) as error:
+        raise BrokenBundle(f"is no sound archive: {error}") from error
+    shown = entry.name[:200]
+    if entry.type not in (tarfile.REGTYPE, tarfile.AREGTYPE):
+        raise BrokenBundle(f"{shown!r}: is no regular file (type {entry.type!r})")
+    if entry.size < 0:  # GNU's extension for large numbers has a sign
+        raise BrokenBundle(f"{shown!r}: has a length of {entry.size}")
+    if not _NAME.fullmatch(entry.name) or _leaves(entry.name):
+        raise BrokenBundle(f"{shown!r}: is no name that a bundle may hold")
+    return entry
 
 
 def _content(archive: _Unpacked, entry: tarfile.TarInfo) -> Iterator[bytes]:

@@ -92,9 +92,7 @@ def conclude(
 
 def in_words(side: Side) -> str:
     """A side of a release, with what pins it."""
-    words = [
-        f"{one.name} {one.version} ({one.suite or side.suite}){_pinned(one.sha256)}" for one in side.packages
-    ]
+    words = [f"{one.name} {one.version} ({one.suite or side.suite}){_pinned(one.sha256)}" for one in side.packages]
     words += [f"{one.path.name}{_pinned(one.sha256)}" for one in side.files]
     words += [f"{one.path.name}{_pinned(one.sha256)}" for one in ([side.tarball] if side.tarball else [])]
     words += [f"the image {one.name}{_pinned(one.sha256)}" for one in ([side.image] if side.image else [])]

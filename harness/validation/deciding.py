@@ -189,6 +189,7 @@ def _row(runs: Sequence[Ran], wanted: Wanted) -> Row:
     )
 
 
+_BAD = (Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN)
 _NOTHING_KNOWN = {
     Came.MISSING: "has no result",
     Came.SKIPPED: "was skipped",
@@ -204,45 +205,60 @@ def _of_cell(row: Row, runs: Sequence[Ran], *, allow_twins: bool) -> list[Reason
     =========  =============  =========================================================
     baseline   candidate      required or not
     =========  =============  =========================================================
-    passed     failed         FAIL, a regression; a guest's failure likewise
+    passed     failed         FAIL, a regression
     not guest  guest          FAIL: the guest failed on the candidate's side alone
-    failed     failed         required: FAIL, not met though no regression; else a note
     passed     known          FAIL: a known issue excuses no regression
+    failed     failed         required: FAIL, not met though no regression; else a note
     any        nothing known  required: INCONCLUSIVE (missing, skipped, flaky, lab, error)
     =========  =============  =========================================================
     """
-    before, _ = _side(runs, SideName.BASELINE)
-    after, ours = _side(runs, SideName.CANDIDATE)
-    bad = [ran for ran in ours if ran.status in (Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN)]
-    said = bad[0].reason if bad else ""
-    hosts = tuple(dict.fromkeys(ran.host for ran in bad or runs))
-    cell = row.cell
+    if words := _regression(row) or (_not_met(row) if row.required else ""):
+        bad = [ran for ran in runs if ran.side is SideName.CANDIDATE and ran.status in _BAD]
+        found = [_reason(Word.FAIL, row, words, bad, said=bad[0].reason)]
+    else:
+        found = []
+    return found + (_open(row, runs, allow_twins=allow_twins) if row.required else [])
 
-    def reason(word: Word, words: str, said: str = "") -> Reason:
-        return Reason(word, cell.shown, cell.pool, words, said, hosts)
 
-    if after is Came.GUEST and before is not Came.GUEST:
-        return [reason(Word.FAIL, f"the guest failed on the candidate's side alone (baseline: {before})", said)]
-    if before is Came.PASSED and after is Came.FAILED:
-        return [reason(Word.FAIL, "passes with the baseline and fails with the candidate", said)]
-    if before is Came.PASSED and after is Came.KNOWN:
-        return [reason(Word.FAIL, "a known issue that the baseline does not show excuses no regression", said)]
-    if not row.required:
-        return []
+def _regression(row: Row) -> str:
+    if row.candidate is Came.GUEST and row.baseline is not Came.GUEST:
+        return f"the guest failed on the candidate's side alone (baseline: {row.baseline})"
+    if row.baseline is Came.PASSED and row.candidate is Came.FAILED:
+        return "passes with the baseline and fails with the candidate"
+    if row.baseline is Came.PASSED and row.candidate is Came.KNOWN:
+        return "a known issue that the baseline does not show excuses no regression"
+    return ""
+
+
+def _not_met(row: Row) -> str:
+    if row.candidate not in (Came.FAILED, Came.GUEST):
+        return ""
+    if row.baseline is row.candidate:
+        return "is required and fails with the candidate, as with the baseline: no regression, but not met"
+    return f"is required and fails with the candidate (baseline: {row.baseline})"
+
+
+def _open(row: Row, runs: Sequence[Ran], *, allow_twins: bool) -> list[Reason]:
+    """What a required cell leaves open."""
     found = []
-    if after in (Came.FAILED, Came.GUEST):
-        words = "is required and fails with the candidate"
-        same = before is after
-        found.append(reason(Word.FAIL, f"{words}, as with the baseline: no regression, but not met" if same else
-                            f"{words} (baseline: {before})", said))
-    for side, state in ((SideName.BASELINE, before), (SideName.CANDIDATE, after)):
+    for side, state in ((SideName.BASELINE, row.baseline), (SideName.CANDIDATE, row.candidate)):
         if state in _NOTHING_KNOWN:
-            found.append(reason(Word.INCONCLUSIVE, f"is required and {_NOTHING_KNOWN[state]} ({side})"))
+            there = [ran for ran in runs if ran.side is side and ran.status != Verdict.PASSED]
+            words = f"is required and {_NOTHING_KNOWN[state]} ({side})"
+            said = there[0].reason if there else ""
+            found.append(_reason(Word.INCONCLUSIVE, row, words, there or runs, said=said))
     if not allow_twins:
-        for what, seen in (("a twin", [ran.twin for ran in runs]), ("emulation", [ran.emulated for ran in runs])):
-            if any(seen):
-                found.append(reason(Word.INCONCLUSIVE, f"is required and ran on {what}"))
+        on = {"a twin": [ran for ran in runs if ran.twin], "emulation": [ran for ran in runs if ran.emulated]}
+        found += [
+            _reason(Word.INCONCLUSIVE, row, f"is required and ran on {what}", there)
+            for what, there in on.items()
+            if there
+        ]
     return found
+
+
+def _reason(word: Word, row: Row, words: str, runs: Sequence[Ran], said: str = "") -> Reason:
+    return Reason(word, row.cell.shown, row.cell.pool, words, said, tuple(dict.fromkeys(ran.host for ran in runs)))
 
 
 def _never_seen(rows: Sequence[Row], wanted: Wanted) -> list[Reason]:

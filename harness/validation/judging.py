@@ -83,8 +83,10 @@ def judge(ledger: Ledger, wanted: Wanted, read: Read) -> Judgement:
     seen = tuple((each, cells.seen(folder)) for each in ledger.rounds if (folder := ledger.results(each)))
     paired = pairs_of(ledger, wanted, read)
     found = figures.findings(paired, ledger.terms.budget)
-    against = [*figures.against(found, paired), *_changed_meanwhile(seen), *_versions(seen, wanted)]
-    decision = decide(runs, wanted, measured=against, allow_twins=ledger.terms.allow_twins)
+    twins = ledger.terms.allow_twins
+    against = figures.against(found, paired, allow_twins=twins)
+    against += [*_changed_meanwhile(seen), *_versions(seen, wanted)]
+    decision = decide(runs, wanted, measured=against, allow_twins=twins)
     return Judgement(decision, found, paired, runs, seen)
 
 
@@ -147,12 +149,7 @@ def _versions(seen: Sequence[tuple[Round, Seen]], wanted: Wanted) -> list[Reason
                     "compared",
                     hint="is the candidate labelled as what it is? `must_change:` of the release file asks for this",
                 )
-        if not known and not _refused_by_runs(seen):
+        if not known:
             words = "must change, and its version was not seen on both sides"
             reasons.append(Reason(Word.INCONCLUSIVE, name, "every host", words))
     return reasons
-
-
-def _refused_by_runs(seen: Sequence[tuple[Round, Seen]]) -> bool:
-    """Whether runs themselves compared versions before they tested: their record says so."""
-    return bool(seen) and all(told.facts.get("changed") == "yes" for _, told in seen)

@@ -141,11 +141,9 @@ class Campaign:
         return self.ledger.terms.rounds + max(0, int(left / max(a_pair, 1e-9)))
 
     def _pair(self, pair: int, kind: str, checks: Sequence[str]) -> None:
-        for host in (self.hosts if kind == "measure" and self.hosts else ("",)):
+        for host in self.hosts if kind == "measure" and self.hosts else ("",):
             for side in self._order(pair):
-                if not any(
-                    (each.pair, each.side, each.host) == (pair, side, host) for each in self.ledger.rounds
-                ):
+                if not any((each.pair, each.side, each.host) == (pair, side, host) for each in self.ledger.rounds):
                     self._round(Round(len(self.ledger.rounds) + 1, pair, side, kind, host), checks)
 
     def _order(self, pair: int) -> tuple[SideName, SideName]:
@@ -168,9 +166,7 @@ class Campaign:
         self.tell(round_)
         began, at = datetime.now(tz=UTC), self.clock()
         status = self.runner(round_, checks, folder)
-        ended = replace(
-            round_, status=status, seconds=self.clock() - at, began=began.isoformat(timespec="seconds")
-        )
+        ended = replace(round_, status=status, seconds=self.clock() - at, began=began.isoformat(timespec="seconds"))
         _judge_exit(ended, folder)
         self.ledger.done(ended)
 

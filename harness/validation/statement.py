@@ -1,4 +1,4 @@
-"""The statement: what was validated, where, by what, what differed and what was not covered; as Markdown and as HTML."""
+"""The statement: what was validated, where, by what, what differed, what was not covered; as Markdown and as HTML."""
 
 from __future__ import annotations
 
@@ -109,9 +109,10 @@ def page(told: Mapping[str, Any]) -> str:
 
 
 def _render(template: str, told: Mapping[str, Any], *, escape: bool) -> str:
+    # Markdown is no HTML: its filter `md` escapes what Markdown would take for markup.
     environment = Environment(
         loader=FileSystemLoader(settings()),
-        autoescape=escape,
+        autoescape=escape,  # noqa: S701
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -210,6 +211,9 @@ def _uncovered(judged: Judgement, about: About) -> list[str]:
         f"{which.check} {which.name} on {which.pool}: {count} rounds have no counterpart on the same host"
         for which, count in sorted(judged.paired.lost.items())
     ]
+    lines += [
+        f"{which.check} {which.name} on {which.pool}: measured {words}"
+        for which, words in sorted(judged.paired.loud.items())
+    ]
     lines += [f"the pool {pool}: not part of this release's list" for pool in about.pools]
     return lines
-
