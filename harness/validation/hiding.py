@@ -59,7 +59,7 @@ class Pseudonyms:
             kind: how its pseudonym begins.
         """
         word = original.strip().lower()
-        if len(word) < 2 or word in GENERIC or word in self.known or word.isdigit():
+        if len(word) < 2 or word in GENERIC or word in self.known or (word.isdigit() and kind != MAC):
             return
         if kind in (IPV4, IPV6) and not _tells(word):
             return
