@@ -16,6 +16,7 @@ COMMANDS = {
     "doctor": ("doctor", "Look at this machine and say what is missing for which backend."),
     "image": ("image", "Build, list, show, convert, verify, check and prune guest images."),
     "lab": ("lab", "Check lab files, print their schema, prove a host."),
+    "release": ("release", "Check, list, show, pin and fetch releases of integration services to validate."),
     "checks": ("checks", "List the checks: what would run on each host, what would be skipped, and why."),
     "twin": ("twin", "Start and end stand-ins for hosts that are not here, and say how to reach them."),
     "guest": ("guest", "List, enter, extend and release kept guests."),

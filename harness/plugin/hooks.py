@@ -111,7 +111,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     capture = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        opened.prepare_image()
+        or_usage_error(opened.prepare_image)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -259,7 +259,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[KEY]
     if state.results is not None and state.session is not None and state.session.columns:
         state.results.describe(
-            state.run.id, state.lab, state.session.image, state.options.release, state.session.columns
+            state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
     problem = state.close()
     if problem is not None:

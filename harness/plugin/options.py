@@ -51,8 +51,9 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--release",
         default=None,
-        metavar="NAME",
-        help="integration services' release to install first (default: what the image carries)",
+        metavar="NAME|FILE[@baseline]",
+        help="release of integration services to install in every guest first, a name below configs/releases/ or a "
+        "file; its candidate, or with @baseline that side (default: what the image carries)",
     )
     group.addoption(
         "--calibration",
