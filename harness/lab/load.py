@@ -31,6 +31,9 @@ class _Frame(StrictModel):
     calibration: Path | None = None
     """The file of the lab's own limits and sizes, which `interop calibrate` writes (docs/limits.md); a relative path
     begins at the folder of this file. Left out: limits are as they ship, and those that nobody calibrated only warn."""
+    known_issues: Path | None = None
+    """The file of failures that are known and do not fail a run (docs/known-issues.md); a relative path begins at the
+    folder of this file. Left out: `configs/known-issues.yaml` of the working directory, or of the product."""
     signing_key: Path | None = None
     """The lab's own ssh key, by which `interop validate` signs evidence: a private key file, or the public half of one
     that an ssh agent holds; a relative path begins at the folder of this file. Left out: nothing is signed, and
@@ -90,9 +93,12 @@ def read_lab(text: str, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    own = path.resolve().parent / frame.calibration.expanduser() if frame.calibration else None
-    signing = path.resolve().parent / frame.signing_key.expanduser() if frame.signing_key else None
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, signing)
+    own, known, signing = (
+        path.resolve().parent / named.expanduser() if named else None
+        for named in (frame.calibration, frame.known_issues, frame.signing_key)
+    )
+    key = frame.key
+    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, key, own, known, signing)
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
@@ -135,14 +141,10 @@ def lab_model() -> type[StrictModel]:
         "networks": (Annotated[dict[Name, Network], Field(description="The networks, by name.")], ...),
         "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
         "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
-        "calibration": (
-            Annotated[Path | None, Field(description=_Frame.model_fields["calibration"].description)],
-            None,
-        ),
-        "signing_key": (
-            Annotated[Path | None, Field(description=_Frame.model_fields["signing_key"].description)],
-            None,
-        ),
+        **{
+            name: (Annotated[Path | None, Field(description=_Frame.model_fields[name].description)], None)
+            for name in ("calibration", "known_issues", "signing_key")
+        },
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
 

@@ -146,6 +146,8 @@ def keep(results: Path, recorded: Recorded, mask: Callable[[str], str] = str) ->
 def read(results: Path) -> Records:
     """Every measurement of a run, the oldest first; a damaged file is named by ``.damaged`` and loses nothing else.
 
+    Where a test was tried once more because the lab was at fault, what it measured the first time is left out.
+
     Args:
         results: the results folder of the run; without measurements there are none.
     """
@@ -156,7 +158,15 @@ def read(results: Path) -> Records:
             found.append(_load(path))
         except (OSError, UsageError) as error:
             damaged.append(f"{path}: {error}")
-    return Records(sorted(found, key=lambda one: one.at), damaged)
+    last: dict[tuple[str, str, str], int] = {}
+    for one in found:
+        last[_tried(one)] = max(one.attempt, last.get(_tried(one), 1))
+    counted = [one for one in found if one.attempt == last[_tried(one)]]
+    return Records(sorted(counted, key=lambda one: one.at), damaged)
+
+
+def _tried(one: Recorded) -> tuple[str, str, str]:
+    return one.run, one.pool, one.test
 
 
 class _Around(StrictModel):

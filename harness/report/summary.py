@@ -21,6 +21,7 @@ _FAILURES = range(1, 9)
 _SLOWEST = 3
 _REASONS = 4
 _WARNINGS = 4
+_ISSUES = 6
 
 
 class Verdict(StrEnum):
@@ -101,21 +102,31 @@ class Outcome:
         return f"{self.check} {self.title}" if self.check else self.title
 
 
-def show(outcomes: Sequence[Outcome], console: Console, *, report: Path | str | None = None) -> None:
+def show(
+    outcomes: Sequence[Outcome],
+    console: Console,
+    *,
+    report: Path | str | None = None,
+    issues: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write the summary.
 
     Args:
         outcomes: every test of ours that was run or skipped.
         console: where to; its width and its colours are respected.
         report: where the page is, or the command that makes it.
+        issues: what there is to say of known issues: a word and a line for each.
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
+        told = _issues(issues, console)
         warnings = _warnings(outcomes, console)
-        _failures(outcomes, console, _room(outcomes, console, len(warnings)))
+        _failures(outcomes, console, _room(outcomes, console, len(told) + len(warnings)))
+        for line in told:
+            _line(console, line, fold=True)
         for warning in warnings:
             _line(console, warning)
-        if len(warnings) <= _spare(outcomes, console):
+        if len(told) + len(warnings) <= _spare(outcomes, console):
             _slowest(outcomes, console)
         _skips(outcomes, console)
     if report is not None:
@@ -195,6 +206,19 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         _line(console, Text(f"      and {len(bad) - room} more; the report has them all", style="dim"))
     if bad:
         console.print()
+
+
+def _issues(issues: Sequence[tuple[str, str]], console: Console) -> list[Text]:
+    """Known issues, those first that somebody must do something about."""
+    urgent = sorted(issues, key=lambda issue: issue[0] == "known")
+    room = len(issues) if not console.is_terminal else _ISSUES
+    lines = []
+    for word, line in urgent[:room]:
+        style = "cyan" if word == "known" else "bold yellow"
+        lines.append(Text.assemble((f"{word:<8}", style), _one_line(line)))
+    if len(urgent) > room:
+        lines.append(Text(f"        and {len(urgent) - room} more known issues; the report has them all", style="dim"))
+    return lines
 
 
 def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
