@@ -13,6 +13,7 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from harness.measure.dip import two_modes
+from harness.measure.signed_rank import Floats
 
 if TYPE_CHECKING:
     from harness.measure.judge import Series
@@ -31,7 +32,7 @@ def shape(series: Series) -> str:
     return ", ".join(name for name, odd in seen.items() if odd)
 
 
-def drifts(baseline: Sequence[float], candidate: Sequence[float]) -> bool:
+def drifts(baseline: Sequence[float] | Floats, candidate: Sequence[float] | Floats) -> bool:
     """Whether the level of rounds rose or fell during the run.
 
     By Kendall's rank correlation with time (M. G. Kendall, Biometrika 30, 1938; H. B. Mann, Econometrica 13, 1945), at
