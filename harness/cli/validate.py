@@ -19,13 +19,14 @@ from harness.core import InteropError, UsageError
 from harness.core.config import read_text
 from harness.lab.load import DEFAULT, load_lab
 from harness.lab.models import Lab
-from harness.lab.releases.load import Release
+from harness.lab.releases import Release
 from harness.validation import deciding, figures, judging, noise, signing, wanted
 from harness.validation.concluding import Concluded, conclude
 from harness.validation.deciding import BISECT_SKIP, EXIT, Word
+from harness.validation.figures import Paired
 from harness.validation.ledger import Ledger, Round, Terms
 from harness.validation.rounds import Campaign, Pytest
-from harness.validation.wanted import Figure, Wanted
+from harness.validation.wanted import Wanted
 
 _OUT = Path("reports") / "validations"
 _ROUNDS, _PAIRS = 1, 40
@@ -214,18 +215,20 @@ def _run(
             if not console.is_terminal:
                 console.print(f"round {round_.number}: {round_.kind}, {round_.side}")
 
+        def pairs() -> Paired:
+            return judging.pairs_of(ledger, None if ledger.terms.itself else demands, figures.read)
+
         def more() -> int:
-            paired = judging.pairs_of(ledger, None if ledger.terms.itself else demands, figures.read)
             had = 1 + max((each.pair for each in ledger.rounds), default=-1)
             if ledger.terms.itself:
                 return ledger.terms.budget - had
-            return figures.more(figures.findings(paired, ledger.terms.budget), had, ledger.terms.budget)
+            return figures.more(figures.findings(pairs(), ledger.terms.budget), had, ledger.terms.budget)
 
         Campaign(
             ledger,
             Pytest(ledger, release=release, backends=tuple(backends)),
             demands.checks,
-            demands.measuring,
+            measuring=lambda: sorted({one.check for one in pairs().series}),
             suspicious=lambda: deciding.suspicious(judging.results_of(ledger)),
             more=more,
             # Pairs are of one host; of a pool with several, the first is as good as any.
@@ -237,8 +240,7 @@ def _run(
 def _hold_against_itself(
     console: Console, lab: Lab, terms: Terms, checks: Sequence[str], *, out: Path | None, drawn: bool
 ) -> None:
-    patterns = tuple(checks) or ("*",)
-    demands = Wanted((), tuple(Figure(pattern, "*", 0.0) for pattern in patterns), (), tuple(lab.pools()))
+    demands = Wanted(wanted.everywhere(checks or ("*",), lab.pools()), pools=tuple(lab.pools()))
     ledger = _begun(terms, "", "", out, drawn=drawn)
     with ledger.alone():
         _run(console, lab, ledger, demands)

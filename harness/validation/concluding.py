@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.lab.models import Lab
-from harness.lab.releases.load import Release
-from harness.lab.releases.models import Side
+from harness.lab.releases import Release, Side
 from harness.report.results import write_whole
 from harness.validation import bundle, evidence, figures, judging, noise, signing, statement
 from harness.validation.judging import Judgement

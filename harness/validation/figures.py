@@ -143,7 +143,7 @@ def pair(rounds: Iterable[tuple[int, SideName, Sequence[Taken]]], wanted: Wanted
     missing = [
         f"{figure.check} {figure.name}"
         for figure in (wanted.figures if wanted else ())
-        if not any(figure.covers(one.check, one.name) for one in series)
+        if figure.named and not any(figure.covers(one.check, one.name) for one in series)
     ]
     return Paired(tuple(series), lost, tuple(missing), frozenset(twins), loud)
 

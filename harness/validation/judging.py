@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import UsageError
+from harness.lab.releases import Unchanged
 from harness.measure.judge import Finding
 from harness.validation import cells, figures
 from harness.validation.cells import Ran, Seen, SideName
@@ -80,6 +81,7 @@ def judge(ledger: Ledger, wanted: Wanted, read: Read) -> Judgement:
         LabError: a file of the folder cannot be read.
     """
     runs = results_of(ledger)
+    _refused(runs)
     seen = tuple((each, cells.seen(folder)) for each in ledger.rounds if (folder := ledger.results(each)))
     paired = pairs_of(ledger, wanted, read)
     found = figures.findings(paired, ledger.terms.budget)
@@ -100,9 +102,19 @@ def hosts_of(seen: Sequence[tuple[Round, Seen]]) -> dict[str, dict[SideName, Map
 
 
 def versions(host: Mapping[str, Any]) -> dict[str, str]:
-    """What a guest on this host had: its kernel, and its services' versions."""
-    kernel = {"kernel": str(host["kernel"])} if host.get("kernel") else {}
-    return kernel | {str(name): str(version) for name, version in dict(host.get("services") or {}).items()}
+    """What a guest on this host had: what the release made of it, its kernel, and its services' versions."""
+    had = {"kernel": str(host["kernel"])} if host.get("kernel") else {}
+    had |= {f"package {name}": str(version) for name, version in dict(host.get("services") or {}).items()}
+    installed = dict(host.get("release") or {}).get("after") or {}
+    return had | {str(name): str(version) for name, version in dict(installed).items()}
+
+
+def _refused(runs: Sequence[Ran]) -> None:
+    """A release that is not what its file says never got to be tested: the run's own word for it."""
+    name = f"{Unchanged.__name__}: "
+    told = next((ran for ran in runs if ran.reason.startswith(name)), None)
+    if told is not None:
+        raise UsageError(f"the {told.side} was refused on {told.host}: {told.reason.removeprefix(name)}")
 
 
 def _changed_meanwhile(seen: Sequence[tuple[Round, Seen]]) -> list[Reason]:

@@ -37,19 +37,27 @@ class Pytest:
     Args:
         ledger: the validation.
         release: the release file, as ``--release`` takes it; empty: guests are as the image has them.
-        program: how pytest is started.
         backends: the release's kinds of hosts; empty: every one of the lab.
     """
 
     ledger: Ledger
     release: str = ""
-    program: tuple[str, ...] = (sys.executable, "-m", "pytest")
     backends: tuple[str, ...] = ()
 
     def words(self, round_: Round, checks: Sequence[str], folder: Path) -> list[str]:
         """The command line."""
         terms = self.ledger.terms
-        words = [*self.program, "--lab", terms.lab, "--report-dir", str(folder), "-p", "no:cacheprovider"]
+        words = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "--lab",
+            terms.lab,
+            "--report-dir",
+            str(folder),
+            "-p",
+            "no:cacheprovider",
+        ]
         if terms.image:
             words += ["--image", terms.image]
         if self.release:
@@ -87,7 +95,7 @@ class Campaign:
         ledger: where they are written down.
         runner: carries one out.
         checks: patterns of every check of a full round.
-        measuring: patterns of the checks that take figures.
+        measuring: patterns of the checks that take figures, once the full rounds have told which do.
         suspicious: checks that failed on the candidate's side alone so far.
         more: how many pairs the figures still need, with that many pairs had.
         hosts: the members that measuring rounds are tied to, one after the other; empty: pools have one member each.
@@ -98,7 +106,7 @@ class Campaign:
     ledger: Ledger
     runner: Runner
     checks: Sequence[str]
-    measuring: Sequence[str]
+    measuring: Callable[[], Sequence[str]]
     suspicious: Callable[[], Sequence[str]]
     more: Callable[[], int]
     hosts: Sequence[str] = ()
@@ -120,7 +128,8 @@ class Campaign:
                 self._pair(-1, "repeat", again)
         elif self._half_done(-1):
             self._pair(-1, "repeat", self.suspicious())
-        if not self.measuring:
+        measuring = self.measuring()
+        if not measuring:
             return
         if terms.seconds and not terms.budget:
             self.ledger.fix_budget(self._affordable())
@@ -130,7 +139,7 @@ class Campaign:
             if wanted <= 0:
                 return
             for _ in range(min(wanted, self.ledger.terms.budget - pair)):
-                self._pair(pair, "measure", self.measuring)
+                self._pair(pair, "measure", measuring)
                 pair += 1
 
     def _affordable(self) -> int:

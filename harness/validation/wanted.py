@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from harness.lab.models import Lab
-from harness.lab.releases.load import Release
+from harness.lab.releases import Release
+from harness.lab.releases.seen import must_change
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,11 @@ class Figure:
     check: str
     name: str
     practical: float
+
+    @property
+    def named(self) -> bool:
+        """It names one check, which must run and measure; a pattern only says what holds for whatever is measured."""
+        return not set(self.check) & set("*?[")
 
     def covers(self, check: str, name: str) -> bool:
         """Whether this line speaks of that measurement; parameters in brackets belong to no name."""
@@ -74,12 +80,8 @@ class Wanted:
     @property
     def checks(self) -> tuple[str, ...]:
         """Patterns of every check that a round must run."""
-        return tuple(dict.fromkeys([*(line.check for line in self.required), *self.measuring]))
-
-    @property
-    def measuring(self) -> tuple[str, ...]:
-        """Patterns of the checks that take the figures."""
-        return tuple(dict.fromkeys(line.check for line in self.figures))
+        named = [line.check for line in self.figures if line.named]
+        return tuple(dict.fromkeys([*(line.check for line in self.required), *named]))
 
 
 def everywhere(checks: Iterable[str], pools: Iterable[str]) -> tuple[Required, ...]:
@@ -108,6 +110,4 @@ def of_release(release: Release, lab: Lab) -> Wanted:
     for key, practical in release.measure.items():
         check, _, name = key.partition(".")
         figures.append(Figure(check, name or "*", practical))
-    changing = release.must_change
-    must_change = (*changing.packages, *changing.services, *changing.modules, *(["kernel"] if changing.kernel else []))
-    return Wanted(tuple(required), tuple(figures), must_change, tuple(there))
+    return Wanted(tuple(required), tuple(figures), tuple(must_change(release)), tuple(there))

@@ -130,15 +130,17 @@ def test_allowing_twins_makes_no_rehearsal_of_real_hosts(tmp_path):
 def test_a_candidate_that_did_not_change_is_refused(tmp_path):
     """A mislabelled one would pass every comparison with itself."""
     same = {side: [host()] for side in SideName}
-    wanted = Wanted(BOTH.required, must_change=("open-vm-tools",))
-    with pytest.raises(UsageError, match=r"open-vm-tools is 12\.2\.0 with the baseline and with the candidate alike"):
+    wanted = Wanted(BOTH.required, must_change=("package open-vm-tools",))
+    with pytest.raises(
+        UsageError, match=r"package open-vm-tools is 12\.2\.0 with the baseline and with the candidate alike"
+    ):
         judge(tmp_path / "v", GOOD, GOOD, wanted, hosts=same)
     assert judge(tmp_path / "w", GOOD, GOOD, wanted).word is Word.PASS
 
 
 def test_a_version_that_was_not_seen_leaves_it_open(tmp_path):
-    decision = judge(tmp_path / "v", GOOD, GOOD, Wanted(BOTH.required, must_change=("hv_vmbus",)))
-    assert [reason.what for reason in decision.reasons] == ["hv_vmbus"]
+    decision = judge(tmp_path / "v", GOOD, GOOD, Wanted(BOTH.required, must_change=("module hv_vmbus",)))
+    assert [reason.what for reason in decision.reasons] == ["module hv_vmbus"]
     assert decision.word is Word.INCONCLUSIVE
 
 
