@@ -15,12 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.measure import sequential
-from harness.measure.dip import two_modes
-from harness.measure.judge import PRACTICAL
+from harness.measure import Better, sequential, shapes, signed_rank
+from harness.measure.gains import of as gains_of
+from harness.measure.judge import PRACTICAL, Series
 from harness.measure.needed import POWER, Rate
 from harness.measure.plan import ALPHA, Plan
-from harness.measure.shapes import drifts
 from harness.measure.signed_rank import Floats
 
 FAMILY = 20
@@ -87,7 +86,7 @@ class Case:
         usual: pairs that half of those took at most.
         same: measurements of equal sides called the same within the budget.
         enough: pairs within which 95 of 100 measurements of equal sides are called the same.
-        modes: sides said to have two modes, which have one.
+        modes: measurements said to have two modes, which have one.
         drifts: measurements said to drift.
     """
 
@@ -186,16 +185,19 @@ def caught(noise: Noise, spread: float, budget: int, trials: int, *, seed: int, 
 
 
 def odd(noise: Noise, spread: float, pairs: int, trials: int, *, seed: int) -> tuple[Rate, Rate]:
-    """How often a side is said to have two modes, and a measurement to drift."""
+    """How often a measurement of equal sides is said to have two modes, and to drift."""
     modes = drifting = 0
     random = np.random.default_rng(seed)
     for _ in range(trials):
         runs = noise(random, (2 * pairs,), spread)
         first = random.random(pairs) < 0.5
         sides = np.where(first, runs[0::2], runs[1::2]), np.where(first, runs[1::2], runs[0::2])
-        modes += sum(two_modes(side) for side in sides)
-        drifting += drifts(*sides)
-    return Rate(modes, 2 * trials), Rate(drifting, trials)
+        series = Series("", "", "", Better.LOWER, "s", tuple(sides[0].tolist()), tuple(sides[1].tolist()))
+        found = gains_of(series)
+        shape = shapes.shape(series, found, signed_rank.estimate(found.values, 0.05)[0])
+        modes += shapes.TWO_MODES in shape
+        drifting += shapes.DRIFTS in shape
+    return Rate(modes, trials), Rate(drifting, trials)
 
 
 def case(name: str, spread: float, trials: int, *, seed: int = 1) -> Case:
