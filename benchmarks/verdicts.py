@@ -106,7 +106,7 @@ class Case:
     @property
     def kept(self) -> bool:
         """Whether both promises are kept."""
-        return max(self.bare.value, self.alarms.value) <= ALPHA and self.caught.value >= POWER
+        return max(self.bare.value, self.alarms.value) <= ALPHA and self.caught.interval[0] >= POWER
 
 
 def gains(random: np.random.Generator, noise: Noise, spread: float, shape: tuple[int, int, int]) -> Floats:
@@ -205,7 +205,7 @@ def case(name: str, spread: float, trials: int, *, seed: int = 1) -> Case:
     noise, tenth = NOISES[name], max(100, trials // 10)
     budget = next(b for b in BUDGETS if caught(noise, spread, b, tenth, seed=seed)[0].value >= POWER)
     hit, usual = caught(noise, spread, budget, trials, seed=seed + 1)
-    while hit.value < POWER:  # a tenth of the trials was too kind
+    while hit.interval[0] < POWER:  # a tenth of the trials was too kind
         budget = BUDGETS[BUDGETS.index(budget) + 1]
         hit, usual = caught(noise, spread, budget, trials, seed=seed + 1)
     plan = Plan.of(FAMILY, budget)
