@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness.core import UsageError
 from harness.measure import Better, sequential, shapes, signed_rank
 from harness.measure.gains import of as gains_of
 from harness.measure.judge import PRACTICAL, Series
@@ -27,6 +28,7 @@ SPREADS = (0.02, 0.05, 0.10)
 LOSS = 0.10
 SLIGHT = 0.01
 TRIALS = 10_000
+FEWEST = 500
 BUDGETS = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _AT_ONCE = 3_000_000
 _RHO = 0.5
@@ -236,7 +238,13 @@ def table(cases: list[Case]) -> str:
 
 
 def run(trials: int, say: Callable[[str], None], file: Path | None = None) -> bool:
-    """Count everything, print the table, and tell whether every promise is kept."""
+    """Count everything, print the table, and tell whether every promise is kept.
+
+    Raises:
+        UsageError: so few trials cannot show a promise of 95 % with 99 % confidence.
+    """
+    if trials < FEWEST:
+        raise UsageError(f"{trials} trials show nothing: {FEWEST} are the least")
     cases = []
     for spread in SPREADS:
         for name in NOISES:

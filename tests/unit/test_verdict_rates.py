@@ -10,6 +10,7 @@ import pytest
 from scipy.stats import binomtest, ttest_ind
 
 from benchmarks import verdicts
+from benchmarks.__main__ import main as bench
 from benchmarks.verdicts import FAMILY, NOISES
 from harness.core import UsageError
 from harness.measure import Better
@@ -34,6 +35,18 @@ def documented():
     ]
     assert len(cases) == len(NOISES) * len(verdicts.SPREADS)
     return cases
+
+
+def test_the_page_shows_what_the_benchmark_prints():
+    """Its table's head is the one that `python -m benchmarks verdicts` writes."""
+    assert verdicts.table([]) in (HERE.parents[1] / "docs/verdicts.md").read_text()
+
+
+def test_the_benchmark_refuses_to_promise_from_a_few_trials(capsys):
+    """Of 100 trials not even 100 show 95 % with any confidence."""
+    with pytest.raises(SystemExit):
+        bench(["verdicts", "--trials", "100"])
+    assert "100 trials show nothing" in capsys.readouterr().err
 
 
 def at_most(rate, promise):
@@ -69,16 +82,19 @@ def test_the_rate_holds_for_families_of_any_size(family, monkeypatch):
     at_most(bare, 0.01)
 
 
+PEEKS = tuple(range(16, 65, 4))
+
+
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(Plan((16, 32, 64, 128), (1.0,) * 4, FAMILY), id="looks that each spend everything"),
-        pytest.param(Plan((16, 32, 64, 128), (0.125, 0.125, 0.25, 0.5), 1), id="20 measurements judged one by one"),
+        pytest.param(Plan(PEEKS, (1.0,) * len(PEEKS), FAMILY), id="looks that each spend everything"),
+        pytest.param(Plan((32, 64), (0.5, 0.5), 1), id="20 measurements judged one by one"),
     ],
 )
 def test_counting_finds_a_procedure_that_promises_too_much(plan):
-    """These two inflate the error, the first to some 2 %, the second to some 13 %."""
-    rate, _ = verdicts.any_alarm(NOISES["normal"], 0.05, plan, 6000, seed=3)
+    """Both raise alarms in more than 3 of 100 validations."""
+    rate, _ = verdicts.any_alarm(NOISES["normal"], 0.05, plan, 1000, seed=3)
     with pytest.raises(AssertionError):
         at_most(rate, 0.01)
 
@@ -133,12 +149,12 @@ def test_a_loss_planted_into_recorded_samples_is_caught():
     series = recorded(SEED)
     smallest = [smallest_change(one, budget=100, family=len(series)) for one in series]
     assert min(smallest) < 0.1, "one is quiet enough for a loss of 10 %"
-    for at, change in enumerate(smallest):
+    for at, change in list(enumerate(smallest))[::2]:
         caught = 0
-        for seed in range(SEED, SEED + 20):
+        for seed in range(SEED, SEED + 10):
             lost = [*series[:at], recorded(seed, loss=change)[at], *series[at + 1 :]]
             caught += judge(lost, budget=100)[at].verdict is Verdict.WORSE
-        at_least(Rate(caught, 20), 0.95)
+        at_least(Rate(caught, 10), 0.95)
 
 
 def test_the_smallest_change_shrinks_with_pairs_and_grows_with_the_family():
