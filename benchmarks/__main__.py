@@ -19,7 +19,7 @@ from rich.table import Table
 from benchmarks import figures, inner
 from benchmarks.figures import Figure, Series, timed
 from harness.backends.model import Firmware, Shape
-from harness.core import Deadline, InteropError
+from harness.core import Deadline, InteropError, UsageError
 from harness.guest import Guest, Probe
 from harness.image import resolve
 from harness.lab import Run, connect, load_lab
@@ -138,7 +138,10 @@ def main(argv: list[str] | None = None) -> int:
     if "verdicts" in what:
         from benchmarks import verdicts  # noqa: PLC0415  scipy is an optional extra
 
-        kept = verdicts.run(options.trials, say, options.json)
+        try:
+            kept = verdicts.run(options.trials, say, options.json)
+        except UsageError as error:
+            parser.error(str(error))
         if what == ["verdicts"]:
             return 0 if kept else 1
     sampler = Sampler(options.runs, say)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.measure import sequential
-from harness.measure.dip import two_modes
-from harness.measure.judge import PRACTICAL
+from harness.core import UsageError
+from harness.measure import Better, sequential, shapes, signed_rank
+from harness.measure.gains import of as gains_of
+from harness.measure.judge import PRACTICAL, Series
 from harness.measure.needed import POWER, Rate
 from harness.measure.plan import ALPHA, Plan
-from harness.measure.shapes import drifts
 from harness.measure.signed_rank import Floats
 
 FAMILY = 20
@@ -28,6 +28,7 @@ SPREADS = (0.02, 0.05, 0.10)
 LOSS = 0.10
 SLIGHT = 0.01
 TRIALS = 10_000
+FEWEST = 500
 BUDGETS = (16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 _AT_ONCE = 3_000_000
 _RHO = 0.5
@@ -87,7 +88,7 @@ class Case:
         usual: pairs that half of those took at most.
         same: measurements of equal sides called the same within the budget.
         enough: pairs within which 95 of 100 measurements of equal sides are called the same.
-        modes: sides said to have two modes, which have one.
+        modes: measurements said to have two modes, which have one.
         drifts: measurements said to drift.
     """
 
@@ -107,7 +108,7 @@ class Case:
     @property
     def kept(self) -> bool:
         """Whether both promises are kept."""
-        return max(self.bare.value, self.alarms.value) <= ALPHA and self.caught.value >= POWER
+        return max(self.bare.value, self.alarms.value) <= ALPHA and self.caught.interval[0] >= POWER
 
 
 def gains(random: np.random.Generator, noise: Noise, spread: float, shape: tuple[int, int, int]) -> Floats:
@@ -186,16 +187,19 @@ def caught(noise: Noise, spread: float, budget: int, trials: int, *, seed: int, 
 
 
 def odd(noise: Noise, spread: float, pairs: int, trials: int, *, seed: int) -> tuple[Rate, Rate]:
-    """How often a side is said to have two modes, and a measurement to drift."""
+    """How often a measurement of equal sides is said to have two modes, and to drift."""
     modes = drifting = 0
     random = np.random.default_rng(seed)
     for _ in range(trials):
         runs = noise(random, (2 * pairs,), spread)
         first = random.random(pairs) < 0.5
         sides = np.where(first, runs[0::2], runs[1::2]), np.where(first, runs[1::2], runs[0::2])
-        modes += sum(two_modes(side) for side in sides)
-        drifting += drifts(*sides)
-    return Rate(modes, 2 * trials), Rate(drifting, trials)
+        series = Series("", "", "", Better.LOWER, "s", tuple(sides[0].tolist()), tuple(sides[1].tolist()))
+        found = gains_of(series)
+        shape = shapes.shape(series, found, signed_rank.estimate(found.values, 0.05)[0])
+        modes += shapes.TWO_MODES in shape
+        drifting += shapes.DRIFTS in shape
+    return Rate(modes, trials), Rate(drifting, trials)
 
 
 def case(name: str, spread: float, trials: int, *, seed: int = 1) -> Case:
@@ -203,7 +207,7 @@ def case(name: str, spread: float, trials: int, *, seed: int = 1) -> Case:
     noise, tenth = NOISES[name], max(100, trials // 10)
     budget = next(b for b in BUDGETS if caught(noise, spread, b, tenth, seed=seed)[0].value >= POWER)
     hit, usual = caught(noise, spread, budget, trials, seed=seed + 1)
-    while hit.value < POWER:  # a tenth of the trials was too kind
+    while hit.interval[0] < POWER:  # a tenth of the trials was too kind
         budget = BUDGETS[BUDGETS.index(budget) + 1]
         hit, usual = caught(noise, spread, budget, trials, seed=seed + 1)
     plan = Plan.of(FAMILY, budget)
@@ -234,7 +238,13 @@ def table(cases: list[Case]) -> str:
 
 
 def run(trials: int, say: Callable[[str], None], file: Path | None = None) -> bool:
-    """Count everything, print the table, and tell whether every promise is kept."""
+    """Count everything, print the table, and tell whether every promise is kept.
+
+    Raises:
+        UsageError: so few trials cannot show a promise of 95 % with 99 % confidence.
+    """
+    if trials < FEWEST:
+        raise UsageError(f"{trials} trials show nothing: {FEWEST} are the least")
     cases = []
     for spread in SPREADS:
         for name in NOISES:
