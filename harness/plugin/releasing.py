@@ -88,6 +88,9 @@ class ReleaseUnderTest:
         return remove(guest, self.prepared, which or self.which, self.deadline(), kernel=kernel)
 
 
+RELEASE = "release"
+"""The fixture's name."""
+
 NO_RELEASE = "no release to install: give --release NAME, of those that `interop release list` shows"
 """Why checks of installing are skipped where none is given."""
 
