@@ -236,7 +236,8 @@ class Session:
 
     def repeat_command(self, nodeid: str, host: str) -> str:
         """The command line that runs exactly this test again."""
-        image = self._image.digest if self._image else self._options.image
+        chosen = self._options.image
+        image = self._image.digest if self._image and not (self.release and self.release[0].candidate.image) else chosen
         return repeat_command(
             nodeid,
             lab=self._options.lab,
