@@ -29,7 +29,10 @@ def command() -> None:
 @command.command("list")
 def list_() -> None:
     """List the releases that can be named: those of ./configs/releases and those that ship."""
-    table = Table("release", "hosts", "baseline", "candidate", "")
+    table = Table()
+    table.add_column("release", no_wrap=True)
+    for title in ("hosts", "baseline", "candidate", ""):
+        table.add_column(title)
     for name, path in sorted(releases().items()):
         try:
             release = Release.load(path)

@@ -11,6 +11,7 @@ import pytest
 
 from harness.core import UsageError
 
+DEFAULT_IMAGE = "debian12"
 _SPAN = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -45,7 +46,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--image",
-        default="debian12",
+        default=DEFAULT_IMAGE,
         metavar="NAME|DIGEST|FILE",
         help="guest image: a recipe below configs/images/, a stored image's digest, or a recipe file "
         "(default: debian12; built once, then cached)",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.core import Deadline
+from harness.core import Deadline, UsageError
 from harness.guest import Guest
 from harness.image.progress import Progress
 from harness.lab.releases import Prepared, Release, Seen, Side, Which, install, prepare, remove
 from harness.lab.releases.preparing import image_of
 from harness.lab.releases.seen import see
+from harness.plugin.options import DEFAULT_IMAGE
 
 
 def made_ready(asked: tuple[Release, Which] | None, progress: Progress) -> Prepared | None:
@@ -23,8 +24,18 @@ def made_ready(asked: tuple[Release, Which] | None, progress: Progress) -> Prepa
 
 
 def chosen_image(prepared: Prepared | None, option: str) -> str:
-    """What guests boot: the release's image where it is one, else what the user chose."""
-    return (image_of(prepared) if prepared else None) or option
+    """What guests boot: the release's image where it is one, else what the user chose.
+
+    Raises:
+        UsageError: the user chose another.
+    """
+    own = image_of(prepared) if prepared else None
+    if own and option not in (DEFAULT_IMAGE, own):
+        raise UsageError(
+            f"--image {option}: the release is a whole image, {own}, and guests cannot boot both",
+            hint="leave --image out",
+        )
+    return own or option
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +98,9 @@ class ReleaseUnderTest:
         """
         return remove(guest, self.prepared, which or self.which, self.deadline(), kernel=kernel)
 
+
+RELEASE = "release"
+"""The fixture's name."""
 
 NO_RELEASE = "no release to install: give --release NAME, of those that `interop release list` shows"
 """Why checks of installing are skipped where none is given."""

@@ -45,7 +45,7 @@ class HostUnderTest:
         expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
         settings: the host as the lab file has it.
         calibration: what the lab says of limits and sizes.
-        kernel: the version of the kernel in the run's image; None where it was not built here.
+        kernel: the version of the kernel in the run's image or release; None where neither tells.
     """
 
     name: str
@@ -236,7 +236,8 @@ class Session:
 
     def repeat_command(self, nodeid: str, host: str) -> str:
         """The command line that runs exactly this test again."""
-        image = self._image.digest if self._image else self._options.image
+        chosen = self._options.image
+        image = self._image.digest if self._image and not (self.release and self.release[0].candidate.image) else chosen
         return repeat_command(
             nodeid,
             lab=self._options.lab,
@@ -277,9 +278,9 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        kernel = self.image.labels.get("kernel")
-        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
         prepared = None if nothing_for(self.prepared, member.backend) else self.prepared
+        kernel = (prepared.side.kernel if prepared else None) or self.image.labels.get("kernel")
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
         return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
 
     def _hide(self, member: Host) -> None:

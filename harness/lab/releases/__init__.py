@@ -1,7 +1,7 @@
 """Releases of integration services: what a lab owner wants to know about before it ships, and what it is held against.
 
-A release file (``configs/releases/``) names two sides, a baseline and a candidate. Here they are read, fetched with their
-hashes checked, installed in guests over ssh, and removed again; never by the services under test.
+A release file (``configs/releases/``) names two sides, a baseline and a candidate. Here they are read, fetched with
+their hashes checked, installed in guests over ssh, and removed again; never by the services under test.
 """
 
 from harness.lab.releases.installing import Installed, InstallFailed, Unchanged, install, remove, unchanged

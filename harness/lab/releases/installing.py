@@ -80,13 +80,6 @@ class Installed:
     after: Seen
     baseline: Seen = field(default_factory=dict)
 
-    def lines(self) -> dict[str, str]:
-        """For people: what it was and is."""
-        return {
-            name: now if self.before.get(name) == now else f"{now} (in the image: {self.before.get(name, NONE)})"
-            for name, now in self.after.items()
-        }
-
 
 def bring(guest: Guest, prepared: Prepared, deadline: Deadline) -> Installed:
     """Make a guest of the image one of the release: the baseline, and for the candidate that over it.

@@ -79,9 +79,11 @@ class Release:
         name, at, side = text.rpartition("@")
         if not at or "/" in side:
             return cls.load(text), Which.CANDIDATE
-        if side not in list(Which):
+        if side not in set(Which):
             hint = "write NAME for the candidate, or NAME@baseline"
-            raise UsageError(f"--release {text}: a release has no side {side!r}{nearest(side, list(Which))}", hint=hint)
+            raise UsageError(
+                f"--release {text}: a release has no side {side!r}{nearest(side, map(str, Which))}", hint=hint
+            )
         return cls.load(name), Which(side)
 
     def side(self, which: Which) -> Side:

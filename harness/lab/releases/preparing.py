@@ -84,14 +84,15 @@ class Prepared:
 def prepare(
     release: Release, which: Which, *, deadline: Deadline | None = None, progress: Progress = SILENT
 ) -> Prepared:
-    """Have the files of a side at hand, and for the candidate those of the baseline too: it is installed over it.
+    """Have what a side needs at hand, and for the candidate the baseline's files too: it is installed over it.
 
     Raises:
         UsageError: a pin is missing or wrong; a line with file, line and column for each, and what is right.
         LabError: the archive cannot be reached.
     """
     whole = deadline or Deadline.after(FETCH)
-    sides = [Which.BASELINE] if which is Which.BASELINE else [Which.BASELINE, Which.CANDIDATE]
+    # An image takes nothing from the other, and is not built for it.
+    sides = [which] if which is Which.BASELINE or release.candidate.image else list(Which)
     problems: list[Problem] = []
     payloads: dict[Which, tuple[Payload, ...]] = {}
     for side in sides:

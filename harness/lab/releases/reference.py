@@ -60,7 +60,8 @@ What was fetched once is kept by its hash, so that a version which the archive h
   `dpkg --purge`.
 - `files`: the same for `.deb`; `.rpm` by `rpm --upgrade --oldpackage` and `rpm --erase`.
 - `tarball`: unpacked; its `install` command runs as root in the one folder that it holds, or else where it was
-  unpacked. It ends with 0 when everything is in place and running, asks nothing and needs no network. `remove` likewise.
+  unpacked. It ends with 0 when everything is in place and running, asks nothing and needs no network. `remove` is
+  run likewise.
 - any of these with `kernel`: then that kernel is made the next one, the guest boots again from within, which another
   boot id proves, and `uname -r` must say it. Before it is removed the image's own is booted.
 - `image`: guests boot it in place of `--image`; both sides must be images.
