@@ -16,7 +16,8 @@ import pytest
 
 from harness.plugin import outcomes
 from harness.plugin.outcomes import Record
-from harness.report.identity import KNOWN, Fault, fault_of
+from harness.report.identity import Fault, fault_of
+from harness.report.remarks import KNOWN
 
 if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these imports
     from harness.lab import Lab

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.environment import POOLS_FILE, HostRecord
-from harness.report.identity import EARLIER, KNOWN, NEWS, POOL, WARNING, Fault, digest
+from harness.report.identity import POOL, Fault, digest
 from harness.report.layout import find
+from harness.report.remarks import EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
 # What `environment.properties` calls the facts that older runs' records do not hold.

@@ -4,7 +4,9 @@ import json
 import os
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import interop
 from harness.report import cells
 from tests.unit.memory_host import furnish
 
@@ -169,6 +171,22 @@ def test_entries_that_fit_nothing_are_listed_if_their_check_ran(run):
     assert "known.yaml:2 ACME-003: build 17763.1 is not >17763.9000" in lines[0]
     assert "known.yaml:3 ACME-003: no test of this run has its part and parameters" in lines[1]
     assert "again   ACME-003 on second passes again: https://bugs.test/6" in output
+
+
+def test_two_runs_are_compared_by_what_they_left(run, pytester):
+    """By the command that users call, on what this run and the one before it wrote."""
+    run("-k", "first and (holds or fine)")
+    before = (pytester.path / "out" / "latest").resolve().name
+    run("-k", "first and holds", known=[entry(1, number=1)])
+    done = CliRunner().invoke(interop, ["compare", before, "latest", "--report-dir", "out"])
+    assert done.exit_code == 0, done.output
+    now = "fails as a known issue now\n    ACME-001 it holds (n=2) (failed, now known) https://bugs.test/1"
+    assert now in done.output
+    assert "disappeared\n    ACME-003 it is fine (passed before)" in done.output
+    back = CliRunner().invoke(interop, ["compare", "latest", before, "--report-dir", "out"])
+    assert back.exit_code == 1, back.output
+    now = "newly failing\n    ACME-001 it holds (n=2) (known, now failed): AssertionError: two is not one"
+    assert now in back.output
 
 
 def test_a_wrong_file_is_told_before_anything_runs(run):
