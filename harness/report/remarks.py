@@ -12,7 +12,9 @@ WARNING = "beyond a limit"
 KNOWN = "known issue"
 """The tag of results that failed as a known issue says; and how the name of the link to any issue's tracker begins."""
 NEWS = "news"
-"""The label, and the tag, of results about which a known issue has something to tell: it expired, say."""
+"""The label of results about which a known issue has something to tell: it expired, say."""
+NEWS_TAG = "news of a known issue"
+"""The tag of them."""
 EARLIER = "earlier"
 """The label that says what the attempt before this one came to."""
 
@@ -42,7 +44,7 @@ def remark(result: TestResult, remarks: Remarks) -> None:
     result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
     result.links += [Link(type="issue", url=url, name=name) for name, url in remarks.trackers]
     if remarks.news:
-        result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS)]
+        result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS_TAG)]
     if remarks.known:
         result.labels.append(Label(name="tag", value=KNOWN))
         result.statusDetails = result.statusDetails or StatusDetails()
