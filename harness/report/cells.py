@@ -52,7 +52,8 @@ class Cell:
         duration: seconds of its own body; of its set-up, where it did not get further.
         start: when it began, seconds since the epoch; 0.0 where the result does not say.
         earlier: what attempts in the same run before this one came to: a test that passed the second time is flaky.
-        uuid: of the result file (``<uuid>-result.json``).
+        uuid: the result's own (not in its file's name).
+        file: where the result stands; None: it was not read from a file.
         test_case: the same for the test on every pool (Allure's ``testCaseId``).
         history: the same for this test and pool in every run (Allure's ``historyId``).
         attachments: name and file of each attachment.
@@ -76,6 +77,7 @@ class Cell:
     start: float = 0.0
     earlier: tuple[Verdict, ...] = ()
     uuid: str = ""
+    file: Path | None = None
     test_case: str = ""
     history: str = ""
     attachments: tuple[tuple[str, Path], ...] = ()
@@ -148,7 +150,7 @@ def read(results: Path) -> RunCells:
             broken.append(path)
             continue
         if cell is not None:
-            attempts.setdefault(cell.history, []).append(cell)
+            attempts.setdefault(cell.history, []).append(replace(cell, file=path))
     cells = [_settled(each) for each in attempts.values()]
     cells.sort(key=lambda cell: (cell.pool, cell.suite, cell.check, cell.part, cell.params))
     known = _record(folder)
