@@ -93,7 +93,9 @@ def read_lab(text: str, path: Path) -> Lab:
         path.resolve().parent / named.expanduser() if named else None
         for named in (frame.calibration, frame.known_issues)
     )
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, known)
+    return Lab(
+        slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, known_issues=known
+    )
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:

@@ -18,7 +18,7 @@ from harness.report.layout import find
 from harness.report.remarks import EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
-# What `environment.properties` calls the facts that older runs' records do not hold.
+# What `environment.properties` calls the facts that a run's record may not hold.
 _FACTS = {"Image": "image", "Image sha256": "digest", "Build id": "build", "Kernel": "kernel", "Release": "release"}
 
 _OF_FAULT = {
@@ -154,7 +154,7 @@ def read(results: Path) -> RunCells:
     cells = [_settled(each) for each in attempts.values()]
     cells.sort(key=lambda cell: (cell.pool, cell.suite, cell.check, cell.part, cell.params))
     known = _record(folder)
-    facts = _facts(folder) | {name: str(known[name]) for name in _FACTS.values() if known.get(name)}
+    facts = _facts(folder) | {name: known[name] for name in _FACTS.values() if isinstance(known.get(name), str)}
     hosts = tuple(_host(host) for host in known.get("hosts", ()))
     run = str(known.get("run") or (folder.parent.name if folder.name == "results" else folder.name))
     return RunCells(
