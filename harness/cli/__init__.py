@@ -25,6 +25,8 @@ COMMANDS = {
     "validate": ("validate", "Say whether a release may ship: both sides run, a verdict, a signed statement."),
     "verify-bundle": ("verify_bundle", "Check the evidence of a validation: every file, and who signed it."),
     "report": ("report", "Render the results of a run as pages."),
+    "compare": ("compare", "Tell what changed from one run to another."),
+    "known": ("known", "Check and list known issues: failures that do not fail a run until their day."),
 }
 
 

@@ -97,8 +97,18 @@ def read_lab(text: str, path: Path) -> Lab:
         path.resolve().parent / named.expanduser() if named else None
         for named in (frame.calibration, frame.known_issues, frame.signing_key)
     )
-    key = frame.key
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, key, own, known, signing)
+    return Lab(
+        slug(path.stem),
+        path.resolve(),
+        hosts,
+        frame.networks,
+        frame.limits,
+        text,
+        frame.key,
+        own,
+        known_issues=known,
+        signing_key=signing,
+    )
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:

@@ -16,7 +16,8 @@ import pytest
 
 from harness.plugin import outcomes
 from harness.plugin.outcomes import Record
-from harness.report.identity import KNOWN, Fault, fault_of
+from harness.report.identity import Fault, fault_of
+from harness.report.remarks import KNOWN
 
 if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these imports
     from harness.lab import Lab
@@ -118,7 +119,7 @@ def _subject(state: State, item: pytest.Item, record: Record) -> Subject | None:
     facts, image, seen = column.host.facts, session.image, column.lender.seen
     return Subject(
         check=identity.check,
-        pool=identity.pool,
+        pool=column.settings.pool,  # with --each-host, the identity's is a host
         part=identity.part,
         params=dict(identity.parameters),
         host=column.host.name,
@@ -171,14 +172,14 @@ def _where(issue: KnownIssue, records: Sequence[Record]) -> str:
 def _unused(issue: KnownIssue, ran: Sequence[Record], lab: Lab) -> str:
     """Why an issue fits nothing though its check ran where it is about; empty where that did not run."""
     entry = issue.entry
-    backends = {host.pool: host.backend for host in lab.hosts.values()}
-    backends |= {host.name: host.backend for host in lab.hosts.values()}
+    # With --each-host, a column is called as its host.
+    columns = {name: host for host in lab.hosts.values() for name in (host.pool, host.name)}
     there = [
         record
         for record in ran
         if record.check == entry.check
-        and fnmatchcase(record.pool, entry.host.pool or "*")
-        and entry.host.backend in (None, backends.get(record.pool))
+        and fnmatchcase(columns[record.pool].pool, entry.host.pool or "*")
+        and entry.host.backend in (None, columns[record.pool].backend)
     ]
     if not there:
         return ""

@@ -21,7 +21,6 @@ _FAILURES = range(1, 9)
 _SLOWEST = 3
 _REASONS = 4
 _WARNINGS = 4
-_ISSUES = 6
 
 
 class Verdict(StrEnum):
@@ -119,8 +118,8 @@ def show(
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
-        told = _issues(issues, console)
-        warnings = _warnings(outcomes, console)
+        told = _issues(issues, _spare(outcomes, console))
+        warnings = _warnings(outcomes, _spare(outcomes, console) - len(told))
         _failures(outcomes, console, _room(outcomes, console, len(told) + len(warnings)))
         for line in told:
             _line(console, line, fold=True)
@@ -208,21 +207,22 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         console.print()
 
 
-def _issues(issues: Sequence[tuple[str, str]], console: Console) -> list[Text]:
-    """Known issues, those first that somebody must do something about."""
+def _issues(issues: Sequence[tuple[str, str]], spare: int) -> list[Text]:
+    """Known issues, those first that somebody must do something about; as many as fit into half of what is spare."""
     urgent = sorted(issues, key=lambda issue: issue[0] == "known")
-    room = len(issues) if not console.is_terminal else _ISSUES
+    room = max(spare // 2, 1)
     lines = []
     for word, line in urgent[:room]:
         style = "cyan" if word == "known" else "bold yellow"
         lines.append(Text.assemble((f"{word:<8}", style), _one_line(line)))
     if len(urgent) > room:
-        lines.append(Text(f"        and {len(urgent) - room} more known issues; the report has them all", style="dim"))
+        more = f"        and {len(urgent) - room} more of known issues; the report has them all"
+        lines.append(Text(more, style="dim"))
     return lines
 
 
-def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
-    """Limits that were exceeded and only warn; on a small screen, how many there are."""
+def _warnings(outcomes: Sequence[Outcome], spare: int) -> list[Text]:
+    """Limits that were exceeded and only warn; where fewer lines are spare than they take, how many there are."""
     warned = [(outcome, warning) for outcome in outcomes if outcome.warned for warning in outcome.warnings]
     if not warned:
         return []
@@ -232,7 +232,7 @@ def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
         lines.append(Text.assemble(("warn  ", "bold yellow"), f"{_one_line(warning)}  ", (where, "dim")))
     more = f"and {len(warned) - _WARNINGS} more; " if len(warned) > _WARNINGS else ""
     lines.append(Text(f"      {more}limits that nobody calibrated only warn: `interop calibrate --help`", style="dim"))
-    if len(lines) <= _spare(outcomes, console):
+    if len(lines) <= spare:
         return lines
     count = f"{len(warned)} x  beyond a limit that nobody calibrated, and so only warns; the report has them all"
     return [Text.assemble(("warn  ", "bold yellow"), count)]

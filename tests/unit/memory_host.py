@@ -44,7 +44,10 @@ def connect(settings, context):
     return Host(settings)
 """
 LAB = """\
-hosts: {{first: {{backend: kvm{first}}}, second: {{backend: kvm{second}}}}}
+hosts:
+  first: {{backend: kvm{first}}}
+  second: {{backend: kvm{second}}}
+  other: {{backend: kvm, pool: second{second}}}
 networks: {{management: {{kind: network, source: x, subnet: 10.78.0.0/16, nat: 127.78.0.0/16}}}}
 """
 
@@ -57,7 +60,7 @@ def furnish(place: Path, *, first: str = "", second: str = "") -> list[str]:
     Args:
         place: an empty folder.
         first: more keys of the first host, as ``, version: 8.0.3``.
-        second: more keys of the second host.
+        second: more keys of the second host, and of the other one in its pool.
 
     Returns:
         The options of pytest that use them.

@@ -2,11 +2,12 @@
 
 import datetime as dt
 from dataclasses import replace
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
 
-from harness.core import UsageError
+from harness.core import GuestError, UsageError
 from harness.core.config import parse_yaml
 from harness.lab.known_issues import (
     KnownIssues,
@@ -16,6 +17,7 @@ from harness.lab.known_issues import (
     load_known_issues,
 )
 from harness.lab.load import load_lab, read_lab
+from harness.plugin import known
 
 ALWAYS = "tracker: https://bugs.test/1, reason: it is so, expires: 2027-01-31"
 SEEN = Subject(
@@ -190,3 +192,43 @@ def test_the_working_directorys_file_goes_before_the_one_that_ships(tmp_path, mo
     (tmp_path / "configs").mkdir()
     (tmp_path / "configs" / "known-issues.yaml").write_text("known: []\n")
     assert find_known_issues(None, None).resolve().is_relative_to(tmp_path)
+
+
+class Asked:
+    """A run's state whose lender lends two guests, the first of which cannot tell what it is."""
+
+    def __init__(self, issues, **seen):
+        self.known_issues = issues
+        self.lent = SimpleNamespace(seen=seen, loans=[SimpleNamespace(guest=name) for name in ("dead", "alive")])
+        self.lent.look_at = self._look_at
+        self.asked = []
+        self.places = {"test": SimpleNamespace(demand=SimpleNamespace(check="I05"))}
+
+    def lender(self, item):
+        return self.lent
+
+    def _look_at(self, guest):
+        self.asked.append(guest)
+        if guest == "dead":
+            raise GuestError("no answer")
+
+
+@pytest.mark.parametrize(
+    ("keys", "seen", "asked"),
+    [
+        ("guest: {kernel: '>=1'}", {}, ["dead", "alive"]),
+        ("guest: {services: {open-vm-tools: '>=1'}}", {}, ["dead", "alive"]),
+        ("guest: {kernel: '>=1'}", {"kernel": "6.1"}, []),
+        ("host: {build: '>=1'}", {}, []),
+    ],
+)
+def test_a_guest_is_asked_what_it_is_if_an_issue_depends_on_it_and_nobody_knows(load, keys, seen, asked):
+    state = Asked(load(f"check: I05, {keys}, {ALWAYS}"), **seen)
+    known.look(state, "test")
+    assert state.asked == asked
+
+
+def test_no_guest_is_asked_for_an_issue_of_another_check(load):
+    state = Asked(load(f"check: I06, guest: {{kernel: '>=1'}}, {ALWAYS}"))
+    known.look(state, "test")
+    assert state.asked == []

@@ -4,7 +4,9 @@ import json
 import os
 
 import pytest
+from click.testing import CliRunner
 
+from harness.cli import interop
 from harness.report import cells
 from tests.unit.memory_host import furnish
 
@@ -33,6 +35,15 @@ TESTS = """
     @pytest.mark.check("ACME-005")
     def test_it_is_written_well(host):
         {}["no such key"]
+
+    attempts = []
+
+    @pytest.mark.check("ACME-007")
+    def test_the_lab_recovers(host):
+        attempts.append(host)
+        if attempts.count(host) == 1:
+            raise LabError("no route yet")
+        assert False, "and it fails"
 
     @pytest.fixture
     def cleanup(host):
@@ -93,7 +104,7 @@ def test_known_failures_are_told_and_fail_nothing(run, pytester):
     )
     assert found["2", "first"].status == "known"
     assert found["1", "second", "1"].status == "passed"
-    result = json.loads((pytester.path / "out" / "latest" / "results" / f"{cell.uuid}-result.json").read_text())
+    result = json.loads(cell.file.read_text())
     assert (result["status"], result["statusDetails"]["known"]) == ("failed", True)
     assert "assert n == 1" in result["statusDetails"]["trace"]
     assert {"name": "known issue, until 2999-12-31", "url": "https://bugs.test/1", "type": "issue"} in result["links"]
@@ -118,7 +129,7 @@ def test_what_no_entry_is_about_still_fails(run):
         *(entry(check, number=check) for check in (4, 5)),
         entry(6, number=6, message="first"),
     ]
-    status, output, found = run("-k", "first and not holds", known=known)
+    status, output, found = run("-k", "first and not (holds or recovers)", known=known)
     assert status == pytest.ExitCode.TESTS_FAILED
     statuses = {check: cell.status for (check, *_), cell in found.items()}
     assert statuses == {"2": "guest", "3": "passed", "4": "lab", "5": "error", "6": "failed"}
@@ -127,10 +138,21 @@ def test_what_no_entry_is_about_still_fails(run):
     assert not [word for word in ("known   ", "again   ") if f"\n{word}" in output]
 
 
-def test_both_failures_of_a_test_may_be_known(run):
-    status, output, found = run("-k", "first and two_things", known=[entry(6, number=6, message="first|left")])
+def test_a_pool_is_a_pool_where_each_of_its_hosts_is_a_column(run):
+    known = [entry(1, number=1, host="{pool: second}"), entry(3, number=3, host="{pool: second, build: '<1'}")]
+    status, output, _ = run("--each-host", "-k", "other and (holds or fine)", known=known)
+    assert status == pytest.ExitCode.OK, output
+    assert "known   ACME-001 on other" in output
+    assert "known.yaml:3 ACME-003: build 17763.5329 is not <1" in output
+
+
+def test_both_failures_of_a_test_may_be_known_and_of_two_attempts_the_second_counts(run):
+    known = [entry(6, number=6, message="first|left"), entry(7, number=7, message="and it fails")]
+    status, output, found = run("-k", "first and (two_things or recovers)", known=known)
     assert status == pytest.ExitCode.OK, output
     assert found["6", "first"].status == "known"
+    cell = found["7", "first"]
+    assert (cell.status, cell.earlier, cell.reason) == ("known", ("lab",), "AssertionError: and it fails")
 
 
 def test_an_expired_one_fails_and_says_since_when(run):
@@ -143,17 +165,8 @@ def test_an_expired_one_fails_and_says_since_when(run):
     assert (cell.status, cell.tracker, cell.news.partition(" (")[0]) == ("failed", "https://bugs.test/1", said)
 
 
-def test_one_that_passes_again_is_news_unless_it_comes_and_goes(run):
-    known = [entry(3, number=3, host="{pool: first}"), entry(3, number=4, host="{pool: second}", sometimes="true")]
-    status, output, found = run("-k", "fine", known=known)
-    assert status == pytest.ExitCode.OK
-    assert output.count("passes again") == 1
-    assert "again   ACME-003 on first passes again: https://bugs.test/3" in output
-    assert found["3", "first"].news.startswith("passes, though https://bugs.test/3 is known")
-    assert not found["3", "second"].news
-
-
-def test_entries_that_fit_nothing_are_listed_if_their_check_ran(run):
+def test_one_that_passes_again_is_news_and_one_that_fits_nothing_is_listed(run):
+    """Not of a failure that comes and goes, nor where the check did not run."""
     known = [
         entry(3, number=1, host="{build: '>17763.9000'}"),
         entry(3, number=2, params="{n: 2}"),
@@ -161,14 +174,34 @@ def test_entries_that_fit_nothing_are_listed_if_their_check_ran(run):
         entry(3, number=4, host="{backend: vsphere}"),
         entry(1, number=5, host="{build: '>17763.9000'}"),
         entry(3, number=6, host="{build: '>=17763.5000'}"),
+        entry(3, number=7, host="{pool: first}", sometimes="true"),
     ]
-    status, output, _ = run("-k", "fine", known=known)
+    status, output, found = run("-k", "fine", known=known)
     assert status == pytest.ExitCode.OK
+    assert output.count("passes again") == 1
+    assert "again   ACME-003 on second passes again: https://bugs.test/6; remove" in output
+    assert found["3", "second"].news.startswith("passes, though https://bugs.test/6 is known")
+    assert not found["3", "first"].news
     lines = [line for line in output.splitlines() if line.startswith("unused")]
     assert len(lines) == 2
     assert "known.yaml:2 ACME-003: build 17763.1 is not >17763.9000" in lines[0]
     assert "known.yaml:3 ACME-003: no test of this run has its part and parameters" in lines[1]
-    assert "again   ACME-003 on second passes again: https://bugs.test/6" in output
+
+
+def test_two_runs_are_compared_by_what_they_left(run, pytester):
+    """By the command that users call, on what this run and the one before it wrote."""
+    run("-k", "first and (holds or fine)")
+    before = (pytester.path / "out" / "latest").resolve().name
+    run("-k", "first and holds", known=[entry(1, number=1)])
+    done = CliRunner().invoke(interop, ["compare", before, "latest", "--report-dir", "out"])
+    assert done.exit_code == 0, done.output
+    now = "fails as a known issue now\n    ACME-001 it holds (n=2) (failed, now known) https://bugs.test/1"
+    assert now in done.output
+    assert "disappeared\n    ACME-003 it is fine (passed before)" in done.output
+    back = CliRunner().invoke(interop, ["compare", "latest", before, "--report-dir", "out"])
+    assert back.exit_code == 1, back.output
+    now = "newly failing\n    ACME-001 it holds (n=2) (known, now failed): AssertionError: two is not one"
+    assert now in back.output
 
 
 def test_a_wrong_file_is_told_before_anything_runs(run):
