@@ -265,7 +265,10 @@ def _tell(concluded: Concluded) -> None:
         console.print(escape(f"  {reason.word.value}: {reason}"))
     if len(decision.reasons) > _SHOWN:
         console.print(f"  and {len(decision.reasons) - _SHOWN} more, in the statement")
+    told = {(reason.what, reason.pool) for reason in decision.reasons}
     for finding in concluded.judged.findings:
+        if (f"{finding.series.check} {finding.series.name}", finding.series.pool) in told:
+            continue
         console.print(escape(f"  {finding.series}: {finding.words}"))
     console.print(escape(f"statement  {concluded.markdown}, {concluded.page}"))
     signed = (

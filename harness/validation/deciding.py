@@ -241,10 +241,12 @@ def _not_met(row: Row) -> str:
 def _open(row: Row, runs: Sequence[Ran], *, allow_twins: bool) -> list[Reason]:
     """What a required cell leaves open."""
     found = []
-    for side, state in ((SideName.BASELINE, row.baseline), (SideName.CANDIDATE, row.candidate)):
+    states = {SideName.BASELINE: row.baseline, SideName.CANDIDATE: row.candidate}
+    for state in dict.fromkeys(states.values()):
         if state in _NOTHING_KNOWN:
-            there = [ran for ran in runs if ran.side is side and ran.status != Verdict.PASSED]
-            words = f"is required and {_NOTHING_KNOWN[state]} ({side})"
+            sides = [side for side, came in states.items() if came is state]
+            there = [ran for ran in runs if ran.side in sides and ran.status != Verdict.PASSED]
+            words = f"is required and {_NOTHING_KNOWN[state]} ({'both sides' if len(sides) > 1 else sides[0]})"
             said = there[0].reason if there else ""
             found.append(_reason(Word.INCONCLUSIVE, row, words, there or runs, said=said))
     if not allow_twins:

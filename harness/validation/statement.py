@@ -16,6 +16,7 @@ from harness.core import LabError
 from harness.report import attachments
 from harness.report.layout import settings
 from harness.report.page import POLICY, outside_requests
+from harness.report.summary import Verdict
 from harness.validation.cells import SideName
 from harness.validation.deciding import Came, Decision, Word
 from harness.validation.judging import Judgement, hosts_of, versions
@@ -167,7 +168,7 @@ def _measurement(finding: Any) -> dict[str, Any]:
         "verdict": finding.verdict.value,
         "change": finding.change if math.isfinite(finding.change) else None,
         "interval": [low if math.isfinite(low) else None, high if math.isfinite(high) else None],
-        "pairs": finding.series.pairs,
+        "pairs": finding.pairs,
         "practical": finding.series.practical,
         "words": finding.words,
         "baseline": list(finding.series.baseline),
@@ -199,12 +200,15 @@ def _counts(decision: Decision) -> list[dict[str, Any]]:
 
 def _uncovered(judged: Judgement, about: About) -> list[str]:
     lines = [
-        f"{reason.what} on {reason.pool}: {reason.words}"
+        f"{reason.what} on {reason.pool}: {reason.words}" + (f": {reason.said}" if reason.said else "")
         for reason in judged.decision.reasons
         if reason.word in (Word.INCONCLUSIVE, Word.LAB)
     ]
+    required = {row.cell.key for row in judged.decision.rows if row.required}  # told above, as a reason
     skipped: dict[str, str] = {
-        f"{ran.cell.shown} on {ran.cell.pool}": ran.reason for ran in judged.runs if ran.status == "skipped"
+        f"{ran.cell.shown} on {ran.cell.pool}": ran.reason
+        for ran in judged.runs
+        if ran.status is Verdict.SKIPPED and ran.cell.key not in required
     }
     lines += [f"{what}: skipped: {reason}" for what, reason in sorted(skipped.items())]
     lines += [

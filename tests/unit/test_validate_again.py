@@ -114,7 +114,7 @@ def test_the_statement_says_what_was_validated_where_and_what_was_not(again):
         "ab" * 32,
         "open-vm-tools 12.3.5 (bookworm-backports)",
         "NOT SIGNED",
-        "I03 it holds on esxi8: skipped",
+        "I03 it holds on esxi8: is required and was skipped (both sides): no time service",
     ):
         assert words in text
 
