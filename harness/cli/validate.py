@@ -6,7 +6,9 @@ import hashlib
 import random
 import re
 import sys
+import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +35,7 @@ _ROUNDS, _PAIRS = 1, 40
 _SHOWN = 20
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _USAGE = 2
+_INTERRUPTED = 130  # as shells have it; `git bisect run` stops at anything above 127
 
 
 class Budget(click.ParamType[tuple[int, float]]):
@@ -117,6 +120,7 @@ def command(  # noqa: PLR0917  click calls it by name
     4 lab failure. With --bisect 3 and 4 are 125. What PASS means: docs/validate.md.
     """  # noqa: D301  click reads the escaped letter
     console = Console(stderr=True, highlight=False)
+    status = None
     try:
         place = load_lab(lab)
         signer = key or place.signing_key
@@ -127,6 +131,7 @@ def command(  # noqa: PLR0917  click calls it by name
             if release is not None or earlier is not None:
                 raise UsageError("--self needs no release and no --from: it runs A against A")
             _hold_against_itself(console, place, terms, checks, out=out, drawn=seed is None)
+            status = 0
             return
         if release is None:
             raise UsageError("name a release: `interop validate configs/releases/NEW.yaml`, or hold the lab --self")
@@ -140,6 +145,13 @@ def command(  # noqa: PLR0917  click calls it by name
     except InteropError as error:
         click.echo(f"interop: {error}", err=True)
         status = _USAGE if isinstance(error, UsageError) else EXIT[Word.LAB]
+    except KeyboardInterrupt:
+        click.echo("interop: interrupted; the same command with the same --out goes on from here", err=True)
+        status = _INTERRUPTED
+    finally:
+        if status is None:  # a defect of ours: Python would end with 1, which here means that the candidate failed
+            traceback.print_exc()
+            sys.exit(BISECT_SKIP if bisect else EXIT[Word.LAB])
     if bisect and status in (EXIT[Word.INCONCLUSIVE], EXIT[Word.LAB]):
         status = BISECT_SKIP
     sys.exit(status)
@@ -163,6 +175,7 @@ def _validate(
         raise UsageError(f"{release.path}: names no check that must pass", hint=hint)
     if earlier is not None:
         ledger = Ledger.open(earlier)
+        ledger.terms = replace(ledger.terms, allow_twins=ledger.terms.allow_twins or terms.allow_twins)
         _same_release(ledger, release)
     else:
         text = read_text(release.path)
@@ -176,10 +189,9 @@ def _validate(
 
 def _begun(terms: Terms, name: str, text: str, out: Path | None, *, drawn: bool) -> Ledger:
     stamp = datetime.now(tz=UTC).strftime("%Y%m%d-%H%M%S")
-    given = {} if not drawn else {"seed": random.SystemRandom().randrange(1 << 32)}
+    seed = random.SystemRandom().randrange(1 << 32) if drawn else terms.seed
     digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
-    values = {field: getattr(terms, field) for field in Terms.__slots__}
-    fixed = Terms(**values | {"release": name, "digest": digest} | given)
+    fixed = replace(terms, release=name, digest=digest, seed=seed)
     return Ledger.begin(out or _OUT / f"{name or 'self'}-{stamp}", fixed, text)
 
 
@@ -247,10 +259,14 @@ def _hold_against_itself(
     series = judging.pairs_of(ledger, None, figures.read).series
     if not series:
         raise UsageError("nothing was measured", hint="which checks measure? name them by --check")
-    found = noise.noise(series, ledger.terms.budget)
-    for one in found:
-        click.echo(f"{one.pool}: {one}")
-        for name, loss in one.smallest.items():
+    enough = [one for one in series if one.pairs >= noise.FEWEST]
+    for one in series:
+        if one not in enough:
+            click.echo(f"{one}: left out, {one.pairs} pairs say nothing of its noise")
+    found = noise.noise(enough, ledger.terms.budget)
+    for pool in found:
+        click.echo(f"{pool.pool}: {pool}")
+        for name, loss in pool.smallest.items():
             click.echo(f"  {name}: {'no loss can be shown' if loss is None else f'a loss of {loss:.1%}'}")
     click.echo(f"kept for statements of this lab: {noise.keep(lab.name, found)}")
 

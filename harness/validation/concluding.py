@@ -65,11 +65,11 @@ def conclude(
         noise={one.pool: str(one) for one in noise.recall(lab.name)},
         pools=tuple(pool for pool in lab.pools() if not any(pool in line.pools for line in wanted.required)),
     )
-    files = evidence.gather(ledger)
+    files = evidence.gather(ledger, evidence.secrets_of(lab))
     told: dict[str, Any]
     packed: Mapping[str, Path | bytes]
     if redact:
-        known = evidence.pseudonyms(lab, judged, files.values())
+        known = evidence.pseudonyms(lab, judged, files)
         gathered = evidence.redact(files, known)
         about = replace(about, dropped=len(gathered.dropped))
         told, packed = evidence.hidden(statement.facts(ledger, judged, about), known), gathered.files

@@ -130,7 +130,10 @@ class Ledger:
             return ledger
         ledger = cls.open(path)
         then = ledger.terms
-        now = replace(terms, seed=then.seed, budget=then.budget if terms.seconds else terms.budget)
+        budget = then.budget if terms.seconds else terms.budget
+        # Whether twins count changes nothing of what is run, so it may be asked anew.
+        ledger.terms = then = replace(then, allow_twins=terms.allow_twins)
+        now = replace(terms, seed=then.seed, budget=budget)
         changed = [
             f"{name} was {getattr(then, name)!r} and is {getattr(now, name)!r}"
             for name in Terms.__slots__
@@ -139,6 +142,7 @@ class Ledger:
         if changed:
             hint = "what was begun goes on with what it was begun with; choose another --out for a new one"
             raise UsageError(f"{path} holds a validation of something else: {'; '.join(changed)}", hint=hint)
+        ledger.save()
         return ledger
 
     @classmethod

@@ -57,8 +57,10 @@ def noise(series: Sequence[Series], budget: int) -> list[Noise]:
     """What a lab's own A/A pairs say, pool by pool.
 
     Raises:
-        UsageError: a measurement has too few pairs; says how many there are.
+        UsageError: there is nothing to look at, or a measurement has too few pairs; says how many there are.
     """
+    if not series:
+        raise UsageError(f"no measurement has {FEWEST} pairs", hint="a larger --budget, or fewer failures")
     from harness.measure import needed  # noqa: PLC0415  numpy and scipy, see harness.measure.judge
 
     pools: dict[str, list[Series]] = defaultdict(list)

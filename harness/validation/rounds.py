@@ -80,11 +80,16 @@ class Pytest:
         words = self.words(round_, checks, folder)
         with (folder / OUTPUT).open("wb") as output:
             try:
-                # No deadline: a round of a night's checks takes hours, and each wait within it has its own.
-                done = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False)
+                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
             except OSError as error:
                 raise LabError(f"pytest could not start: {error}", operation="validate") from error
-        return done.returncode
+            try:
+                # No deadline: a round of a night's checks takes hours, and each wait within it has its own.
+                return process.wait()
+            except KeyboardInterrupt:
+                # The terminal interrupted both of us: pytest gives guests back before it ends.
+                process.wait()
+                raise
 
 
 @dataclass(slots=True)

@@ -96,7 +96,8 @@ def test_a_rehearsal_says_so_loudly(again):
         side: [host(twin=True, accel="tcg", services={"open-vm-tools": version})]
         for side, version in zip(SideName, ("12.2.0", "12.3.5"), strict=True)
     }
-    done = again(GOOD, GOOD, hosts=twins, allow_twins=True)
+    assert again(GOOD, GOOD, hosts=twins).exit_code == 3
+    done = again(GOOD, GOOD, "--allow-twins")
     assert done.exit_code == 0
     assert done.stdout.startswith("PASS (REHEARSAL)\n")
     for name in ("statement.md", "statement.html"):
@@ -167,6 +168,37 @@ def test_the_evidence_is_signed_and_verified(again, tmp_path):
     Path(evidence).write_bytes(Path(evidence).read_bytes()[:-40])
     assert CliRunner().invoke(verify_bundle, [evidence]).exit_code == 1
     assert CliRunner().invoke(verify_bundle, [evidence + ".none"]).exit_code == 2
+
+
+def test_a_secret_of_the_lab_is_in_no_output_of_the_evidence(again, tmp_path, monkeypatch):
+    """What pytest prints goes to its user's terminal, and here to everybody."""
+    monkeypatch.setenv("LAB_PASSWORD", "hunter2-hunter2")
+    (tmp_path / "mylab.yaml").write_text(SECRETIVE.replace("env:NOBODY", "env:LAB_PASSWORD").replace("esx-berlin", "x"))
+    again(GOOD, GOOD, lab="mylab.yaml")
+    (output,) = (tmp_path / "out" / "rounds").glob("001-*/output.txt")
+    output.write_text("login with hunter2-hunter2\n")
+    done = again(GOOD, GOOD, lab="mylab.yaml")
+    files = unpacked(done.out / "evidence.tar.zst", tmp_path / "unpacked")
+    assert files["rounds/001-baseline/output.txt"] == b"login with ********\n"
+
+
+def test_a_defect_of_ours_does_not_look_like_a_fail(again, monkeypatch):
+    """Python ends with 1 for what nobody caught."""
+
+    def broken(*_, **__):
+        raise RuntimeError("a defect")
+
+    monkeypatch.setattr("harness.cli.validate.conclude", broken)
+    assert again(GOOD, GOOD).exit_code == 4
+    assert again(GOOD, GOOD, "--bisect").exit_code == 125
+
+
+def test_an_interrupt_stops_a_bisection(again, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.cli.validate.conclude", interrupted)
+    assert again(GOOD, GOOD, "--bisect").exit_code == 130
 
 
 def test_the_labs_file_may_name_the_key(again, tmp_path):
