@@ -18,7 +18,7 @@ from typing import Any
 CHECKOUT = Path(__file__).resolve().parents[2]
 JOURNALS = CHECKOUT / "build" / "night"
 PRODUCT = ("harness", "fixtures", "suites", "configs")
-_SPOILING = ("defects.py", "planting.py", "repeating.py", "telling.py", "calibrated.yaml")
+_SPOILING = ("defects", "planting.py", "repeating.py", "telling.py", "calibrated.yaml")
 PLANTED = tuple(f"tests/end_to_end/{name}" for name in _SPOILING)
 EVERYTHING = (*PRODUCT, "tests", "docs", "benchmarks", "Makefile", "pyproject.toml", "requirements.txt")
 _NO_CONTENT = {"__pycache__", "node_modules"}

@@ -1,4 +1,4 @@
-"""A plugin of inner runs: plants the defects of ``defects.py`` into the guests of the checks that must catch them."""
+"""A plugin of inner runs: plants the defects of ``defects`` into the guests of the checks that must catch them."""
 
 from __future__ import annotations
 

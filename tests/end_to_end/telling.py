@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -20,6 +20,7 @@ SEED = os.environ.get("INTEROP_SEED", "4")
 """Which of the defects are drawn; whoever sets another number in the environment draws others."""
 EVERY = os.environ.get("INTEROP_DEFECTS") == "all"
 _BATCH = 8
+T = TypeVar("T")
 _UNSTEADY = {"C07", "T03", "T07"}
 """Checks that skip themselves where a loaded machine lets them tell nothing: their reason says so."""
 
@@ -27,8 +28,17 @@ _UNSTEADY = {"C07", "T03", "T07"}
 def batches(defects: Sequence[Defect], drawn: int) -> list[tuple[Defect, ...]]:
     """By night all of them, in batches that a journal keeps; else one of a few, drawn by the seed."""
     if not EVERY:
-        return [tuple(random.Random(SEED).sample(defects, min(drawn, len(defects))))]
+        return [tuple(draw(defects, drawn, lambda defect: f"{defect.check} {defect.test} {defect.words}"))]
     return [tuple(defects[begin : begin + _BATCH]) for begin in range(0, len(defects), _BATCH)]
+
+
+def draw(things: Sequence[T], most: int, known_as: Callable[[T], str]) -> list[T]:
+    """A few, by the seed and what each is called: one more to draw from changes at most one of them."""
+
+    def lot(thing: T) -> bytes:
+        return hashlib.sha256(f"{SEED} {known_as(thing)}".encode()).digest()
+
+    return sorted(things, key=lot)[:most]
 
 
 def in_words(batch: Sequence[Defect]) -> str:

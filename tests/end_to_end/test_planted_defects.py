@@ -3,18 +3,17 @@
 Defects are planted in the image that the guest boots, never in the harness.
 """
 
-import random
-
 import pytest
 
 from harness.image.variant import variant
 from tests.end_to_end.defects import IN_IMAGES
 from tests.end_to_end.readers import READERS
-from tests.end_to_end.telling import CALIBRATED, EVERY, SEED, SUITES
+from tests.end_to_end.telling import CALIBRATED, EVERY, SUITES, draw
 
 ALONE = [defect for defect in IN_IMAGES if defect.tests]
 """Those whose checks make guests of their own: one of them by day, all by night."""
-DRAWN = [defect for defect in IN_IMAGES if EVERY or not defect.tests or defect in random.Random(SEED).sample(ALONE, 1)]
+_DRAWN_ALONE = ALONE if EVERY else draw(ALONE, 1, lambda defect: defect.words)
+DRAWN = [defect for defect in IN_IMAGES if not defect.tests or defect in _DRAWN_ALONE]
 
 
 def select(run, image, *names: str):

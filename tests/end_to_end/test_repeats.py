@@ -6,7 +6,6 @@ journal keeps; else a few that only read, drawn by ``INTEROP_SEED``, a few times
 
 import json
 import os
-import random
 import re
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import pytest
 
 from tests.end_to_end.night import PLANTED, PRODUCT, Night
 from tests.end_to_end.readers import READERS
-from tests.end_to_end.telling import CALIBRATED, SEED, SUITES
+from tests.end_to_end.telling import CALIBRATED, SUITES, draw
 
 COLUMNS = ("kvm", "vsphere", "hyperv")
 TIMES, ROUND, BATCH = 20, 5, 6
@@ -70,7 +69,7 @@ def test_a_check_that_fails_once_is_found(run):
 @pytest.mark.skipif(ALL, reason="all of them are repeated")
 def test_a_few_checks_come_to_the_same_each_time(run):
     """Three that share a guest, four times each."""
-    words = random.Random(SEED).sample(READERS, 3)
+    words = draw(READERS, 3, str)
     statuses, done = select(run, "kvm", words, 4)
     assert len(statuses) == 3, done.output
     assert {len(found) for found in statuses.values()} == {4}, done.output

@@ -54,7 +54,7 @@ def test_its_guests_are_found_outside(lab, tmp_path, monkeypatch):
     monkeypatch.setattr("harness.lab.addresses.in_use", None)
     with Run.begin(lab) as run:
         outfitter = Outfitter(run, lab.hosts["hyperv"], IMAGE, tmp_path / "guests")
-        spec = outfitter.make("guest", Shape(nics=2), PublishedImage(IMAGE.digest, "base"), Deadline.after(5)).spec
+        spec = outfitter.make("guest", Shape(nics=2), PublishedImage(IMAGE.digest, "base"), Deadline.after(60)).spec
     first, second = spec.nics
     assert first.forward == Endpoint(f"127.79.{first.address.partition('/')[0].removeprefix('10.80.')}", 2222)
     assert second.forward is None

@@ -26,7 +26,7 @@ def outfitter(tmp_path, monkeypatch):
 
 
 def soon():
-    return Deadline.after(5)
+    return Deadline.after(60)
 
 
 @pytest.fixture

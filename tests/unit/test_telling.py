@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from tests.end_to_end import night, telling, test_repeats
-from tests.end_to_end.defects import Defect
+from tests.end_to_end.defects import ALL, FULL_DISK, IN_GUESTS_OF_TWINS, Defect
 
 ONE, TWO = (Defect(f"C0{number}", f"test_thing_{number}", "words", "script") for number in (1, 2))
 IMAGE = SimpleNamespace(digest="image")
@@ -102,3 +102,26 @@ def test_one_verdict_that_differs_is_found_and_stays_found(runs, capsys):
         with pytest.raises(AssertionError, match="C02 thing 2"):
             repeat(runs, capsys)
     assert len(runs.asked) == 4
+
+
+def test_one_defect_more_changes_one_draw_at_most(monkeypatch):
+    for seed in range(20):
+        monkeypatch.setattr(telling, "SEED", str(seed))
+        before = telling.draw(range(50), 8, str)
+        after = telling.draw(range(51), 8, str)
+        assert len(set(before) - set(after)) <= 1
+        assert len(before) == len(set(before)) == 8
+
+
+def test_other_seeds_draw_others(monkeypatch):
+    drawn = set()
+    for seed in range(20):
+        monkeypatch.setattr(telling, "SEED", str(seed))
+        drawn.update(telling.draw(range(50), 8, str))
+    assert len(drawn) > 40
+
+
+def test_no_test_has_two_defects_on_one_host():
+    """The planter would plant the first, twice."""
+    planted = [(defect.test, defect.host) for defect in (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS)]
+    assert len(planted) == len(set(planted))

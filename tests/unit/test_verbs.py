@@ -38,7 +38,7 @@ class Chain:
 
 
 def soon() -> Deadline:
-    return Deadline.after(5)
+    return Deadline.after(60)
 
 
 def test_a_finding_is_not_taken_for_the_labs_fault_when_its_checkpoint_stays() -> None:

@@ -6,9 +6,12 @@ called through ``ctypes``. Each prints JSON, one object a line.
 
 from __future__ import annotations
 
+import re
 from importlib.resources import files
+
+_PART = re.compile(rf"^from {re.escape(__name__)}\.(\w+) import .*$".encode(), re.MULTILINE)
 
 
 def program(name: str) -> bytes:
-    """The text of the program called ``name``."""
-    return files(__name__).joinpath(f"{name}.py").read_bytes()
+    """The text of the program called ``name``; what it imports from its neighbours here stands in it."""
+    return _PART.sub(lambda found: program(found[1].decode()), files(__name__).joinpath(f"{name}.py").read_bytes())

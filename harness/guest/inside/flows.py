@@ -9,27 +9,17 @@ drain and answer print their port as soon as the other side may go on, and work 
 """
 
 import json
-import os
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable
 
+from harness.guest.inside.background import background
+
 CHUNK = 1 << 17
 STILL = 60.0
 """Seconds that a connection may take to come, or stand still: a busy, emulated guest can stall for many."""
-
-
-def background(port: int) -> None:
-    """Tell the port, and let go of whoever started this: ssh ends a command when nobody holds its streams."""
-    print(json.dumps({"port": port}), flush=True)
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(nowhere, stream)
 
 
 def count(connection: socket.socket) -> None:

@@ -18,19 +18,10 @@ import socket
 import sys
 from collections.abc import Callable
 
+from harness.guest.inside.background import background
+
 CHUNK = 1 << 16
 PATIENCE = 30
-
-
-def background(port: int) -> None:
-    """Tell the port, and let go of whoever started this: ssh ends a command when nobody holds its streams."""
-    print(json.dumps({"port": port}), flush=True)
-    if os.fork():
-        os._exit(0)
-    os.setsid()
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    for stream in range(3):
-        os.dup2(nowhere, stream)
 
 
 def taken(address: str, seconds: str) -> socket.socket:
