@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy.stats import wilcoxon
 
 from harness.core import UsageError
 from harness.measure import Better
@@ -151,6 +152,26 @@ def test_the_family_weighs_on_every_verdict():
     among = judge([lost, *(series(seed=seed) for seed in range(99))], budget=32)[0]
     assert alone.p < among.p <= 1
     assert (alone.verdict, among.verdict) == (Verdict.WORSE, Verdict.UNKNOWN)
+
+
+def test_p_is_that_of_one_look_over_what_the_look_may_spend():
+    """Scipy's, by Holm's steps over the family, over the look's share of the seven tenths of alpha that are spent."""
+    whole = [series(loss=loss, spread=0.1, pairs=32, seed=seed) for seed, loss in ((1, 0.07), (2, 0.04), (3, 0.0))]
+    alone = []
+    for one in whole:
+        ratios = np.log(one.candidate) - np.log(one.baseline)
+        alone.append([wilcoxon(ratios[:look], method="exact").pvalue for look in (16, 32)])
+    assert Plan.of(3, 32).looks == (16, 32)
+    wanted = np.ones(3)
+    for look in (0, 1):
+        p = np.array(alone)[:, look]
+        order = np.argsort(p)
+        steps = np.maximum.accumulate(p[order] * [3, 2, 1]) / 0.5 / 0.7
+        wanted[order] = np.minimum(wanted[order], steps)
+    found = judge(whole, budget=32)
+    assert {one.verdict for one in found} == {Verdict.UNKNOWN}, "nothing is proven, so nobody leaves the family"
+    assert [one.p for one in found] == pytest.approx(np.minimum(wanted, 1))
+    assert min(wanted) < 0.5
 
 
 def test_the_order_of_sides_is_drawn_and_repeatable():
