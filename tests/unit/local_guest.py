@@ -19,14 +19,14 @@ from harness.guest.services import Unit, parse_version
 _SHIMS = {
     "dpkg": 'exec /usr/bin/dpkg --root="$ROOT" --force-not-root --force-script-chrootless --log=/dev/null "$@"',
     "dpkg-query": 'exec /usr/bin/dpkg-query --admindir="$ROOT/var/lib/dpkg" "$@"',
-    # `systemctl show --property P --value -- UNIT`: ExecStart from the unit's file; nothing has a process.
+    # `systemctl show --property P --value -- UNIT`: ExecStart from the unit's file; few have a process.
     "systemctl": """case $1 in
 show)
     for unit; do :; done
     file="$ROOT/lib/systemd/system/$unit"
     case "$3" in
     ExecStart) sed -n "s#^ExecStart=\\([^ ]*\\).*#{ path=$ROOT\\1 ; }#p" "$file" ;;
-    MainPID) echo 0 ;;
+    MainPID) cat "$ROOT/pid-of-$unit" 2>/dev/null || echo 0 ;;
     esac ;;
 esac""",
     # `find / /run -xdev ...`: below the folder alone.

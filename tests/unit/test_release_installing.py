@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,6 +27,7 @@ from harness.lab.releases import (
 from harness.lab.releases.installing import bring
 from harness.lab.releases.pinning import write_pins
 from harness.lab.releases.preparing import pins
+from harness.lab.releases.seen import see
 from harness.plugin.releasing import ReleaseUnderTest
 from suites.integration import test_release as i31
 from tests.unit.local_guest import LocalGuest, Package
@@ -130,6 +132,67 @@ def test_a_file_that_arrives_changed_is_not_installed(guest, prepared):
     with pytest.raises(GuestError, match="arrived with sha256"):
         bring(guest, prepared(), soon())
     assert guest.version("acme-agent") is None
+
+
+@pytest.fixture
+def running(guest):
+    """Starts a copy of a program as the service's, or a script; what is installed later takes its file's place."""
+    started = []
+
+    def start(script: str = "") -> None:
+        unit, program = guest.root / "lib/systemd/system/acme-agent.service", guest.root / "usr/lib/acme/agent"
+        for file in (unit, program):
+            file.parent.mkdir(parents=True, exist_ok=True)
+        unit.write_text("ExecStart=/usr/lib/acme/agent\n")
+        program.unlink(missing_ok=True)
+        if script:
+            program.write_text(script)
+            program.chmod(0o755)
+        else:
+            shutil.copy(shutil.which("sleep"), program)
+        started.append(subprocess.Popen([program, *([] if script else ["60"])], stdin=subprocess.PIPE))
+        (guest.root / "pid-of-acme-agent.service").write_text(str(started[-1].pid))
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def service(guest, release) -> str:
+    return see(guest, release.release)["service acme-agent.service"]
+
+
+def test_a_service_that_was_not_started_again_is_the_old_one(guest, running, tmp_path):
+    """Its file is new, its process is not: nothing would be compared."""
+    (tmp_path / "a.deb").write_bytes(b"a")
+    (tmp_path / "b.deb").write_bytes(b"b")
+    release = ready(tmp_path, "{files: [{path: a.deb}]}", "{files: [{path: b.deb}]}")
+    running()
+    before = service(guest, release)
+    program = guest.root / "usr/lib/acme/agent"
+    program.unlink()
+    program.write_bytes(Path(shutil.which("sleep")).read_bytes() + b"newer")
+    program.chmod(0o755)
+    assert before.startswith("program ")
+    assert service(guest, release) == before
+    (guest.root / "pid-of-acme-agent.service").write_text("0")
+    assert service(guest, release).startswith("file ")
+    assert service(guest, release)[-16:] != before[-16:]
+
+
+def test_a_service_that_is_a_script_counts_by_it(guest, running, tmp_path):
+    """The program that runs is the shell's, on both sides."""
+    (tmp_path / "a.deb").write_bytes(b"a")
+    (tmp_path / "b.deb").write_bytes(b"b")
+    release = ready(tmp_path, "{files: [{path: a.deb}]}", "{files: [{path: b.deb}]}")
+    running("#!/bin/sh\nread line\n")
+    before = service(guest, release)
+    assert before.startswith("script ")
+    running("#!/bin/sh\nread word\n")
+    after = service(guest, release)
+    assert after != before
+    assert after.partition(" run by ")[2] == before.partition(" run by ")[2]
 
 
 def test_a_tarball_installs_and_removes_itself(guest, tmp_path):
