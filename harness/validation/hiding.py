@@ -16,6 +16,7 @@ from urllib.parse import quote
 from xml.sax.saxutils import escape
 
 HOST, ACCOUNT, FOLDER, IPV4, IPV6, MAC = "host", "account", "folder", "ipv4", "ipv6", "mac"
+_NAMES = (HOST, ACCOUNT, FOLDER)
 
 # Words that name nobody: kinds of hosts, of acceleration and of products; everybody's accounts and names.
 GENERIC = frozenset(
@@ -32,7 +33,11 @@ _MAC = re.compile(
     r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}([:-]))(?:[0-9A-Fa-f]{2}\1){4}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])"
     r"|(?<![0-9A-Fa-f.])[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}\.[0-9A-Fa-f]{4}(?![0-9A-Fa-f.])"
 )
-_V6 = re.compile(r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]*:[0-9A-Fa-f:.]*(?![0-9A-Za-z_])")
+# Bounded, for guests write what is searched: an endless row of colons must not take for ever.
+_V6 = re.compile(r"(?<![0-9A-Za-z_:.])[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{0,45}:[0-9A-Fa-f:.]{0,45}(?![0-9A-Za-z_])")
+# Other spellings of what was found elsewhere: an address in a name, a MAC without its colons.
+_V4_IN_NAME = re.compile(r"(?<!\d)(?<!\d-)\d{1,3}(?:-\d{1,3}){3}(?!-?\d)")
+_MAC_BARE = re.compile(r"(?<![0-9A-Fa-f])[0-9A-Fa-f]{12}(?![0-9A-Fa-f])")
 _HOME = re.compile(r"(?:/home/|/Users/|\\Users\\|\\\\Users\\\\)([A-Za-z0-9._-]+)")
 
 
@@ -83,8 +88,12 @@ class Pseudonyms:
         """``text`` with everything that was learnt taken out."""
         if self._pattern is None:
             self._compile()
-        # By form first: an IPv6 address has many spellings, and all of one address get one name.
+        # Addresses by form: one has many spellings, and there are too many of them for a pattern of each.
         text = _V6.sub(self._hide_v6, text)
+        for form in (_MAC, _MAC_BARE):
+            text = form.sub(lambda found: self.known.get(_plain_mac(found[0]), found[0]), text)
+        for form in (_V4, _V4_IN_NAME):
+            text = form.sub(lambda found: self.known.get(found[0].replace("-", "."), found[0]), text)
         pattern = self._pattern
         return text if pattern is None else pattern.sub(lambda found: self._spelt[found[0].lower()], text)
 
@@ -98,14 +107,9 @@ class Pseudonyms:
         return name + found[0][len(found[0].rstrip(":.")) :] if name else found[0]
 
     def _compile(self) -> None:
-        self._spelt = {}
-        parts: dict[str, None] = {}
-        for original, name in self.known.items():
-            kind = name.rpartition("-")[0]
-            for spelling in _spellings(original, kind):
-                self._spelt.setdefault(spelling.lower(), name)
-                parts[_guarded(spelling, kind)] = None
-        longest_first = sorted(parts, key=len, reverse=True)
+        names = {original: name for original, name in self.known.items() if name.rpartition("-")[0] in _NAMES}
+        self._spelt = {spelling.lower(): name for original, name in names.items() for spelling in _spellings(original)}
+        longest_first = sorted(map(_guarded, self._spelt), key=len, reverse=True)
         self._pattern = re.compile("|".join(longest_first), re.IGNORECASE) if longest_first else None
 
 
@@ -119,26 +123,12 @@ def text_of(data: bytes) -> str | None:
         return None
 
 
-def _guarded(spelling: str, kind: str) -> str:
+def _guarded(spelling: str) -> str:
     pattern = re.escape(spelling)
-    if kind == IPV4:
-        return rf"(?<!\d)(?<!\d\.){pattern}(?!\.?\d)"
-    if kind in (MAC, IPV6):
-        return rf"(?<![0-9A-Fa-f]){pattern}(?![0-9A-Fa-f])"
-    if len(spelling) < _ANYWHERE:
-        return rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
-    return pattern
+    return rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])" if len(spelling) < _ANYWHERE else pattern
 
 
-def _spellings(original: str, kind: str) -> set[str]:
-    if kind == MAC:
-        pairs = [original[at : at + 2] for at in range(0, 12, 2)]
-        fours = [original[at : at + 4] for at in range(0, 12, 4)]
-        return {original, ":".join(pairs), "-".join(pairs), ".".join(fours)}
-    if kind == IPV4:
-        return {original, original.replace(".", "-")}
-    if kind == IPV6:
-        return {original, IPv6Address(original).exploded}
+def _spellings(original: str) -> set[str]:
     forms = {
         original,
         json.dumps(original)[1:-1],
