@@ -9,7 +9,6 @@ stamped from everything but the pool.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -22,6 +21,7 @@ from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestR
 
 from harness.backends.protocol import Moved
 from harness.core import GuestError, LabError
+from harness.report.remarks import Remarks, described, remark
 
 POOL = "pool"
 
@@ -46,12 +46,10 @@ _REPLACED = frozenset(
         "check",
         POOL,
         "backend",
+        "news",
+        "earlier",
     }
 )
-
-
-WARNING = "beyond a limit"
-"""The tag of results that exceeded a limit which only warns."""
 
 
 class Fault(StrEnum):
@@ -204,17 +202,25 @@ class Stamper:
         self._plumbing = plumbing
         self._identity: Identity | None = None
         self._fault: Fault | None = None
-        self._warnings: list[str] = []
+        self._remarks = Remarks()
 
     def begin(self, identity: Identity | None) -> None:
         """A test begins (or its host is known now); None for a test that is none of ours."""
         if identity is None or self._identity is None or identity.history_id != self._identity.history_id:
-            self._fault, self._warnings = None, []
+            self._fault, self._remarks = None, Remarks()
         self._identity = identity
 
     def warn(self, warnings: Iterable[str]) -> None:
         """The running test exceeded limits that only warn."""
-        self._warnings = list(warnings)
+        self._remarks = replace(self._remarks, warnings=tuple(warnings))
+
+    def know(self, *, known: bool, trackers: tuple[tuple[str, str], ...], news: str) -> None:
+        """What known issues say of the running test; see :class:`Remarks`."""
+        self._remarks = replace(self._remarks, known=known, trackers=trackers, news=news)
+
+    def again(self, status: str) -> None:
+        """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
+        self._fault, self._remarks = None, Remarks(earlier=status)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""
@@ -225,7 +231,7 @@ class Stamper:
     def report_result(self, result: TestResult) -> None:
         """Stamp a result that is about to be written."""
         if self._identity is not None:
-            stamp(result, self._identity, self._fault, self._plumbing, self._warnings)
+            stamp(result, self._identity, self._fault, self._plumbing, self._remarks)
 
 
 def stamp(
@@ -233,20 +239,20 @@ def stamp(
     identity: Identity,
     fault: Fault | None,
     plumbing: frozenset[str],
-    warnings: Iterable[str] = (),
+    remarks: Remarks | None = None,
 ) -> None:
     """Write ``identity`` onto ``result``, in place of whatever was derived from the Python path."""
+    remarks = remarks or Remarks()
     if identity.check or identity.test:
         result.fullName = identity.full_name
     result.name = identity.shown
-    result.description = _described(identity.title, result.description, warnings)
+    result.description = described(identity.title, result.description, remarks)
     result.titlePath = [identity.suite]
     result.testCaseId = identity.test_case_id
     result.historyId = identity.history_id
     result.parameters = _parameters(result.parameters, identity, plumbing)
     result.labels = [label for label in result.labels if label.name not in _REPLACED] + labels_of(identity)
-    if warnings:
-        result.labels.append(Label(name="tag", value=WARNING))
+    remark(result, remarks)
     if result.status in (Status.FAILED, Status.BROKEN):
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
@@ -258,19 +264,6 @@ def stamp(
         if result.statusDetails is None:
             # A strict xpass fails without saying a word.
             result.statusDetails = StatusDetails(message="XPASS(strict): passed, though it was expected to fail")
-
-
-def _described(title: str, description: str | None, warnings: Iterable[str]) -> str | None:
-    """What there is to say of a result besides its title: its warnings, and the rest of the test's docstring."""
-    parts = [f"**Warning**: {warning}" for warning in warnings]
-    beyond = _beyond(title, description)
-    return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
-
-
-def _beyond(title: str, description: str | None) -> str | None:
-    """What a test's docstring says beyond its first line, which is the title already."""
-    words = inspect.cleandoc(description or "")
-    return words.removeprefix(title).lstrip(". \n") or None
 
 
 def _parameters(found: list[Any], identity: Identity, plumbing: frozenset[str]) -> list[Parameter]:
