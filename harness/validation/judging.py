@@ -83,6 +83,7 @@ def judge(ledger: Ledger, wanted: Wanted, read: Read) -> Judgement:
     runs = results_of(ledger)
     _refused(runs)
     seen = tuple((each, cells.seen(folder)) for each in ledger.rounds if (folder := ledger.results(each)))
+    _mixed_up(seen)
     paired = pairs_of(ledger, wanted, read)
     found = figures.findings(paired, ledger.terms.budget)
     twins = ledger.terms.allow_twins
@@ -115,6 +116,17 @@ def _refused(runs: Sequence[Ran]) -> None:
     told = next((ran for ran in runs if ran.reason.startswith(name)), None)
     if told is not None:
         raise UsageError(f"the {told.side} was refused on {told.host}: {told.reason.removeprefix(name)}")
+
+
+def _mixed_up(seen: Sequence[tuple[Round, Seen]]) -> None:
+    """A round's own record says which side was installed; another than its folder's was put there by somebody."""
+    for round_, told in seen:
+        for host in told.hosts:
+            side = dict(host.get("release") or {}).get("side")
+            if side not in (None, round_.side):
+                raise UsageError(
+                    f"round {round_.number} is one of the {round_.side}, and {host['name']} had the {side}"
+                )
 
 
 def _changed_meanwhile(seen: Sequence[tuple[Round, Seen]]) -> list[Reason]:

@@ -138,6 +138,12 @@ def test_a_candidate_that_did_not_change_is_refused(tmp_path):
     assert judge(tmp_path / "w", GOOD, GOOD, wanted).word is Word.PASS
 
 
+def test_a_round_of_the_other_side_is_refused(tmp_path):
+    hosts = {side: [host(release={"side": "baseline"})] for side in SideName}
+    with pytest.raises(UsageError, match="round 2 is one of the candidate, and esxi8-a had the baseline"):
+        judge(tmp_path / "v", GOOD, GOOD, hosts=hosts)
+
+
 def test_a_version_that_was_not_seen_leaves_it_open(tmp_path):
     decision = judge(tmp_path / "v", GOOD, GOOD, Wanted(BOTH.required, must_change=("module hv_vmbus",)))
     assert [reason.what for reason in decision.reasons] == ["module hv_vmbus"]
