@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import subprocess
 import tarfile
 from pathlib import Path
@@ -18,7 +19,7 @@ from harness.report.page import outside_requests
 from harness.validation import noise
 from harness.validation.cells import SideName
 from tests.unit.test_validate_command import LAB, RELEASE
-from tests.unit.validation_sample import Test, host, validated
+from tests.unit.validation_sample import Test, host, record, validated
 
 GOOD = [Test("I01"), Test("I02")]
 SECRETIVE = """
@@ -253,3 +254,56 @@ def test_redacted_evidence_has_no_name_no_address_and_no_account(again, tmp_path
     assert told["reasons"][0]["hosts"] == [told["hosts"][0]["name"]]
     assert "no heartbeat from ipv4-" in told["reasons"][0]["said"]
     assert CliRunner().invoke(verify_bundle, [str(done.out / "evidence.tar.zst")]).exit_code == 3
+
+
+@pytest.fixture
+def stopwatch(monkeypatch, tmp_path):
+    """Rounds of `interop validate` itself, without processes: each takes one noisy figure and passes."""
+    monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mylab.yaml").write_text(LAB)
+    (tmp_path / "new.yaml").write_text(RELEASE + "measure: {C07.elapsed: 5 %}\n")
+    ran = []
+
+    class Rounds:
+        def __init__(self, ledger, release="", backends=()):
+            assert backends == (("vsphere",) if release else ())
+
+        def __call__(self, round_, checks, folder):
+            ran.append((round_.side, tuple(checks)))
+            noise = random.Random(round_.number).gauss(0, 0.01)
+            tests = [Test("C07", figures={"elapsed": 10 * (1 + noise)})]
+            tests += GOOD if "I0*" in checks else []
+            version = {SideName.BASELINE: "12.2.0", SideName.CANDIDATE: "12.3.5"}[round_.side]
+            record(folder / "run" / "results", tests, [host(services={"open-vm-tools": version})], round_.side)
+            return 0
+
+    monkeypatch.setattr("harness.cli.validate.Pytest", Rounds)
+    return ran
+
+
+def test_a_lab_is_held_against_itself(stopwatch, tmp_path):
+    """It says by pool how often it would cry wolf and what it can see; nothing is a release there."""
+    words = ["--self", "--lab", "mylab.yaml", "--check", "C07", "--budget", "12", "--seed", "1"]
+    done = CliRunner().invoke(validate, words)
+    assert done.exit_code == 0, done.output
+    assert "esxi8: false alarms in 0." in done.output
+    assert "C07 elapsed: a loss of" in done.output
+    assert len(stopwatch) == 24
+    assert [(one.pool, one.pairs, one.series) for one in noise.recall("mylab")] == [("esxi8", 12, 1)]
+
+
+def test_figures_are_measured_until_they_are_decided(stopwatch):
+    done = CliRunner().invoke(validate, ["new.yaml", "--lab", "mylab.yaml", "--seed", "1", "--out", "out"])
+    assert done.exit_code == 0, done.output
+    assert "C07 elapsed on esxi8: same" in done.output
+    assert set(stopwatch[:2]) == {(side, ("I0*", "C07")) for side in SideName}
+    assert {checks for _, checks in stopwatch[2:]} == {("C07",)}
+    assert len(stopwatch) < 80
+
+
+def test_a_budget_too_small_to_tell_is_inconclusive(stopwatch):
+    done = CliRunner().invoke(validate, ["new.yaml", "--lab", "mylab.yaml", "--seed", "1", "--budget", "3"])
+    assert done.exit_code == 3, done.output
+    assert "INCONCLUSIVE: C07 elapsed on esxi8: unknown after 3 pairs" in done.output
+    assert len(stopwatch) == 6
