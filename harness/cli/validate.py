@@ -192,7 +192,7 @@ def _begun(terms: Terms, name: str, text: str, out: Path | None, *, drawn: bool)
     seed = random.SystemRandom().randrange(1 << 32) if drawn else terms.seed
     digest = hashlib.sha256(text.encode()).hexdigest() if text else ""
     fixed = replace(terms, release=name, digest=digest, seed=seed)
-    return Ledger.begin(out or _OUT / f"{name or 'self'}-{stamp}", fixed, text)
+    return Ledger.begin(out or _OUT / f"{name or 'self'}-{stamp}", fixed, text, drawn=drawn)
 
 
 def _same_release(ledger: Ledger, release: Release) -> None:
@@ -209,6 +209,7 @@ def _run(
     console: Console, lab: Lab, ledger: Ledger, demands: Wanted, *, release: str = "", backends: Sequence[str] = ()
 ) -> None:
     """Run what is left to run, with a line for each round that begins."""
+    console.print(escape(f"in {ledger.path}: {len(ledger.rounds)} rounds ended so far; --out goes on with it"))
     pools = [members for pool, members in lab.pools().items() if pool in demands.pools]
     several = not ledger.terms.host and any(len(members) > 1 for members in pools)
     columns = (

@@ -107,13 +107,14 @@ class Ledger:
     rounds: list[Round] = field(default_factory=list)
 
     @classmethod
-    def begin(cls, path: Path, terms: Terms, release: str) -> Ledger:
+    def begin(cls, path: Path, terms: Terms, release: str, *, drawn: bool = False) -> Ledger:
         """Begin a validation, or go on with the one whose folder this is.
 
         Args:
             path: the folder.
-            terms: what is wanted now; the seed of one that goes on stays.
+            terms: what is wanted now.
             release: the text of the release file; empty: there is none.
+            drawn: nobody asked for this seed: one that goes on keeps its own.
 
         Raises:
             UsageError: the folder holds a validation of something else.
@@ -133,7 +134,7 @@ class Ledger:
         budget = then.budget if terms.seconds else terms.budget
         # Whether twins count changes nothing of what is run, so it may be asked anew.
         ledger.terms = then = replace(then, allow_twins=terms.allow_twins)
-        now = replace(terms, seed=then.seed, budget=budget)
+        now = replace(terms, seed=then.seed if drawn else terms.seed, budget=budget)
         changed = [
             f"{name} was {getattr(then, name)!r} and is {getattr(now, name)!r}"
             for name in Terms.__slots__

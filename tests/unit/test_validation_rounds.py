@@ -168,5 +168,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     with pytest.raises(UsageError, match="holds no validation"):
         Ledger.begin(tmp_path, terms(), "")
     Ledger.begin(tmp_path / "v", terms(), "")
+    with pytest.raises(UsageError, match="seed was 7 and is 8"):
+        Ledger.begin(tmp_path / "v", terms(seed=8), "")
+    assert Ledger.begin(tmp_path / "v", terms(seed=8), "", drawn=True).terms.seed == 7
     with pytest.raises(UsageError, match="rounds was 1 and is 3"):
         Ledger.begin(tmp_path / "v", terms(rounds=3), "")
