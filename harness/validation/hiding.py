@@ -23,6 +23,8 @@ GENERIC = frozenset(
     {"kvm", "hyperv", "vsphere", "tcg", "hvf", "vmware", "qemu", "libvirt", "esxi", "vcenter", "localhost", "local"}
     | {"root", "linux", "host", "hosts", "user", "users", "system", "session", "twin", "lab", "guest", "pool", "http"}
     | {"https", "wsman", "sdk", "nobody", "none", "true", "false", "null", "main", "baseline", "candidate"}
+    # A controller may be called so, and so are the packages that a statement is about.
+    | {"vm", "vms", "tools", "agent", "open", "daemons", "package", "service", "module", "kernel", "debian", "server"}
 )
 
 # Shorter names stand inside ordinary words, so they are replaced only where they stand alone.

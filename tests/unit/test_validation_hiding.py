@@ -71,7 +71,8 @@ def test_words_of_the_trade_name_nobody():
     known = Pseudonyms()
     known.name("kvm", HOST)
     known.name("root", ACCOUNT)
-    assert known.hide("kvm root") == "kvm root"
+    known.name("vm", HOST)
+    assert known.hide("kvm root package open-vm-tools") == "kvm root package open-vm-tools"
 
 
 @pytest.mark.parametrize("row", [":", "a:", "1.", "a", "/home/", "52:54:"])
