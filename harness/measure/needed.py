@@ -165,7 +165,9 @@ def _two_pairs(series: Sequence[Series]) -> None:
         raise UsageError(f"{short or 'no series'}: noise is known from two pairs or more")
 
 
-def _neighbours(random: np.random.Generator, trials: int, have: int, want: int) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
+def _neighbours(
+    random: np.random.Generator, trials: int, have: int, want: int
+) -> np.ndarray[tuple[int, int], np.dtype[np.intp]]:
     """Places of ``want`` pairs for each trial, in runs of about the square root of what there is, round its end."""
     length = max(1, round(math.sqrt(have)))
     starts = random.integers(0, have, size=(trials, -(-want // length)))

@@ -19,7 +19,7 @@ POLICY = (
     "img-src data: blob:; font-src data:; media-src data: blob:; connect-src data: blob:; frame-src data: blob:; "
     "object-src 'none'; form-action 'none'"
 )
-_HEAD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="referrer" content="no-referrer">'
+HEAD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="referrer" content="no-referrer">'
 
 # Allure scrolls its first test into view, past title, figures and environment: nothing moves before the reader does.
 _AT_TOP = """<script>
@@ -59,7 +59,7 @@ def harden(page: str) -> str:
     """The page without analytics, with a policy that lets nothing out; it opens at its top."""
     page = _ANALYTICS_SCRIPT.sub("", _OUTSIDE_SCRIPT.sub("", page))
     # Directly behind <head>: a policy binds only what comes after it.
-    return re.sub(r"<head>", f"<head>{_HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
+    return re.sub(r"<head>", f"<head>{HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
 
 
 def outside_requests(page: str) -> list[str]:
