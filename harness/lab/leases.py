@@ -18,6 +18,7 @@ from harness.lab.liveness import Liveness
 from harness.lab.models import Host
 from harness.lab.store import Store, Writer
 
+_BUSY = {"quiet": "measures in quiet", "activity": "is active"}
 _EVERY = 0.1  # seconds between two tries; a try costs well under a millisecond
 
 
@@ -218,6 +219,19 @@ class Leases:
         with self._store.write() as rows:
             self._book.bury(rows, domain)
             return bool(self._book.queue(rows, domain, "capacity"))
+
+    def is_quiet(self, domain: str) -> bool:
+        """Whether this process holds the domain in quiet."""
+        return any(lease.kind == "quiet" and lease.domain == domain for lease in self._held.values())
+
+    def neighbours(self, domain: str) -> tuple[str, ...]:
+        """What others of ours do in a domain now, one line each: runs that are active, guests that are lent or kept."""
+        with self._store.write() as rows:
+            self._book.bury(rows, domain)
+            found = {kind: self._book.others(rows, domain, kind) for kind in ("quiet", "activity", "capacity")}
+        lines = [f"{who([row])} {word}" for kind, word in _BUSY.items() for row in found[kind]]
+        lent = [f"{who([row])} has {row['guests']} guests of {row['vcpus']} vCPUs" for row in found["capacity"]]
+        return tuple(dict.fromkeys([*lines, *lent]))
 
     def check(self, leases: Iterable[Lease] | None = None) -> None:
         """Verify that these (without any: all of this process) are still held.

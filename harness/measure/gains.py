@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from harness.measure.judge import Series
 
 _RATIOS_UP_TO = 0.5
-"""Practical limits beyond this are taken as differences: the logarithm of what a loss of everything leaves has no end."""
+"""Beyond this a practical limit is one of differences: a loss of everything has no logarithm."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from statistics import median
 from typing import TYPE_CHECKING
 
 from harness.core import UsageError
@@ -178,16 +179,15 @@ def _finding(
     pairs = used if verdict is not Verdict.UNKNOWN else min(series.pairs, plan.looks[-1])
     middle, low, high = signed_rank.estimate(gains.values[:pairs], error) if pairs else (0.0, -math.inf, math.inf)
     change, interval = gains.change(middle), (gains.change(low), gains.change(high))
-    more, total = 0, 0
+    more = 0
     if verdict is Verdict.UNKNOWN:
         total = needed.in_all(gains.values[:pairs], middle, gains, plan)
-        following = plan.after(pairs)
-        more = following - pairs if following is not None else max(1, total - pairs)
-    words = _words(series, verdict, change, interval, p, pairs, plan)
-    if verdict is Verdict.UNKNOWN:
-        words += _wanting(pairs, more, total, plan)
-    words += "".join(f"; {_ODD[odd]}" for odd in shape.split(", ") if odd)
-    return Finding(series, verdict, change, interval, p, more, shape, words, pairs)
+        if not plan.enough:
+            total = max(total, least(plan.family, plan.alpha))
+        following = plan.after(pairs) if plan.enough else None
+        more = max(following or total, pairs + 1) - pairs
+    finding = Finding(series, verdict, change, interval, p, more, shape, "", pairs)
+    return replace(finding, words=_words(finding, plan))
 
 
 _ODD = {
@@ -196,35 +196,34 @@ _ODD = {
 }
 
 
-def _words(
-    series: Series, verdict: Verdict, change: float, interval: tuple[float, float], p: float, pairs: int, plan: Plan
-) -> str:
+def _words(finding: Finding, plan: Plan) -> str:
+    pairs, series = finding.pairs, finding.series
+    low, high = finding.interval
+    span = f"between {_percent(low)} and {_percent(high)}" if high - low < math.inf else "with no interval yet"
     if not pairs:
-        return "unknown: there are no pairs"
-    span = f"between {_percent(interval[0])} and {_percent(interval[1])}"
-    if verdict is Verdict.SAME:
-        return f"same: the change is {span}, which does not matter ({pairs} pairs)"
-    if verdict is Verdict.UNKNOWN:
-        proven = "some change is proven, not whether it matters; " if p <= plan.alpha else ""
-        return f"unknown after {pairs} pairs: {proven}the change is {_percent(change)}, {span}"
-    unit = f" {series.unit}" if series.unit else ""
-    sides = f"{_middle(series.baseline[:pairs]):.4g}{unit} to {_middle(series.candidate[:pairs]):.4g}{unit}"
-    return f"{verdict} by {abs(change):.1%} ({span}; {sides}; p {p:.2g} of the whole validation; {pairs} pairs)"
+        text = "unknown: there are no pairs"
+    elif finding.verdict is Verdict.UNKNOWN:
+        proven = "some change is proven, not whether it matters; " if finding.p <= plan.alpha else ""
+        text = f"unknown after {pairs} pairs: {proven}the change is {_percent(finding.change)}, {span}"
+    elif finding.verdict is Verdict.SAME:
+        text = f"same: the change is {span}, which does not matter ({pairs} pairs)"
+    else:
+        middles = [f"{median(side[:pairs]):.4g} {series.unit}".rstrip() for side in (series.baseline, series.candidate)]
+        evidence = f"{span}; {' to '.join(middles)}; p {finding.p:.2g} over the whole validation; {pairs} pairs"
+        text = f"{finding.verdict} by {abs(finding.change):.1%} ({evidence})"
+    wanting = _wanting(finding, plan) if finding.verdict is Verdict.UNKNOWN else ""
+    return "; ".join([text + wanting, *(_ODD[odd] for odd in finding.shape.split(", ") if odd)])
 
 
-def _wanting(pairs: int, more: int, total: int, plan: Plan) -> str:
-    if plan.after(pairs) is not None:
-        return f"; the next {more} pairs may tell"
+def _wanting(finding: Finding, plan: Plan) -> str:
+    budget = plan.looks[-1]
     if not plan.enough:
         few = least(plan.family, plan.alpha, plan.shares[-1], spare=0)
-        return f"; a budget of {plan.looks[-1]} pairs proves nothing among {plan.family} series, {few} are the least"
-    return f"; the budget of {plan.looks[-1]} pairs is spent, about {max(total, pairs + 1)} would tell"
+        return f"; a budget of {budget} pairs proves nothing among {plan.family} series, {few} are the least"
+    if plan.after(finding.pairs) is not None:
+        return f"; the next {finding.more} pairs may tell"
+    return f"; the budget of {budget} pairs is spent, about {finding.pairs + finding.more} would tell"
 
 
 def _percent(part: float) -> str:
-    return f"{part:+.1%}" if math.isfinite(part) else "anything"
-
-
-def _middle(values: tuple[float, ...]) -> float:
-    ordered = sorted(values)
-    return (ordered[len(ordered) // 2] + ordered[(len(ordered) - 1) // 2]) / 2
+    return f"{round(part, 3) + 0.0:+.1%}"

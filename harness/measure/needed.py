@@ -14,7 +14,7 @@ from harness.core import UsageError
 from harness.measure import gains as pairs_of
 from harness.measure import sequential, signed_rank
 from harness.measure.gains import Gains
-from harness.measure.plan import ALPHA, Plan
+from harness.measure.plan import ALPHA, SPENT, Plan
 from harness.measure.signed_rank import Floats
 
 if TYPE_CHECKING:
@@ -46,7 +46,10 @@ def in_all(values: Floats, middle: float, gains: Gains, plan: Plan) -> int:
     if inside > 0:
         distance = inside
     else:  # a change that matters: proven, it is estimated beyond its limit
-        distance, sure = abs(middle), signed_rank.quantile(plan.alpha * plan.shares[-1] / plan.family / 2) + power
+        distance, sure = (
+            abs(middle),
+            signed_rank.quantile(plan.alpha * SPENT * plan.shares[-1] / plan.family / 2) + power,
+        )
     return math.ceil((sure * spread / distance) ** 2 / _EFFICIENCY) if distance else plan.looks[-1]
 
 

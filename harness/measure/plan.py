@@ -12,6 +12,9 @@ ALPHA = 0.01
 """How likely a whole validation may be to raise any false alarm."""
 MISS = 0.05
 """How likely `same` may be where the change is as large as its practical limit, on either side."""
+SPENT = 0.8
+"""The part of alpha that is spent. What is kept makes a count over many validations stay below alpha, not only its
+expectation, and leaves room for what is not exact (how ties are broken, more than 300 pairs)."""
 LOOKS = 4
 _SPARE = 2
 
@@ -92,4 +95,4 @@ def least(family: int, alpha: float = ALPHA, share: float = 1.0, spare: int = _S
         share: what the look may spend of it.
         spare: pairs more than that, so that a few small differences of the other sign do no harm.
     """
-    return math.ceil(1 - math.log2(alpha * share / family)) + spare
+    return math.ceil(1 - math.log2(alpha * SPENT * share / family)) + spare

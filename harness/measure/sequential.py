@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from harness.measure import signed_rank
-from harness.measure.plan import Plan
+from harness.measure.plan import SPENT, Plan
 from harness.measure.signed_rank import Floats
 
 UNKNOWN, SAME, BETTER, WORSE = 0, 1, 2, 3
@@ -69,7 +69,8 @@ def follow(gains: Floats, plan: Plan, low: Floats, high: Floats, have: npt.NDArr
         seen = gains[..., :look]
         p, way = signed_rank.p_two_sided(seen)
         tried = here & (proven == 0)
-        adjusted = np.minimum(adjusted, np.where(tried, _holm(p, tried, proven != 0, plan.family) / share, 1.0))
+        stepped = _holm(p, tried, proven != 0, plan.family) / (share * SPENT)
+        adjusted = np.minimum(adjusted, np.where(tried, stepped, 1.0))
         proven = np.where(tried & (adjusted <= plan.alpha), way, proven)
         worse = here & (proven < 0) & ~signed_rank.middle_above(seen, np.broadcast_to(low, shape))
         better = here & (proven > 0) & signed_rank.middle_above(seen, np.broadcast_to(high, shape))

@@ -40,7 +40,8 @@ def below(pairs: int) -> Floats:
         without = chance / 2
         without[rank:] += chance[:-rank] / 2
         chance = without
-    return np.cumsum(chance)
+    counted: Floats = np.cumsum(chance)
+    return counted
 
 
 def statistic(differences: Floats) -> npt.NDArray[np.intp]:
@@ -55,7 +56,8 @@ def p_above(differences: Floats) -> Floats:
     """How likely so large a statistic is where the middle of the differences is 0 or less; along the last axis."""
     pairs = differences.shape[-1]
     top = pairs * (pairs + 1) // 2
-    return below(pairs)[top - statistic(differences)]
+    chance: Floats = below(pairs)[top - statistic(differences)]
+    return chance
 
 
 def p_two_sided(differences: Floats) -> tuple[Floats, Floats]:
@@ -70,7 +72,8 @@ def p_two_sided(differences: Floats) -> tuple[Floats, Floats]:
 def middle_above(differences: Floats, at: Floats) -> npt.NDArray[np.bool_]:
     """Whether the Hodges-Lehmann estimate of each series lies above ``at``, told without making the estimate."""
     pairs = differences.shape[-1]
-    return statistic(differences - at[..., None]) > pairs * (pairs + 1) / 4
+    above: npt.NDArray[np.bool_] = statistic(differences - at[..., None]) > pairs * (pairs + 1) / 4
+    return above
 
 
 def untied(differences: Floats) -> Floats:

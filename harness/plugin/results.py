@@ -12,6 +12,8 @@ from allure_pytest.listener import AllureListener
 from harness.image.model import Image
 from harness.lab import Lab
 from harness.lab.limits import Readings
+from harness.measure import records
+from harness.measure.records import Recorded
 from harness.plugin.evidence import Attachment
 from harness.plugin.outcomes import Record
 from harness.plugin.session import Column
@@ -67,6 +69,10 @@ class Results:
         self._stamper.warn(readings.warnings())
         if readings.taken or readings.sizes:
             attachments.attach_json(LIMITS, readings.plain())
+
+    def measured(self, recorded: Recorded) -> None:
+        """A measurement was taken: on return it is on the disk."""
+        records.keep(self._folder.results, recorded, self._redactor.text)
 
     def attach(self, evidence: Iterable[Attachment]) -> None:
         """Add evidence to the running test's result; bounded, decoded and escaped on the way."""

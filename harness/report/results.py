@@ -17,6 +17,7 @@ from allure_commons import hookimpl
 from allure_commons.logger import AllureFileLogger
 from allure_commons.model2 import Attachment, Status, StatusDetails, TestResult
 
+from harness.core.files import write_whole as write_whole  # noqa: PLC0414  known by this place, too
 from harness.report import attachments
 from harness.report.identity import Fault, Identity, stamp
 from harness.report.redact import Redactor
@@ -195,13 +196,6 @@ def settle(folder: Path, message: str = "the run ended before this test did") ->
     notes = sorted((folder / _RUNNING).glob("*.json"))
     dead = [note for note in notes if not _alive(json.loads(note.read_bytes())["pid"])]
     return [identity for note in dead if (identity := _settle_note(note, folder, message, None))]
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that no reader ever sees half of it."""
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex[:8]}.tmp")
-    temporary.write_bytes(data)
-    temporary.replace(path)
 
 
 def _settle_note(note: Path, folder: Path, message: str, redactor: Redactor | None) -> Identity | None:

@@ -267,3 +267,24 @@ def test_the_lab_limits_every_wait(tmp_path, other):
     lab = replace(make_lab(), limits=Limits(wait=timedelta(0)))
     with begin(tmp_path, lab) as run, pytest.raises(LabError, match="for quiet on this-machine"):
         run.leases.quiet("this-machine", Deadline.after(timedelta(days=1)))
+
+
+def test_neighbours_are_told_and_oneself_is_not(run, other):
+    """What else is there while one measures: activity, guests that are lent, another's quiet."""
+    host = run.lab.hosts["kvm"]
+    run.leases.activity(host.domain, Deadline.after(5))
+    assert run.leases.neighbours(host.domain) == ()
+    other.leases.activity(host.domain, Deadline.after(5))
+    other.leases.capacity(host, Deadline.after(5), vcpus=2, memory=GiB)
+    name = f"run {other.id} (process {os.getpid()})"
+    assert run.leases.neighbours(host.domain) == (f"{name} is active", f"{name} has 1 guests of 2 vCPUs")
+    assert run.leases.neighbours("elsewhere") == ()
+
+
+def test_quiet_is_known_while_it_is_held(run):
+    """By the lease itself, of this domain and no other."""
+    assert not run.leases.is_quiet("this-machine")
+    with run.leases.quiet("this-machine", Deadline.after(5)):
+        assert run.leases.is_quiet("this-machine")
+        assert not run.leases.is_quiet("elsewhere")
+    assert not run.leases.is_quiet("this-machine")
