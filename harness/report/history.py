@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -23,10 +23,10 @@ from typing import Any, TypeAlias
 from filelock import FileLock
 
 from harness.core import LabError
+from harness.core.files import write_whole
 from harness.measure import Better
 from harness.report.cells import Cell, RunCells
-from harness.report.measured import Figure, Spread, figures, rounded
-from harness.report.results import write_whole
+from harness.report.measured import Figure, Measurements, Spread, rounded
 from harness.report.summary import Verdict
 
 FILE = "runs.jsonl"
@@ -128,13 +128,14 @@ class History:
     damaged: tuple[Damage, ...] = ()
 
 
-def of(run: RunCells, taken: Callable[[Cell], tuple[Figure, ...]] = figures) -> Night:
+def of(run: RunCells, taken: Callable[[Cell], tuple[Figure, ...]] | None = None) -> Night:
     """What history keeps of a run.
 
     Args:
         run: its results.
-        taken: what a result measured.
+        taken: what a result measured; None: whatever lies in the run's folder.
     """
+    taken = taken or Measurements(run.results).figures
     entries = [
         Entry(cell.check, cell.part, cell.params, cell.pool, cell.status, round(cell.duration, 3), taken(cell))
         for cell in run.cells
@@ -183,6 +184,22 @@ def merge(*several: Iterable[Night]) -> tuple[Night, ...]:
         if known is None or known[:2] < ranked[:2]:
             best[night.lab, night.run] = ranked
     return tuple(sorted((night for *_, night in best.values()), key=lambda night: (night.start, night.lab, night.run)))
+
+
+def together(nights: Iterable[Night]) -> tuple[Night, ...]:
+    """Parts of runs, such as shards of one that several workers' machines wrote, as whole runs."""
+    whole: dict[tuple[str, str], Night] = {}
+    for night in nights:
+        known = whole.setdefault((night.lab, night.run), night)
+        if known is not night:
+            entries = {entry.key: entry for entry in (*known.entries, *night.entries)}
+            whole[night.lab, night.run] = replace(
+                known,
+                start=min(known.start, night.start),
+                pools={**known.pools, **night.pools},
+                entries=tuple(entries[key] for key in sorted(entries)),
+            )
+    return merge(whole.values())
 
 
 def read(path: Path) -> History:

@@ -1,7 +1,6 @@
 """The measurements of a run, read back from its results; and what is kept of one where its raw samples are too many.
 
-A measurement lies with its result as an attachment (``measurement boot 30.9 s``), whose JSON holds the raw samples. A
-file that is damaged takes its own measurement away, and nothing else.
+A file that is damaged takes its own measurement away, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from pathlib import Path
 from statistics import median, quantiles
 
 from harness.core import UsageError
-from harness.measure import Better, Measurement
+from harness.measure import Better, Measurement, records
 from harness.report.cells import Cell
 
 ATTACHED = "measurement "
@@ -78,9 +77,28 @@ class Figure:
     spread: Spread | None = None
 
 
-def figures(cell: Cell) -> tuple[Figure, ...]:
-    """What a result measured, sorted by name."""
-    return summarised(list(attached(cell)))
+class Measurements:
+    """Everything a run measured, raw samples included.
+
+    Args:
+        results: the folder of its results. A measurement that was taken lies there in a file of its own
+            (:mod:`harness.measure.records`); runs of an older harness have theirs as attachments alone.
+    """
+
+    def __init__(self, results: Path) -> None:
+        found = records.read(results)
+        self.damaged = found.damaged
+        self._kept: dict[str, list[Measurement]] = {}
+        for one in found:
+            self._kept.setdefault(one.history, []).append(one.measurement)
+
+    def of(self, cell: Cell) -> dict[str, Measurement]:
+        """What a result measured, by name."""
+        return {one.name: one for one in [*_attached(cell), *self._kept.get(cell.history, ())]}
+
+    def figures(self, cell: Cell) -> tuple[Figure, ...]:
+        """The same as it is kept, sorted by name."""
+        return summarised(list(self.of(cell).values()))
 
 
 def summarised(taken: Sequence[Measurement]) -> tuple[Figure, ...]:
@@ -105,7 +123,7 @@ def summarised(taken: Sequence[Measurement]) -> tuple[Figure, ...]:
     return tuple(found)
 
 
-def attached(cell: Cell) -> Iterator[Measurement]:
+def _attached(cell: Cell) -> Iterator[Measurement]:
     """The measurements that lie with a result as attachments, raw samples included."""
     for name, path in cell.attachments:
         if name.startswith(ATTACHED):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
+from html import escape
 from html.parser import HTMLParser
 from urllib.parse import unquote_to_bytes
 
@@ -36,6 +38,14 @@ _AT_TOP = """<script>
 # A tab that is always empty: verdicts are made in Python (Allure's quality gate exits alike for a crash and for a no).
 _NO_GATE = '<style>[data-testid="nav-tab-qualityGate"] { display: none; }</style>'
 
+# Out of the way of Allure's own controls, which fill the top and the left; not where the page is printed.
+_BESIDE = """<style>
+#beside { position: fixed; right: 12px; bottom: 10px; z-index: 99; padding: 6px 12px; border-radius: 6px;
+  background: #1d2127; color: #a3adb8; font: 14px/1.4 system-ui, sans-serif; }
+#beside a { color: #8ec1ff; }
+@media print { #beside { display: none; } }
+</style>"""
+
 _OUTSIDE_SCRIPT = re.compile(r'<script\b[^>]*\ssrc="(?:https?:)?//[^"]*"[^>]*>\s*</script>', re.IGNORECASE)
 _ANALYTICS_SCRIPT = re.compile(r"<script>\s*window\.dataLayer\b.*?</script>", re.DOTALL)
 _ANALYTICS = re.compile(r"googletagmanager|google-analytics|\bgtag\(|\bdataLayer\b|G-LNDJ3J7WT0")
@@ -55,9 +65,18 @@ _HARMLESS = frozenset(
 )
 
 
-def harden(page: str) -> str:
-    """The page without analytics, with a policy that lets nothing out; it opens at its top."""
+def harden(page: str, beside: Sequence[tuple[str, str]] = ()) -> str:
+    """The page without analytics, with a policy that lets nothing out; it opens at its top.
+
+    Args:
+        page: Allure's.
+        beside: pages that lie beside it, by file name and words, and that it links to.
+    """
     page = _ANALYTICS_SCRIPT.sub("", _OUTSIDE_SCRIPT.sub("", page))
+    if beside:
+        links = " · ".join(f'<a href="{escape(name)}">{escape(words)}</a>' for name, words in beside)
+        nav = f'{_BESIDE}<nav id="beside" aria-label="Pages beside this one">{links}</nav>'
+        page = re.sub(r"<body[^>]*>", lambda found: found[0] + nav, page, count=1)
     # Directly behind <head>: a policy binds only what comes after it.
     return re.sub(r"<head>", f"<head>{HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
 

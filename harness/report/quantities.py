@@ -74,7 +74,7 @@ def digits(value: float, significant: int = 3) -> str:
 
 
 def change(value: float, reference: float) -> str:
-    """By how much ``value`` differs from ``reference``: ``+3.4 %``, ``×12`` from the tenfold on; empty without a base."""
+    """By how much ``value`` differs from ``reference``: ``+3.4 %``, ``×12`` from tenfold on; empty without a base."""
     if reference == 0:
         return "" if value else "0 %"
     ratio = value / reference

@@ -202,10 +202,10 @@ def table(runs: Sequence[RunCells], history: Iterable[Night] = (), *, reference:
     cells: dict[tuple[str, ...], dict[tuple[object, ...], Taken]] = {}
     for run in ordered:
         night = nights[run.lab, run.run]
-        columns = {pool: _column(night, pool) for pool in night.pools}
+        here = {pool: _column(night, pool) for pool in night.pools}
         measured = {entry.key: entry.figures for entry in night.entries}
         for cell in run.cells:
-            column = columns[cell.pool]
+            column = here[cell.pool]
             found[column.key] = column
             cells.setdefault(column.key, {})[cell.key] = cell, measured.get((*cell.key, cell.pool), ())
     if not found:
@@ -352,7 +352,7 @@ def _compared(value: Value, against: Value, better: Better) -> Value:
 
 
 def _apart(values: Iterable[Value | None]) -> bool:
-    """Whether two of these values are further apart than their uncertainties; where those are unknown nobody can say."""
+    """Whether two of these are further apart than their uncertainties; where those are unknown nobody can say."""
     ranges = [
         (one.value - one.uncertainty, one.value + one.uncertainty)
         for one in values

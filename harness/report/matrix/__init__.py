@@ -1,0 +1,6 @@
+"""Hypervisors side by side on one static page: tests x pools, with state, value, difference and the last runs."""
+
+from harness.report.matrix.page import NAME, write
+from harness.report.matrix.table import Table, table
+
+__all__ = ["NAME", "Table", "table", "write"]
