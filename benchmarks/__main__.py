@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import figures, inner
+from benchmarks import figures, inner, pages
 from benchmarks.figures import Figure, Series, timed
 from harness.backends.model import Firmware, Shape
 from harness.core import Deadline, InteropError
@@ -117,7 +117,9 @@ def whole_runs(sampler: Sampler, tests: int, *options: str) -> list[Figure]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and return 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("what", nargs="*", help="fresh, facts, runs (default: these), vsphere, hyperv", default=[])
+    parser.add_argument(
+        "what", nargs="*", help="fresh, facts, runs, pages (default: these), vsphere, hyperv", default=[]
+    )
     parser.add_argument("--runs", type=int, default=5, help="samples of each (default: 5)")
     parser.add_argument("--tests", type=int, default=30, help="tests in an inner run (default: 30)")
     parser.add_argument("--lab", default="local", help="lab (default: local)")
@@ -125,7 +127,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image", default="debian12", help="guest image (default: debian12)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all samples")
     options = parser.parse_args(argv)
-    what = options.what or ["fresh", "facts", "runs"]
+    what = options.what or ["fresh", "facts", "runs", "pages"]
     console = Console(stderr=True, highlight=False)
     found: list[Figure] = []
 
@@ -137,6 +139,8 @@ def main(argv: list[str] | None = None) -> int:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
             host = ["--host", options.host or next(iter(load_lab(options.lab).hosts))]
             found += whole_runs(sampler, options.tests, "--lab", options.lab, "--image", options.image, *host)
+        if "pages" in what:
+            found += pages.measure(options.runs, say)
         if set(what) & {"fresh", "facts", "vsphere", "hyperv"}:
             found += _with_guests(what, options, sampler)
     except InteropError as error:

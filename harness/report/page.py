@@ -38,11 +38,12 @@ _AT_TOP = """<script>
 # A tab that is always empty: verdicts are made in Python (Allure's quality gate exits alike for a crash and for a no).
 _NO_GATE = '<style>[data-testid="nav-tab-qualityGate"] { display: none; }</style>'
 
-# Out of the way of Allure's own controls, which fill the top and the left; not where the page is printed.
+# Where Allure has nothing: the middle of its top, or, where there is no room, of its bottom. Not where it is printed.
 _BESIDE = """<style>
-#beside { position: fixed; right: 12px; bottom: 10px; z-index: 99; padding: 6px 12px; border-radius: 6px;
-  background: #1d2127; color: #a3adb8; font: 14px/1.4 system-ui, sans-serif; }
+#beside { position: fixed; left: 50%; top: 8px; transform: translateX(-50%); z-index: 99; padding: 5px 14px;
+  border-radius: 6px; background: #1d2127; color: #a3adb8; font: 14px/1.4 system-ui, sans-serif; white-space: nowrap; }
 #beside a { color: #8ec1ff; }
+@media (max-width: 900px) { #beside { top: auto; bottom: 8px; } }
 @media print { #beside { display: none; } }
 </style>"""
 

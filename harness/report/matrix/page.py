@@ -10,7 +10,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from harness.core import LabError
 from harness.core.files import write_whole
 from harness.report import layout, page
-from harness.report.matrix.table import Table
+from harness.report.matrix.model import Table
 
 NAME = "matrix.html"
 WORDS = ("fail", "error", "guest", "lab", "known", "pass", "cannot", "skip")
