@@ -49,7 +49,7 @@ def _tell(pages: beside.Pages) -> None:
     "--merge",
     multiple=True,
     metavar="FILE",
-    type=click.Path(path_type=Path, dir_okay=False, exists=True),
+    type=click.Path(path_type=Path, dir_okay=False),
     help="Add the runs of another controller's record; may be given several times.",
 )
 @click.option("--no-history", is_flag=True, help="Neither read nor write a history or a record.")

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.core import UsageError
 from harness.report import cells, history, matrix, plots
 from harness.report.layout import find
 from harness.report.measured import Measurements
@@ -66,9 +67,12 @@ def write(
         None where no result is of a pool, because another tool wrote them all.
 
     Raises:
-        UsageError: there are no results, or none of that pool.
+        UsageError: there are no results, none of that pool, or no such record.
         LabError: a file cannot be opened, or a page would ask somebody for something.
     """
+    for path in merge:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such record", hint=f"another controller's is called {history.FILE}")
     folders = list(dict.fromkeys(map(find, runs)))
     unfinished = sum(len(settle(folder)) for folder in folders)
     read = [cells.read(folder) for folder in folders]

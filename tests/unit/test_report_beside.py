@@ -80,6 +80,11 @@ def test_another_controllers_runs_are_added(results, without_node, tmp_path):
     assert [night.run for night in known] == ["r9", "r1"]
 
 
+def test_a_record_that_is_not_there_is_bad_input(results, tmp_path):
+    with pytest.raises(UsageError, match="no such record"):
+        beside.write([results], tmp_path / "report", merge=[tmp_path / "none.jsonl"])
+
+
 def test_what_cannot_be_read_is_named(results, without_node, tmp_path):
     (tmp_path / "out" / "runs.jsonl").write_text("\n{half\n")
     (results / "x-result.json").write_text("{")
