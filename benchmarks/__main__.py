@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -118,7 +119,10 @@ def main(argv: list[str] | None = None) -> int:
     """Measure, print, and return 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument(
-        "what", nargs="*", help="fresh, facts, runs, pages (default: these), vsphere, hyperv", default=[]
+        "what",
+        nargs="*",
+        help="fresh, facts, runs, pages (default: these; pages where there is a Chromium), vsphere, hyperv",
+        default=[],
     )
     parser.add_argument("--runs", type=int, default=5, help="samples of each (default: 5)")
     parser.add_argument("--tests", type=int, default=30, help="tests in an inner run (default: 30)")
@@ -127,7 +131,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image", default="debian12", help="guest image (default: debian12)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all samples")
     options = parser.parse_args(argv)
-    what = options.what or ["fresh", "facts", "runs", "pages"]
+    what = options.what or ["fresh", "facts", "runs", *(["pages"] if shutil.which("chromium") else [])]
     console = Console(stderr=True, highlight=False)
     found: list[Figure] = []
 

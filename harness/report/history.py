@@ -110,6 +110,11 @@ class Night:
     pools: Mapping[str, PoolFacts] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
 
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What runs share that can be compared over time: lab, image and release; a new build of an image is the same."""
+        return self.lab, self.image, self.release
+
 
 @dataclass(frozen=True, slots=True)
 class Damage:

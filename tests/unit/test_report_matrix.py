@@ -1,5 +1,6 @@
 """Tests x hypervisors: what each cell says, and that the page says it to everybody and asks nobody."""
 
+import json
 from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
@@ -247,3 +248,25 @@ def test_the_page_is_the_same_bytes_for_the_same_results(results):
     for pool in ("kvm", "esxi8"):
         result(results, "C01", pool)
     assert render(made(results), title="x") == render(made(results), title="x")
+
+
+def test_another_image_or_release_has_a_history_of_its_own(results):
+    result(results, "C01", "kvm")
+    night = history.of(cells.read(results))
+    others = [
+        replace(night, run=f"e{number}", start=night.start - timedelta(days=1 + number), **changed)
+        for number, changed in enumerate(({}, {"release": "new-tools"}, {"image": "debian13"}, {"lab": "other"}))
+    ]
+    (row,) = made(results, history=[night, *others]).rows
+    assert "last 2 runs: 2 passed" in row.cells[0].spark
+
+
+def test_a_known_failure_says_where_it_is_followed(results):
+    result(results, "C01", "kvm", status="failed", message="AssertionError: x")
+    (path,) = results.glob("*-result.json")
+    told = json.loads(path.read_text())
+    told["statusDetails"]["known"] = True
+    told["links"] = [{"type": "issue", "url": "https://bugs.test/7", "name": "known issue: 7"}]
+    path.write_text(json.dumps(told))
+    (row,) = made(results).rows
+    assert (row.cells[0].word, row.cells[0].note) == ("known", "followed at https://bugs.test/7")

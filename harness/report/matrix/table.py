@@ -77,11 +77,11 @@ class _Past:
     """The last runs of a column, looked up by test."""
 
     def __init__(self, column: Column, nights: Iterable[Night]) -> None:
-        # An image that is built anew each night stays the same to its history; another distribution does not.
+        # An image that is built anew each night stays the same to its history; another distribution or release does not.
         mine = [
             night
             for night in nights
-            if (night.lab, night.image) == (column.lab, column.image) and column.pool in night.pools
+            if night.kind == (column.lab, column.image, column.release) and column.pool in night.pools
         ]
         self.nights = sorted(mine, key=lambda night: (night.start, night.run))[-SHOWN:]
         self._entries = [
@@ -215,7 +215,7 @@ def _shown(found: Taken | None, past: _Past) -> Shown:
     cell, _ = found
     notes = [f"after {' and '.join(one.value for one in cell.earlier)}"] if cell.earlier else []
     notes += ["beyond a limit"] if cell.warnings else []
-    notes += [cell.news] if cell.news else []
+    notes += [cell.news] if cell.news else [f"followed at {cell.tracker}"] if cell.tracker else []
     return Shown(
         word=_word(cell),
         status=cell.status,

@@ -13,7 +13,7 @@ from html import escape
 
 from harness.report.quantities import digits
 
-WIDTH, HEIGHT = 760, 340
+WIDTH, HEIGHT = 620, 340
 LEFT = 70
 _RIGHT, _TOP, _BOTTOM = 14, 12, 46
 _LETTER = 7

@@ -25,12 +25,15 @@ def drawings(
 
     Args:
         runs: the runs that the report is of: raw samples come from them.
-        nights: these and earlier runs, oldest first; those of ``runs`` must be among them.
+        nights: these and earlier runs, oldest first; those of ``runs`` must be among them. Where there are ``runs``,
+            only those of their labs, images and releases are drawn.
         taken: what was measured, by the folder of the run's results, where that was read already.
     """
     known = taken or {}
     measurements = [(run, known.get(str(run.results)) or Measurements(run.results)) for run in runs]
     of_run = {(night.lab, night.run): night for night in nights}
+    kinds = {of_run[run.lab, run.run].kind for run in runs}
+    nights = [night for night in nights if not kinds or night.kind in kinds]
     found: dict[tuple[str, str], Samples] = {}
     for run, measured in sorted(measurements, key=lambda pair: (pair[0].start, pair[0].run)):
         for cell in run.cells:
