@@ -29,11 +29,18 @@ export default {
   output: settings.output,
   ...(settings.history ? { historyPath: settings.history, historyLimit: settings.historyLimit, appendHistory: true } : {}),
   // What only tools look at; suite and subSuite must stay, the tree is made of them.
-  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool"],
+  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool", "news", "earlier"],
   environments,
   variables: settings.variables,
   categories: {
     rules: [
+      {
+        name: "Known issues: they fail no run until their day",
+        matchers: [{ statuses: ["failed", "broken"], labels: { tag: "^known issue$" } }],
+        groupBy: ["environment"],
+        groupByMessage: true,
+        expand: true,
+      },
       fault("Lab: host, network, credentials or bad input", "lab", "^([\\w.]+\\.)?(LabError|UsageError)\\b"),
       fault("Guest: panicked, hung or never booted", "guest", "^([\\w.]+\\.)?GuestError\\b"),
       fault("Product: a check failed", "product"),
@@ -41,6 +48,12 @@ export default {
       {
         name: "Warnings: beyond a limit that nobody calibrated",
         matchers: [{ statuses: ["passed"], labels: { tag: "^beyond a limit$" } }],
+        groupBy: ["environment"],
+        expand: true,
+      },
+      {
+        name: "News of known issues: passed, though known to fail",
+        matchers: [{ statuses: ["passed"], labels: { tag: "^news of a known issue$" } }],
         groupBy: ["environment"],
         expand: true,
       },

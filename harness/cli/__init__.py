@@ -22,6 +22,8 @@ COMMANDS = {
     "reap": ("reap", "Remove what dead runs left behind on the lab's hosts."),
     "calibrate": ("calibrate", "Propose limits of a lab's own, from what its nights came to."),
     "report": ("report", "Render the results of a run as pages."),
+    "compare": ("compare", "Tell what changed from one run to another."),
+    "known": ("known", "Check and list known issues: failures that do not fail a run until their day."),
 }
 
 

@@ -22,6 +22,7 @@ from harness.core.secrets import Secret
 from harness.lab.attend import attended
 from harness.lab.calibration import load_calibration
 from harness.lab.connect import connect
+from harness.lab.known_issues import load_known_issues
 from harness.lab.load import DEFAULT, lab_schema, load_lab
 from harness.lab.models import Host, Lab
 from harness.lab.reference import reference
@@ -72,6 +73,9 @@ def check(lab: str, look: bool) -> None:
         own = load_calibration(found.calibration, found)
         places = ", ".join(own.said.hosts) or "nobody yet"
         console.print(f"the lab has limits of its own for {escape(places)}: {escape(str(found.calibration))}")
+    if found.known_issues is not None:
+        known = load_known_issues(found.known_issues)
+        console.print(f"the lab has {len(known.issues)} known issues: {escape(str(found.known_issues))}")
     if look and not _look(found, console):
         sys.exit(1)
 

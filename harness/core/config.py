@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import date
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -90,7 +91,7 @@ def parse_yaml(text: str, name: str) -> Any:
         raise UsageError(f"{_bad_character(text, name)} is not YAML: it holds a control character") from error
     except (ValueError, RecursionError) as error:  # the library's own reading of odd scalars and endless nesting
         reason = "it nests too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
-        raise UsageError(f"{name}:1:1 is not YAML: {reason}") from error
+        raise UsageError(f"{name}:{_no_day(text)} is not YAML: {reason}") from error
 
 
 def load(path: Path, model: type[M]) -> M:
@@ -248,6 +249,18 @@ def _bad_character(text: str, name: str) -> str:
     found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
     before = text[: found.start()] if found else ""
     return f"{name}:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+
+
+def _no_day(text: str) -> str:
+    """Line and column of the first word that looks like a date and is none, for which the library has no place."""
+    for found in re.finditer(r"\b\d{4}-\d\d?-\d\d?\b", text):
+        year, month, day = map(int, found[0].split("-"))
+        try:
+            date(year, month, day)
+        except ValueError:
+            before = text[: found.start()]
+            return f"{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"
+    return "1:1"
 
 
 def _problem_of(details: ErrorDetails, tree: Any, model: type[BaseModel], at: Steps) -> Problem:

@@ -31,6 +31,9 @@ class _Frame(StrictModel):
     calibration: Path | None = None
     """The file of the lab's own limits and sizes, which `interop calibrate` writes (docs/limits.md); a relative path
     begins at the folder of this file. Left out: limits are as they ship, and those that nobody calibrated only warn."""
+    known_issues: Path | None = None
+    """The file of failures that are known and do not fail a run (docs/known-issues.md); a relative path begins at the
+    folder of this file. Left out: `configs/known-issues.yaml` of the working directory, or of the product."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -86,8 +89,13 @@ def read_lab(text: str, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    own = path.resolve().parent / frame.calibration.expanduser() if frame.calibration else None
-    return Lab(slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own)
+    own, known = (
+        path.resolve().parent / named.expanduser() if named else None
+        for named in (frame.calibration, frame.known_issues)
+    )
+    return Lab(
+        slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, known_issues=known
+    )
 
 
 def host_model(backend: str, settings: type[HostSettings]) -> type[HostFile]:
@@ -130,10 +138,10 @@ def lab_model() -> type[StrictModel]:
         "networks": (Annotated[dict[Name, Network], Field(description="The networks, by name.")], ...),
         "limits": (Annotated[Limits, Field(description="How long things may last.")], Limits()),
         "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
-        "calibration": (
-            Annotated[Path | None, Field(description=_Frame.model_fields["calibration"].description)],
-            None,
-        ),
+        **{
+            name: (Annotated[Path | None, Field(description=_Frame.model_fields[name].description)], None)
+            for name in ("calibration", "known_issues")
+        },
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
 

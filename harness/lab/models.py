@@ -309,6 +309,7 @@ class Lab:
         text: the file as it was read: the journal keeps it, so that hosts can be reaped when the file is gone.
         key: what the tokens of its runs are made with; None: a key of this controller's own.
         calibration: the file of its own limits and sizes; None: it has none.
+        known_issues: the file of failures that are known; None: it names none.
     """
 
     name: str
@@ -319,6 +320,7 @@ class Lab:
     text: str = field(default="", repr=False)
     key: Secret | None = None
     calibration: Path | None = None
+    known_issues: Path | None = None
 
     def pools(self) -> dict[str, tuple[Host, ...]]:
         """The hosts of each pool, in the file's order."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from harness.plugin import known
 from harness.plugin.outcomes import Record
 from harness.plugin.state import State
 from harness.report.summary import Outcome, Verdict, show
@@ -18,6 +19,8 @@ if TYPE_CHECKING:  # strangers' tests don't pay for it
 
 def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
     """Print the table of suites and pools, failures, the slowest, what was skipped and why, where the results are."""
+    if reporter.config.option.xfail_tb:  # as of pytest's own expected failures
+        reporter.summary_failures_combined("known", "KNOWN FAILURES", style=reporter.config.option.tbstyle)
     reporter.section("interop")
     console = Console(
         file=reporter._tw._file,  # noqa: SLF001  pytest's own writer: captured, redirected and tested alike
@@ -29,7 +32,9 @@ def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
     if state.folder is not None:
         where = f"{state.folder.path}  (`interop report` renders the page)"
     records = list(state.records.values())
-    show([outcome(record, twin=_is_twin(record, state.lab)) for record in records], console, report=where)
+    issues = known.tidings(state.known_issues, records, state.lab)
+    outcomes = [outcome(record, twin=_is_twin(record, state.lab)) for record in records]
+    show(outcomes, console, report=where, issues=issues)
     sys.stdout.flush()
 
 

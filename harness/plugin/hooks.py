@@ -171,8 +171,15 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
         state.running = outcomes.Record.of(item, place.demand, place.column, attempt=attempt)
         state.measure_anew()
         reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        if state.running.status != "lab" or state.open().is_down(place.column):
+        if state.running.status != "lab" or attempt == 2 or state.open().is_down(place.column):
             break
+        if state.results is not None:
+            state.results.again(state.running.status)
+    from harness.plugin import known  # noqa: PLC0415  allure loads only where results are written
+
+    assert state.running is not None
+    known.settle(state, item, state.running, reports)
+    reports[-1].user_properties.append((outcomes.KEY, state.running.plain()))
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
     item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
@@ -195,6 +202,8 @@ def pytest_runtest_makereport(
     if record is None or item not in state.places:
         return report
     first_failure = report.failed and not record.failed
+    if report.failed and call.excinfo is not None:
+        state.errors[call.when] = call.excinfo
     record.note(report, call)
     if report.when == "call" and state.readings is not None:
         record.warnings = state.readings.warnings()
@@ -210,9 +219,19 @@ def pytest_runtest_makereport(
 
             for loan in lender.loans:
                 state.results.attach(evidence.collect(loan))
-    if report.when == "teardown":
-        report.user_properties.append((outcomes.KEY, record.plain()))
+    if report.when == "call" or first_failure:
+        from harness.plugin import known  # noqa: PLC0415
+
+        known.look(state, item)
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> Any:
+    """A failure that is known has a word of its own."""
+    if str(getattr(report, "wasxfail", "")).startswith(outcomes.KNOWN) and report.skipped:
+        return "known", "k", ("KNOWN", {"yellow": True})
+    return None
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -129,7 +129,7 @@ class Lender:
         if shape not in guests:
             self._make_room(for_shape=shape)
             guests[shape] = self._get(shape)
-            self._look_at(guests[shape])
+            self.look_at(guests[shape])
         guest = guests[shape]
         try:
             self._loans.append(Loan.of(guest))
@@ -156,7 +156,7 @@ class Lender:
             self._hopeless[shape] = error
             raise
 
-    def _look_at(self, guest: Guest) -> None:
+    def look_at(self, guest: Guest) -> None:
         """Ask the first guest, once, what the report should say about it."""
         if not self.seen:
             versions = {name: guest.services.version(name) for name in SERVICES}

@@ -23,6 +23,8 @@ class Options:
     release: str | None
     calibration: Path | None
     """A lab's own limits, in place of those that its file names."""
+    known_issues: Path | None
+    """Known issues, in place of those that the lab's file names."""
     report_dir: Path
     each_host: bool
     host: str | None
@@ -60,6 +62,13 @@ def add(parser: pytest.Parser) -> None:
         "(default: the file that the lab names; without one, limits that nobody calibrated only warn)",
     )
     group.addoption(
+        "--known-issues",
+        default=None,
+        metavar="FILE",
+        help="failures that are known and do not fail the run, each until a day "
+        "(default: the file that the lab names, else configs/known-issues.yaml)",
+    )
+    group.addoption(
         "--report-dir",
         default=None,
         metavar="DIR",
@@ -92,11 +101,13 @@ def read(config: pytest.Config) -> Options:
         UsageError: ``--keep`` is not of the form ``failed[:24h]``.
     """
     directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
+    issues = config.getoption("--known-issues")
     return Options(
         lab=config.getoption("--lab"),
         image=config.getoption("--image"),
         release=config.getoption("--release"),
         calibration=Path(own).absolute() if own else None,
+        known_issues=Path(issues).absolute() if issues else None,
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),

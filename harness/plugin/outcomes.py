@@ -11,6 +11,8 @@ from harness.core import GuestError, LabError
 from harness.plugin.demand import Demand
 
 KEY = "interop"
+KNOWN = "known issue: "
+"""How the reason of a known failure begins in pytest's reports."""
 
 
 @dataclass(slots=True)
@@ -29,6 +31,16 @@ class Record:
     attempt: int = 1
     warnings: list[str] = field(default_factory=list)
     """Limits that were exceeded and only warn."""
+    issues: list[int] = field(default_factory=list)
+    """The known issues that fit the test, by their places in the file."""
+    misfits: list[tuple[int, str]] = field(default_factory=list)
+    """Those that are about it and do not fit, and why."""
+    issue: int = -1
+    """The one of :attr:`issues` that has something to say; -1: none has."""
+    tracker: str = ""
+    """Where that one is followed."""
+    news: str = ""
+    """What it has to tell, if the test did not fail as it says: it expired, the test passes, the failure is another."""
 
     @classmethod
     def of(cls, item: pytest.Item, demand: Demand, pool: str, attempt: int) -> Record:

@@ -64,6 +64,14 @@ class Results:
         """The running test failed with this."""
         self._stamper.blame(error)
 
+    def know(self, *, known: bool, tracker: tuple[str, str], news: str) -> None:
+        """What a known issue says of the running test: a link's name and address, and news."""
+        self._stamper.know(known=known, trackers=(tracker,), news=news)
+
+    def again(self, status: str) -> None:
+        """The running test is tried once more, after it came to ``status``."""
+        self._stamper.again(status)
+
     def keep(self, readings: Readings) -> None:
         """What the running test held against limits and which sizes it used; warnings stand on the result itself."""
         self._stamper.warn(readings.warnings())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.lab import Host, Lab, Run
     from harness.lab.attend import Attendant
     from harness.lab.calibration import Calibration
+    from harness.lab.known_issues import KnownIssues
     from harness.lab.limits import Readings
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
@@ -43,6 +44,8 @@ class State:
     running: Record | None = None
     readings: Readings | None = None
     """What the running test holds against limits."""
+    errors: dict[str, pytest.ExceptionInfo[BaseException]] = field(default_factory=dict)
+    """What the phases of the running test failed with."""
     problem: pytest.UsageError | None = None
     """Bad input met while collecting; raised once collection is over, or each module would repeat it."""
     session: Session | None = None
@@ -54,6 +57,7 @@ class State:
     _options: options.Options | None = None
     _lab: Lab | None = None
     _calibration: Calibration | None = None
+    _known_issues: KnownIssues | None = None
     _run: Run | None = None
     _attendant: Attendant | None = None
     _news: News | None = None
@@ -77,6 +81,7 @@ class State:
 
             self._lab = or_usage_error(load_lab, self.options.lab)
             self._calibration = or_usage_error(self._own_limits, self._lab)
+            self._known_issues = or_usage_error(self._known, self._lab)
         return self._lab
 
     @property
@@ -84,6 +89,18 @@ class State:
         """The lab's own limits and sizes, read with the lab; None where it has none."""
         _ = self.lab
         return self._calibration
+
+    @property
+    def known_issues(self) -> KnownIssues:
+        """The known issues, read with the lab."""
+        _ = self.lab
+        assert self._known_issues is not None
+        return self._known_issues
+
+    def _known(self, lab: Lab) -> KnownIssues:
+        from harness.lab.known_issues import find_known_issues, load_known_issues  # noqa: PLC0415
+
+        return load_known_issues(find_known_issues(self.options.known_issues, lab.known_issues))
 
     def _own_limits(self, lab: Lab) -> Calibration | None:
         """The lab's own limits: those that the user names, else those that the lab's file names."""
@@ -161,10 +178,10 @@ class State:
             self.results.begin(identity.on(host.name, backend=host.backend, twin=host.facts.twin))
 
     def measure_anew(self) -> None:
-        """A test begins: nothing was held against limits yet."""
+        """A test begins: nothing was held against limits yet, and nothing failed."""
         from harness.lab.limits import Readings  # noqa: PLC0415  see TYPE_CHECKING above
 
-        self.readings = Readings()
+        self.readings, self.errors = Readings(), {}
 
     def lender(self, item: pytest.Item) -> Lender | None:
         """The lender of the test's column, if it was opened."""

@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.environment import POOLS_FILE, HostRecord
-from harness.report.identity import EARLIER, KNOWN, NEWS, POOL, WARNING, Fault, digest
+from harness.report.identity import POOL, Fault, digest
 from harness.report.layout import find
+from harness.report.remarks import EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
-# What `environment.properties` calls the facts that older runs' records do not hold.
+# What `environment.properties` calls the facts that a run's record may not hold.
 _FACTS = {"Image": "image", "Image sha256": "digest", "Build id": "build", "Kernel": "kernel", "Release": "release"}
 
 _OF_FAULT = {
@@ -51,7 +52,8 @@ class Cell:
         duration: seconds of its own body; of its set-up, where it did not get further.
         start: when it began, seconds since the epoch; 0.0 where the result does not say.
         earlier: what attempts in the same run before this one came to: a test that passed the second time is flaky.
-        uuid: of the result file (``<uuid>-result.json``).
+        uuid: the result's own (not in its file's name).
+        file: where the result stands; None: it was not read from a file.
         test_case: the same for the test on every pool (Allure's ``testCaseId``).
         history: the same for this test and pool in every run (Allure's ``historyId``).
         attachments: name and file of each attachment.
@@ -75,6 +77,7 @@ class Cell:
     start: float = 0.0
     earlier: tuple[Verdict, ...] = ()
     uuid: str = ""
+    file: Path | None = None
     test_case: str = ""
     history: str = ""
     attachments: tuple[tuple[str, Path], ...] = ()
@@ -147,11 +150,11 @@ def read(results: Path) -> RunCells:
             broken.append(path)
             continue
         if cell is not None:
-            attempts.setdefault(cell.history, []).append(cell)
+            attempts.setdefault(cell.history, []).append(replace(cell, file=path))
     cells = [_settled(each) for each in attempts.values()]
     cells.sort(key=lambda cell: (cell.pool, cell.suite, cell.check, cell.part, cell.params))
     known = _record(folder)
-    facts = _facts(folder) | {name: str(known[name]) for name in _FACTS.values() if known.get(name)}
+    facts = _facts(folder) | {name: known[name] for name in _FACTS.values() if isinstance(known.get(name), str)}
     hosts = tuple(_host(host) for host in known.get("hosts", ()))
     run = str(known.get("run") or (folder.parent.name if folder.name == "results" else folder.name))
     return RunCells(

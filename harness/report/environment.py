@@ -101,8 +101,8 @@ def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> 
         hosts = _recorded(folder, record.run) | {host.name: host for host in record.hosts}
         whole = replace(record, hosts=tuple(hosts.values()))
         pools = {pool: variables(whole, pool) for pool in dict.fromkeys(host.pool for host in whole.hosts)}
-        known = {name: value for name, value in asdict(whole).items() if name not in ("hosts", "more")}
-        known |= {"pools": pools, "hosts": [asdict(host) for host in whole.hosts]}
+        known = {"run": whole.run, "lab": whole.lab, "pools": pools, "hosts": [asdict(host) for host in whole.hosts]}
+        known |= {name: getattr(whole, name) for name in ("image", "digest", "build", "kernel", "harness")}
         shown = json.dumps(known, indent=2, ensure_ascii=False)
         write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
         lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(whole)).items())

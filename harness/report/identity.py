@@ -9,7 +9,6 @@ stamped from everything but the pool.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -18,10 +17,11 @@ from enum import StrEnum
 from typing import Any
 
 from allure_commons import hookimpl
-from allure_commons.model2 import Label, Link, Parameter, Status, StatusDetails, TestResult
+from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
 
 from harness.backends.protocol import Moved
 from harness.core import GuestError, LabError
+from harness.report.remarks import Remarks, described, remark
 
 POOL = "pool"
 
@@ -50,35 +50,6 @@ _REPLACED = frozenset(
         "earlier",
     }
 )
-
-
-WARNING = "beyond a limit"
-"""The tag of results that exceeded a limit which only warns."""
-KNOWN = "known issue"
-"""The tag of results that failed as a known issue says; and how the name of the link to any issue's tracker begins."""
-NEWS = "news"
-"""The label, and the tag, of results about which a known issue has something to tell: it expired, say."""
-EARLIER = "earlier"
-"""The label that says what the attempt before this one came to."""
-
-
-@dataclass(frozen=True, slots=True)
-class Remarks:
-    """What else there is to say of a result than who it is and how it ended.
-
-    Args:
-        warnings: limits that were exceeded and only warn.
-        known: it failed as a known issue says, so it is no failure of the run.
-        trackers: where the issues that were looked at for it are followed: the link's name, and the address.
-        news: what they have to tell, in one sentence: one expired, or the test passes again.
-        earlier: what the attempt before this one came to (``lab``); empty: it was the first.
-    """
-
-    warnings: tuple[str, ...] = ()
-    known: bool = False
-    trackers: tuple[tuple[str, str], ...] = ()
-    news: str = ""
-    earlier: str = ""
 
 
 class Fault(StrEnum):
@@ -275,13 +246,13 @@ def stamp(
     if identity.check or identity.test:
         result.fullName = identity.full_name
     result.name = identity.shown
-    result.description = _described(identity.title, result.description, remarks)
+    result.description = described(identity.title, result.description, remarks)
     result.titlePath = [identity.suite]
     result.testCaseId = identity.test_case_id
     result.historyId = identity.history_id
     result.parameters = _parameters(result.parameters, identity, plumbing)
     result.labels = [label for label in result.labels if label.name not in _REPLACED] + labels_of(identity)
-    _remark(result, remarks)
+    remark(result, remarks)
     if result.status in (Status.FAILED, Status.BROKEN):
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
@@ -293,33 +264,6 @@ def stamp(
         if result.statusDetails is None:
             # A strict xpass fails without saying a word.
             result.statusDetails = StatusDetails(message="XPASS(strict): passed, though it was expected to fail")
-
-
-def _remark(result: TestResult, remarks: Remarks) -> None:
-    """Tags, labels and links of what there is to say; a known failure keeps its status, message and evidence."""
-    result.labels += [Label(name="tag", value=WARNING)] if remarks.warnings else []
-    result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
-    result.links += [Link(type="issue", url=url, name=name) for name, url in remarks.trackers]
-    if remarks.news:
-        result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS)]
-    if remarks.known:
-        result.labels.append(Label(name="tag", value=KNOWN))
-        result.statusDetails = result.statusDetails or StatusDetails()
-        result.statusDetails.known = True  # what Allure 3 takes for an accepted failure
-
-
-def _described(title: str, description: str | None, remarks: Remarks) -> str | None:
-    """What there is to say of a result besides its title: warnings, news, and the rest of the test's docstring."""
-    parts = [f"**Warning**: {warning}" for warning in remarks.warnings]
-    parts += [f"**Known issue**: {remarks.news}"] if remarks.news else []
-    beyond = _beyond(title, description)
-    return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
-
-
-def _beyond(title: str, description: str | None) -> str | None:
-    """What a test's docstring says beyond its first line, which is the title already."""
-    words = inspect.cleandoc(description or "")
-    return words.removeprefix(title).lstrip(". \n") or None
 
 
 def _parameters(found: list[Any], identity: Identity, plumbing: frozenset[str]) -> list[Parameter]:

@@ -101,21 +101,31 @@ class Outcome:
         return f"{self.check} {self.title}" if self.check else self.title
 
 
-def show(outcomes: Sequence[Outcome], console: Console, *, report: Path | str | None = None) -> None:
+def show(
+    outcomes: Sequence[Outcome],
+    console: Console,
+    *,
+    report: Path | str | None = None,
+    issues: Sequence[tuple[str, str]] = (),
+) -> None:
     """Write the summary.
 
     Args:
         outcomes: every test of ours that was run or skipped.
         console: where to; its width and its colours are respected.
         report: where the page is, or the command that makes it.
+        issues: what there is to say of known issues: a word and a line for each.
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
-        warnings = _warnings(outcomes, console)
-        _failures(outcomes, console, _room(outcomes, console, len(warnings)))
+        told = _issues(issues, _spare(outcomes, console))
+        warnings = _warnings(outcomes, _spare(outcomes, console) - len(told))
+        _failures(outcomes, console, _room(outcomes, console, len(told) + len(warnings)))
+        for line in told:
+            _line(console, line, fold=True)
         for warning in warnings:
             _line(console, warning)
-        if len(warnings) <= _spare(outcomes, console):
+        if len(told) + len(warnings) <= _spare(outcomes, console):
             _slowest(outcomes, console)
         _skips(outcomes, console)
     if report is not None:
@@ -197,8 +207,22 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         console.print()
 
 
-def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
-    """Limits that were exceeded and only warn; on a small screen, how many there are."""
+def _issues(issues: Sequence[tuple[str, str]], spare: int) -> list[Text]:
+    """Known issues, those first that somebody must do something about; as many as fit into half of what is spare."""
+    urgent = sorted(issues, key=lambda issue: issue[0] == "known")
+    room = max(spare // 2, 1)
+    lines = []
+    for word, line in urgent[:room]:
+        style = "cyan" if word == "known" else "bold yellow"
+        lines.append(Text.assemble((f"{word:<8}", style), _one_line(line)))
+    if len(urgent) > room:
+        more = f"        and {len(urgent) - room} more of known issues; the report has them all"
+        lines.append(Text(more, style="dim"))
+    return lines
+
+
+def _warnings(outcomes: Sequence[Outcome], spare: int) -> list[Text]:
+    """Limits that were exceeded and only warn; where fewer lines are spare than they take, how many there are."""
     warned = [(outcome, warning) for outcome in outcomes if outcome.warned for warning in outcome.warnings]
     if not warned:
         return []
@@ -208,7 +232,7 @@ def _warnings(outcomes: Sequence[Outcome], console: Console) -> list[Text]:
         lines.append(Text.assemble(("warn  ", "bold yellow"), f"{_one_line(warning)}  ", (where, "dim")))
     more = f"and {len(warned) - _WARNINGS} more; " if len(warned) > _WARNINGS else ""
     lines.append(Text(f"      {more}limits that nobody calibrated only warn: `interop calibrate --help`", style="dim"))
-    if len(lines) <= _spare(outcomes, console):
+    if len(lines) <= spare:
         return lines
     count = f"{len(warned)} x  beyond a limit that nobody calibrated, and so only warns; the report has them all"
     return [Text.assemble(("warn  ", "bold yellow"), count)]

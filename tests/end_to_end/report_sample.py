@@ -56,6 +56,9 @@ def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call" and item.originalname == "test_lab":
         stamper.warn(["L01.late is 9 s, not at most 5 s (own choice; not calibrated yet)"])
+    if report.when == "call" and item.originalname == "test_known":
+        link = ("known issue, until 2999-12-31", "https://bugs.test/17")
+        stamper.know(known=report.failed, trackers=(link,), news="" if report.failed else "it passes here")
     if report.failed and call.excinfo:
         stamper.blame(call.excinfo.value)
         console = b"\\x1b[31mKernel panic\\x1b[0m \\xff token=hunter2-secret <img src=http://out.test/x.png>\\r\\n"
@@ -104,6 +107,12 @@ def test_guest(host):
     """It boots within its time"""
     if host == "el9":
         raise GuestError("the console stopped at: Kernel panic")
+
+
+@pytest.mark.check("L03")
+def test_known(host):
+    """It fails as ever"""
+    assert host == "el9", "as ever"
 
 
 @pytest.mark.check("T06")

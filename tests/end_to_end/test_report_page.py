@@ -170,6 +170,18 @@ def test_what_only_warns_is_a_category_of_its_own_and_says_so(page):
     page.wait_for_text("Warnings: beyond a limit that nobody calibrated")
 
 
+def test_a_known_failure_is_a_category_of_its_own_accepted_and_leads_to_its_tracker(page):
+    page.click("Categories", "[data-testid=nav-tab-categories]")
+    page.wait_for_text("Known issues: they fail no run until their day", "AssertionError: as ever")
+    page.wait_for_text("News of known issues: passed, though known to fail")
+    page.click("Resolutions")
+    page.wait_for_text("Accepted")
+    page.click("L03 It fails as ever")
+    page.wait_for_text("known issue, until 2999-12-31", "AssertionError: as ever")
+    links = page.run("[...document.querySelectorAll('a')].map((one) => one.href)")
+    assert "https://bugs.test/17" in links
+
+
 def test_nothing_leaves_the_page(page):
     """Hostile attachments and descriptions included: whatever is shown, nobody is asked."""
     page.click("ACME-001 The lab's own agent answers")

@@ -156,7 +156,7 @@ def test_python_has_the_types_it_claims(tmp_path):
 
 @pytest.mark.parametrize("block", blocks("yaml"), ids=str)
 def test_files_that_are_shown_are_valid(block, tmp_path):
-    """A lab, its own limits and an image recipe load; other YAML parses."""
+    """A lab, its own limits, known issues and an image recipe load; other YAML parses."""
     tree = parse_yaml(block.text, str(block))
     assert tree is not None
     if "hosts" in tree and "networks" not in tree:
@@ -171,6 +171,11 @@ def test_files_that_are_shown_are_valid(block, tmp_path):
 
         (tmp_path / "shown.yaml").write_text(block.text)
         assert load_lab(tmp_path / "shown.yaml").hosts
+    if "known" in tree:
+        from harness.lab.known_issues import load_known_issues
+
+        (tmp_path / "shown.yaml").write_text(block.text)
+        assert load_known_issues(tmp_path / "shown.yaml").issues
     if "summary" in tree:
         from harness.image.recipe import load
 

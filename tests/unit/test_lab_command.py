@@ -76,6 +76,24 @@ def test_check_looks_at_the_labs_own_limits(tmp_path, limits, status, said):
     assert said in f"{done.output}{done.exception}"
 
 
+@pytest.mark.parametrize(
+    ("issues", "status", "said"),
+    [
+        ("", 0, "the lab has 0 known issues"),
+        ("known: [{check: I5}]", 1, "own.yaml:1:17 known.0.check: 'I5' is not a check's number"),
+        (None, 1, "own.yaml: cannot be read"),
+    ],
+)
+def test_check_looks_at_the_labs_known_issues(tmp_path, issues, status, said):
+    lab = tmp_path / "lab.yaml"
+    lab.write_text("hosts: {one: {backend: kvm}}\nnetworks: {management: {kind: user}}\nknown_issues: own.yaml\n")
+    if issues is not None:
+        (tmp_path / "own.yaml").write_text(issues)
+    done = CliRunner().invoke(interop, ["lab", "check", str(lab)])
+    assert done.exit_code == status
+    assert said in f"{done.output}{done.exception}"
+
+
 def test_check_tells_every_mistake_and_fails(tmp_path, capsys):
     path = tmp_path / "lab.yaml"
     path.write_text("hosts:\n  a:\n    backend: kvn\nnetworks:\n  management: {kind: usr}\n")

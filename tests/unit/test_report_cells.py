@@ -6,8 +6,9 @@ from allure_commons.model2 import Attachment, Status, StatusDetails
 
 from harness.core import UsageError
 from harness.report import cells, environment
-from harness.report.identity import Fault, Identity, Remarks, stamp
+from harness.report.identity import Fault, Identity, stamp
 from harness.report.redact import Redactor
+from harness.report.remarks import Remarks
 from harness.report.results import ResultsWriter, write_crashed
 from harness.report.summary import Verdict
 

@@ -116,6 +116,34 @@ def test_warnings_of_a_test_that_failed_are_not_told_apart_from_its_failure():
     assert "warn" not in text([failed], width=160)
 
 
+ISSUES = [("known", f"C{number:02} on kvm: https://bugs.test/{number}") for number in range(9)]
+
+
+def test_issues_that_ask_for_something_stand_first():
+    buffer = StringIO()
+    issues = [*ISSUES, ("again", "C77 on kvm passes again: https://bugs.test/77"), ("expired", "C78 on kvm")]
+    show(outcomes(), Console(file=buffer, width=100), issues=issues)
+    shown = [line for line in buffer.getvalue().splitlines() if "on kvm" in line]
+    assert shown[0] == "again   C77 on kvm passes again: https://bugs.test/77"
+    assert shown[1:3] == ["expired C78 on kvm", "known   C00 on kvm: https://bugs.test/0"]
+    assert len(shown) == 11
+
+
+@pytest.mark.parametrize("height", [24, 40])
+def test_it_fits_the_screen_with_known_issues_as_well(height):
+    buffer = StringIO()
+    warned = Outcome("suite0", "C01", "One", "pool0", warnings=("late",))
+    show([*outcomes(), warned], Console(file=buffer, width=120, height=height, force_terminal=True), issues=ISSUES)
+    assert len(buffer.getvalue().splitlines()) <= height
+    assert "more of known issues" in buffer.getvalue()
+
+
+def test_a_known_failure_is_counted_by_itself_and_is_no_failure():
+    shown = text([Outcome("vcpu", "C01", "One", "kvm", status=Verdict.KNOWN, reason="as ever", repeat="pytest x")])
+    assert "0 pass  1 known" in shown
+    assert "pytest x" not in shown
+
+
 @pytest.mark.parametrize(("height", "said"), [(24, "9 x  beyond a limit"), (40, "and 5 more")])
 def test_it_fits_the_screen_with_warnings_as_well(height, said):
     warned = [Outcome("suite0", f"N{n:02d}", "It is late", "pool0", warnings=(LATE,)) for n in range(9)]

@@ -1,0 +1,65 @@
+"""What there is to say of a result besides who it is and how it ended: warnings, known issues, an attempt before."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass
+
+from allure_commons.model2 import Label, Link, StatusDetails, TestResult
+
+WARNING = "beyond a limit"
+"""The tag of results that exceeded a limit which only warns."""
+KNOWN = "known issue"
+"""The tag of results that failed as a known issue says; and how the name of the link to any issue's tracker begins."""
+NEWS = "news"
+"""The label of results about which a known issue has something to tell: it expired, say."""
+NEWS_TAG = "news of a known issue"
+"""The tag of them."""
+EARLIER = "earlier"
+"""The label that says what the attempt before this one came to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Remarks:
+    """What else there is to say of a result than who it is and how it ended.
+
+    Args:
+        warnings: limits that were exceeded and only warn.
+        known: it failed as a known issue says, so it is no failure of the run.
+        trackers: where the issues that were looked at for it are followed: the link's name, and the address.
+        news: what they have to tell, in one sentence: one expired, or the test passes again.
+        earlier: what the attempt before this one came to (``lab``); empty: it was the first.
+    """
+
+    warnings: tuple[str, ...] = ()
+    known: bool = False
+    trackers: tuple[tuple[str, str], ...] = ()
+    news: str = ""
+    earlier: str = ""
+
+
+def remark(result: TestResult, remarks: Remarks) -> None:
+    """Tags, labels and links of what there is to say; a known failure keeps its status, message and evidence."""
+    result.labels += [Label(name="tag", value=WARNING)] if remarks.warnings else []
+    result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
+    result.links += [Link(type="issue", url=url, name=name) for name, url in remarks.trackers]
+    if remarks.news:
+        result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS_TAG)]
+    if remarks.known:
+        result.labels.append(Label(name="tag", value=KNOWN))
+        result.statusDetails = result.statusDetails or StatusDetails()
+        result.statusDetails.known = True  # what Allure 3 takes for an accepted failure
+
+
+def described(title: str, description: str | None, remarks: Remarks) -> str | None:
+    """What there is to say of a result besides its title: warnings, news, and the rest of the test's docstring."""
+    parts = [f"**Warning**: {warning}" for warning in remarks.warnings]
+    parts += [f"**Known issue**: {remarks.news}"] if remarks.news else []
+    beyond = _beyond(title, description)
+    return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
+
+
+def _beyond(title: str, description: str | None) -> str | None:
+    """What a test's docstring says beyond its first line, which is the title already."""
+    words = inspect.cleandoc(description or "")
+    return words.removeprefix(title).lstrip(". \n") or None
