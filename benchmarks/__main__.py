@@ -20,7 +20,7 @@ from rich.table import Table
 from benchmarks import figures, inner, pages
 from benchmarks.figures import Figure, Series, timed
 from harness.backends.model import Firmware, Shape
-from harness.core import Deadline, InteropError
+from harness.core import Deadline, InteropError, UsageError
 from harness.guest import Guest, Probe
 from harness.image import resolve
 from harness.lab import Run, connect, load_lab
@@ -29,6 +29,7 @@ from harness.lab.slots import Slots
 from harness.lab.twins import find
 
 PATIENCE = timedelta(minutes=12)
+_WHAT = "fresh, facts, runs, pages (default: these; pages with Chromium), vsphere, hyperv; verdicts (needs no guest)"
 _FILES = {
     "/proc": ("cmdline", "loadavg", "uptime", "stat", "meminfo", "version", "modules", "mounts"),
     "/proc/sys/kernel": ("hostname", "osrelease", "ostype", "version", "pid_max", "threads-max"),
@@ -118,14 +119,10 @@ def whole_runs(sampler: Sampler, tests: int, *options: str) -> list[Figure]:
 def main(argv: list[str] | None = None) -> int:
     """Measure, print, and return 1 when a promise is not kept."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument(
-        "what",
-        nargs="*",
-        help="fresh, facts, runs, pages (default: these; pages where there is a Chromium), vsphere, hyperv",
-        default=[],
-    )
+    parser.add_argument("what", nargs="*", help=_WHAT, default=[])
     parser.add_argument("--runs", type=int, default=5, help="samples of each (default: 5)")
     parser.add_argument("--tests", type=int, default=30, help="tests in an inner run (default: 30)")
+    parser.add_argument("--trials", type=int, default=10_000, help="validations of verdicts (default: 10,000)")
     parser.add_argument("--lab", default="local", help="lab (default: local)")
     parser.add_argument("--host", help="host of the lab (default: its first)")
     parser.add_argument("--image", default="debian12", help="guest image (default: debian12)")
@@ -138,6 +135,16 @@ def main(argv: list[str] | None = None) -> int:
     def say(text: str) -> None:
         console.print(f"  {text}", soft_wrap=True)
 
+    kept = True
+    if "verdicts" in what:
+        from benchmarks import verdicts  # noqa: PLC0415  scipy is an optional extra
+
+        try:
+            kept = verdicts.run(options.trials, say, options.json)
+        except UsageError as error:
+            parser.error(str(error))
+        if what == ["verdicts"]:
+            return 0 if kept else 1
     sampler = Sampler(options.runs, say)
     try:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
@@ -153,7 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     _show(found)
     if options.json:
         options.json.write_text(json.dumps([asdict(figure) for figure in found], indent=1))
-    return 0 if all(figure.kept for figure in found) else 1
+    return 0 if kept and all(figure.kept for figure in found) else 1
 
 
 def _with_guests(what: list[str], options: argparse.Namespace, sampler: Sampler) -> list[Figure]:

@@ -33,6 +33,7 @@ class Gains:
         high: where a gain begins to matter.
         ratios: whether they are logarithms of ratios.
         sign: +1 where higher is better.
+        size: the usual size of samples, in their unit.
     """
 
     values: Floats
@@ -40,10 +41,15 @@ class Gains:
     high: float
     ratios: bool
     sign: int
+    size: float = 1.0
 
     def change(self, gain: float) -> float:
         """A gain as a relative change of the baseline, positive where better: 0.1 is 10 % better."""
         return self.sign * math.expm1(self.sign * gain) if self.ratios else gain
+
+    def without(self, value: float, gain: float) -> float:
+        """What the candidate would have come to, had it not been better by ``gain``."""
+        return value * math.exp(-self.sign * gain) if self.ratios else value - self.sign * gain * self.size
 
 
 def of(series: Series) -> Gains:
@@ -60,7 +66,7 @@ def of(series: Series) -> Gains:
     else:
         raw = sign * (candidate - baseline) / size
         low, high = -limit, limit
-    return Gains(signed_rank.untied(raw) if len(raw) else raw, low, high, ratios, sign)
+    return Gains(signed_rank.untied(raw) if len(raw) else raw, low, high, ratios, sign, size)
 
 
 def _size(values: Floats) -> float:

@@ -136,7 +136,7 @@ def judge(series: Sequence[Series], *, alpha: float = ALPHA, budget: int) -> tup
     try:
         import numpy as np  # noqa: PLC0415  an extra, and a second to load
 
-        from harness.measure import gains, sequential, shapes  # noqa: PLC0415
+        from harness.measure import gains, sequential  # noqa: PLC0415
     except ModuleNotFoundError as error:
         if error.name is None or error.name.partition(".")[0] not in ("numpy", "scipy"):
             raise
@@ -165,16 +165,15 @@ def judge(series: Sequence[Series], *, alpha: float = ALPHA, budget: int) -> tup
             used=int(outcome.pairs[0, at]),
             p=float(outcome.p[0, at]),
             error=plan.miss * float(outcome.share[0, at]),
-            shape=shapes.shape(one),
         )
         for at, one in enumerate(series)
     )
 
 
 def _finding(
-    series: Series, gains: Gains, plan: Plan, verdict: Verdict, *, used: int, p: float, error: float, shape: str
+    series: Series, gains: Gains, plan: Plan, verdict: Verdict, *, used: int, p: float, error: float
 ) -> Finding:
-    from harness.measure import needed, signed_rank  # noqa: PLC0415  numpy and scipy, see judge
+    from harness.measure import needed, shapes, signed_rank  # noqa: PLC0415  numpy and scipy, see judge
 
     pairs = used if verdict is not Verdict.UNKNOWN else min(series.pairs, plan.looks[-1])
     middle, low, high = signed_rank.estimate(gains.values[:pairs], error) if pairs else (0.0, -math.inf, math.inf)
@@ -186,6 +185,7 @@ def _finding(
             total = max(total, least(plan.family, plan.alpha))
         following = plan.after(pairs) if plan.enough else None
         more = max(following or total, pairs + 1) - pairs
+    shape = shapes.shape(series, gains, middle)
     finding = Finding(series, verdict, change, interval, p, more, shape, "", pairs)
     return replace(finding, words=_words(finding, plan))
 

@@ -12,7 +12,7 @@ ALPHA = 0.01
 """How likely a whole validation may be to raise any false alarm."""
 MISS = 0.05
 """How likely `same` may be where the change is as large as its practical limit, on either side."""
-SPENT = 0.8
+SPENT = 0.7
 """The part of alpha that is spent. What is kept makes a count over many validations stay below alpha, not only its
 expectation, and leaves room for what is not exact (how ties are broken, more than 300 pairs)."""
 LOOKS = 4

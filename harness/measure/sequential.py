@@ -72,7 +72,7 @@ def follow(gains: Floats, plan: Plan, low: Floats, high: Floats, have: npt.NDArr
         stepped = _holm(p, tried, proven != 0, plan.family) / (share * SPENT)
         adjusted = np.minimum(adjusted, np.where(tried, stepped, 1.0))
         proven = np.where(tried & (adjusted <= plan.alpha), way, proven)
-        worse = here & (proven < 0) & ~signed_rank.middle_above(seen, np.broadcast_to(low, shape))
+        worse = here & (proven < 0) & signed_rank.middle_above(-seen, np.broadcast_to(-low, shape))
         better = here & (proven > 0) & signed_rank.middle_above(seen, np.broadcast_to(high, shape))
         verdicts[worse], verdicts[better] = WORSE, BETTER
         verdicts[here & ~worse & ~better & _within(seen, low, high, plan.miss * share)] = SAME

@@ -13,8 +13,10 @@ import numpy as np
 from scipy.stats import kendalltau
 
 from harness.measure.dip import two_modes
+from harness.measure.signed_rank import Floats
 
 if TYPE_CHECKING:
+    from harness.measure.gains import Gains
     from harness.measure.judge import Series
 
 TWO_MODES, DRIFTS = "two modes", "drifts"
@@ -22,16 +24,23 @@ _FEWEST = 8
 _TREND = 1e-4
 
 
-def shape(series: Series) -> str:
-    """Everything odd about a series, joined by commas; empty: nothing."""
-    seen = {
-        DRIFTS: drifts(series.baseline, series.candidate),
-        TWO_MODES: two_modes(series.baseline) or two_modes(series.candidate),
-    }
+def shape(series: Series, gains: Gains, gain: float) -> str:
+    """Everything odd about a series, joined by commas; empty: nothing.
+
+    Modes are looked for on each side, and on both together once the candidate's gain is taken back: twice the samples.
+
+    Args:
+        series: with its pairs.
+        gains: of it.
+        gain: by how much the candidate is better, as estimated.
+    """
+    together = [*series.baseline, *(gains.without(value, gain) for value in series.candidate)]
+    modes = any(map(two_modes, (series.baseline, series.candidate, together)))
+    seen = {DRIFTS: drifts(series.baseline, series.candidate), TWO_MODES: modes}
     return ", ".join(name for name, odd in seen.items() if odd)
 
 
-def drifts(baseline: Sequence[float], candidate: Sequence[float]) -> bool:
+def drifts(baseline: Sequence[float] | Floats, candidate: Sequence[float] | Floats) -> bool:
     """Whether the level of rounds rose or fell during the run.
 
     By Kendall's rank correlation with time (M. G. Kendall, Biometrika 30, 1938; H. B. Mann, Econometrica 13, 1945), at

@@ -70,7 +70,10 @@ def p_two_sided(differences: Floats) -> tuple[Floats, Floats]:
 
 
 def middle_above(differences: Floats, at: Floats) -> npt.NDArray[np.bool_]:
-    """Whether the Hodges-Lehmann estimate of each series lies above ``at``, told without making the estimate."""
+    """Whether the Hodges-Lehmann estimate of each series lies above ``at``, told without making the estimate.
+
+    False where as many of the averages that it is the middle of lie below as above.
+    """
     pairs = differences.shape[-1]
     above: npt.NDArray[np.bool_] = statistic(differences - at[..., None]) > pairs * (pairs + 1) / 4
     return above

@@ -112,7 +112,7 @@ class Night:
 
     @property
     def kind(self) -> tuple[str, str, str]:
-        """What runs share that can be compared over time: lab, image and release; a new build of an image is the same."""
+        """What runs share that can be compared over time: lab, image (in whatever build) and release."""
         return self.lab, self.image, self.release
 
 

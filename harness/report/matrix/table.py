@@ -77,7 +77,7 @@ class _Past:
     """The last runs of a column, looked up by test."""
 
     def __init__(self, column: Column, nights: Iterable[Night]) -> None:
-        # An image that is built anew each night stays the same to its history; another distribution or release does not.
+        # An image that is built anew each night stays the same to its history; another image or release does not.
         mine = [
             night
             for night in nights

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from harness.report.cells import RunCells
@@ -39,11 +40,12 @@ def drawings(
         for cell in run.cells:
             for name, one in measured.of(cell).items():
                 if name.endswith(_MEDIAN) and one.samples:
-                    key = (" ".join((cell.check, cell.part)).strip(), name)
+                    params = [f"{one}={value}" for one, value in cell.params]
+                    key = (" ".join(filter(None, (cell.check, cell.part, *params))), name)
                     whose = where(of_run[run.lab, run.run], cell.pool)
                     before = found.get(key)
                     found[key] = Samples(
-                        f"{key[0]}-{name.removesuffix(_MEDIAN)}".lower().replace(" ", "-").replace("_", "-"),
+                        re.sub("[^a-z0-9]+", "-", f"{key[0]}-{name.removesuffix(_MEDIAN)}".lower()),
                         f"{name.removesuffix(_MEDIAN).replace('_', ' ')} ({key[0]}: {cell.title})",
                         one.unit,
                         {**(before.values if before else {}), whose: one.samples},
