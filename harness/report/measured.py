@@ -27,7 +27,7 @@ _CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Raw samples in five numbers (J. Tukey, Exploratory Data Analysis, 1977), in the measurement's unit.
+    """Raw samples in five numbers (J. Tukey, Exploratory Data Analysis, 1977), in the unit of the samples.
 
     Args:
         count: how many samples there were.
