@@ -108,6 +108,9 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@echo "test-all: smoke checks on other images"
 	@$(BIN)/python -m tests.end_to_end.night other-images \
 		env INTEROP_IMAGES=all $(PYTEST) tests/end_to_end/test_other_images.py $(PYTEST_ARGS)
+	@echo "test-all: what verdicts promise, counted over 10,000 validations a line"
+	@$(BIN)/python -m tests.end_to_end.night verdicts \
+		env INTEROP_TRIALS=all $(PYTEST) tests/unit/test_verdict_rates.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
 

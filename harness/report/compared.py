@@ -141,7 +141,8 @@ def _row(changed: Changed, plain: Callable[[str], str]) -> str:
     if changed.after is None:
         was = changed.before.status.value if changed.before else ""
         return f"{words} ({was} before)"
-    before = f"{changed.before.status.value}, now " if changed.before else ""
+    was_not_there = "new, " if changed.change is Change.FAILING else ""
+    before = f"{changed.before.status.value}, now " if changed.before else was_not_there
     again = " the second time" if changed.after.earlier and changed.after.status is Verdict.PASSED else ""
     reason = f": {plain(changed.after.reason)}" if changed.after.reason else ""
     tracker = f" {plain(changed.after.tracker)}" if changed.after.tracker else ""

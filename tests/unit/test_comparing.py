@@ -120,6 +120,7 @@ def test_checks_come_and_go(runs):
     assert (found.worse(), found.worse(strict=True)) == (False, True)
     runs[1].result("C04", **FAILS)
     assert changes(runs)["C04"] is Change.FAILING
+    assert "newly failing\n    C04 C04 is so (new, failed): AssertionError: no" in told(runs)
 
 
 def test_a_renamed_check_is_no_change(runs):
