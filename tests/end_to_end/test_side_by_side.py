@@ -200,8 +200,10 @@ def test_a_cell_leads_to_its_result_in_allures_page_and_that_page_back(browser, 
     pages = beside.write([results], tmp_path / "report")
     rendered = render([results], tmp_path / "report", beside=pages.links)
     browser.open(pages.table.as_uri())
-    browser.click("fail", "td a")
+    browser.wait_for_text("2 hypervisors", "it fails here")
+    # Opened, not clicked: what is asked of a page while another takes its place is not always answered.
+    browser.open(browser.run("document.querySelector('td.fail a').href"))
     browser.wait_for_text("AssertionError: 7 of 8", "Failed", "Environments")
     assert browser.run("location.pathname") == str(rendered.page.resolve())
-    browser.click("Side by side", "#beside a")
+    browser.open(browser.run("document.querySelector('#beside a').href"))
     browser.wait_for_text("2 hypervisors", "it fails here")

@@ -27,6 +27,8 @@ Taken: TypeAlias = tuple[Cell, tuple[Figure, ...]]
 """A result and what it measured."""
 _STEADY = 6
 """Runs from which on their spread says how well a single one is known."""
+_FEW = 12
+"""Runs that a sparkline has room for at least: two fill no line."""
 _CONSISTENT = 1.4826
 """Median absolute deviation to standard deviation, of a normal distribution."""
 
@@ -84,6 +86,7 @@ class _Past:
             if night.kind == (column.lab, column.image, column.release) and column.pool in night.pools
         ]
         self.nights = sorted(mine, key=lambda night: (night.start, night.run))[-SHOWN:]
+        self.slots = max(len(self.nights), _FEW)
         self._entries = [
             {entry.key: entry for entry in night.entries if entry.pool == column.pool} for night in self.nights
         ]
@@ -163,7 +166,9 @@ def _measured(
     values: list[Value | None] = []
     for number, figure in enumerate(taken):
         cell = found[number]
-        values.append(_value(figure, scale, past[number].values(cell[0], name)) if figure and cell else None)
+        values.append(
+            _value(figure, scale, past[number].values(cell[0], name), past[number].slots) if figure and cell else None
+        )
     against = values[reference]
     if base and against:
         values = [
@@ -173,7 +178,7 @@ def _measured(
     return Measured(name, one.unit, one.better, tuple(values))
 
 
-def _value(figure: Figure, scale: Scale, before: Sequence[float | None]) -> Value:
+def _value(figure: Figure, scale: Scale, before: Sequence[float | None], slots: int) -> Value:
     known, source = figure.uncertainty, "of this run"
     runs = [one for one in before if one is not None]
     if len(runs) >= _STEADY:
@@ -188,7 +193,7 @@ def _value(figure: Figure, scale: Scale, before: Sequence[float | None]) -> Valu
         text=scale.text(figure.value),
         known="" if known is None else f"± {scale.number(known)}",
         source="" if known is None else source,
-        spark=sparks.values(before, SHOWN, words),
+        spark=sparks.values(before, slots, words),
     )
 
 
@@ -223,7 +228,7 @@ def _shown(found: Taken | None, past: _Past) -> Shown:
         # Allure names a result by the digest of its file's own name (@allurereport/core, dist/store/convert.js).
         link=hashlib.md5(cell.uuid.encode(), usedforsecurity=False).hexdigest() if cell.uuid else "",
         note="; ".join(notes),
-        spark=sparks.states(past.states(cell), SHOWN),
+        spark=sparks.states(past.states(cell), past.slots),
     )
 
 
