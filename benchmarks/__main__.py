@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -16,7 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks import figures, inner
+from benchmarks import figures, inner, pages
 from benchmarks.figures import Figure, Series, timed
 from harness.backends.model import Firmware, Shape
 from harness.core import Deadline, InteropError, UsageError
@@ -28,7 +29,7 @@ from harness.lab.slots import Slots
 from harness.lab.twins import find
 
 PATIENCE = timedelta(minutes=12)
-_WHAT = "fresh, facts, runs (default: these), vsphere, hyperv; verdicts (needs no guest)"
+_WHAT = "fresh, facts, runs, pages (default: these; pages with Chromium), vsphere, hyperv; verdicts (needs no guest)"
 _FILES = {
     "/proc": ("cmdline", "loadavg", "uptime", "stat", "meminfo", "version", "modules", "mounts"),
     "/proc/sys/kernel": ("hostname", "osrelease", "ostype", "version", "pid_max", "threads-max"),
@@ -127,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--image", default="debian12", help="guest image (default: debian12)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all samples")
     options = parser.parse_args(argv)
-    what = options.what or ["fresh", "facts", "runs"]
+    what = options.what or ["fresh", "facts", "runs", *(["pages"] if shutil.which("chromium") else [])]
     console = Console(stderr=True, highlight=False)
     found: list[Figure] = []
 
@@ -149,6 +150,8 @@ def main(argv: list[str] | None = None) -> int:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
             host = ["--host", options.host or next(iter(load_lab(options.lab).hosts))]
             found += whole_runs(sampler, options.tests, "--lab", options.lab, "--image", options.image, *host)
+        if "pages" in what:
+            found += pages.measure(options.runs, say)
         if set(what) & {"fresh", "facts", "vsphere", "hyperv"}:
             found += _with_guests(what, options, sampler)
     except InteropError as error:

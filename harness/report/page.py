@@ -10,6 +10,8 @@ from __future__ import annotations
 import base64
 import binascii
 import re
+from collections.abc import Sequence
+from html import escape
 from html.parser import HTMLParser
 from urllib.parse import unquote_to_bytes
 
@@ -19,7 +21,7 @@ POLICY = (
     "img-src data: blob:; font-src data:; media-src data: blob:; connect-src data: blob:; frame-src data: blob:; "
     "object-src 'none'; form-action 'none'"
 )
-_HEAD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="referrer" content="no-referrer">'
+HEAD = f'<meta http-equiv="Content-Security-Policy" content="{POLICY}"><meta name="referrer" content="no-referrer">'
 
 # Allure scrolls its first test into view, past title, figures and environment: nothing moves before the reader does.
 _AT_TOP = """<script>
@@ -35,6 +37,15 @@ _AT_TOP = """<script>
 
 # A tab that is always empty: verdicts are made in Python (Allure's quality gate exits alike for a crash and for a no).
 _NO_GATE = '<style>[data-testid="nav-tab-qualityGate"] { display: none; }</style>'
+
+# Where Allure has nothing: the middle of its top, or, where there is no room, of its bottom. Not where it is printed.
+_BESIDE = """<style>
+#beside { position: fixed; left: 50%; top: 8px; transform: translateX(-50%); z-index: 99; padding: 5px 14px;
+  border-radius: 6px; background: #1d2127; color: #a3adb8; font: 14px/1.4 system-ui, sans-serif; white-space: nowrap; }
+#beside a { color: #8ec1ff; }
+@media (max-width: 900px) { #beside { top: auto; bottom: 8px; } }
+@media print { #beside { display: none; } }
+</style>"""
 
 _OUTSIDE_SCRIPT = re.compile(r'<script\b[^>]*\ssrc="(?:https?:)?//[^"]*"[^>]*>\s*</script>', re.IGNORECASE)
 _ANALYTICS_SCRIPT = re.compile(r"<script>\s*window\.dataLayer\b.*?</script>", re.DOTALL)
@@ -55,11 +66,20 @@ _HARMLESS = frozenset(
 )
 
 
-def harden(page: str) -> str:
-    """The page without analytics, with a policy that lets nothing out; it opens at its top."""
+def harden(page: str, beside: Sequence[tuple[str, str]] = ()) -> str:
+    """The page without analytics, with a policy that lets nothing out; it opens at its top.
+
+    Args:
+        page: Allure's.
+        beside: pages that lie beside it, by file name and words, and that it links to.
+    """
     page = _ANALYTICS_SCRIPT.sub("", _OUTSIDE_SCRIPT.sub("", page))
+    if beside:
+        links = " · ".join(f'<a href="{escape(name)}">{escape(words)}</a>' for name, words in beside)
+        nav = f'{_BESIDE}<nav id="beside" aria-label="Pages beside this one">{links}</nav>'
+        page = re.sub(r"<body[^>]*>", lambda found: found[0] + nav, page, count=1)
     # Directly behind <head>: a policy binds only what comes after it.
-    return re.sub(r"<head>", f"<head>{_HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
+    return re.sub(r"<head>", f"<head>{HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
 
 
 def outside_requests(page: str) -> list[str]:

@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
@@ -43,7 +43,13 @@ class Rendered:
 
 
 def render(
-    runs: Sequence[Path], out: Path, *, history: Path | None = None, name: str = "", deadline: Deadline | None = None
+    runs: Sequence[Path],
+    out: Path,
+    *,
+    history: Path | None = None,
+    name: str = "",
+    beside: Sequence[tuple[str, str]] = (),
+    deadline: Deadline | None = None,
 ) -> Rendered:
     """Render one page from the results of one run, or of several that belong together.
 
@@ -52,6 +58,7 @@ def render(
         out: the folder that gets ``index.html``.
         history: a file that collects what each run came to; rendering a run again replaces its line.
         name: the page's title; empty: made from lab and run.
+        beside: pages that lie beside it, by file name and words: it links to them.
         deadline: when to give up; None: ten minutes from now.
 
     Raises:
@@ -63,7 +70,7 @@ def render(
     tool = allure()
     unfinished = sum(len(settle(folder)) for folder in folders)
     known = [_known(folder) for folder in folders]
-    title = name or " + ".join(dict.fromkeys(" ".join(filter(None, (one["lab"], one["run"]))) for one in known))
+    title = name or title_of((one["lab"], one["run"]) for one in known)
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".rendering-", dir=out) as scratch:
         work = Path(scratch).resolve()
@@ -72,7 +79,7 @@ def render(
         with _alone(history, deadline):
             draft = _history_without(history, title, work)
             _run_allure(tool, work, _settings(title, known, folders, draft), deadline)
-            html = page.harden((work / "page" / "index.html").read_text(encoding="utf-8"))
+            html = page.harden((work / "page" / "index.html").read_text(encoding="utf-8"), beside)
             if remaining := page.outside_requests(html):
                 shown = "\n  ".join(remaining[:10])
                 raise LabError(
@@ -85,6 +92,11 @@ def render(
                 write_whole(history, draft.read_bytes())
     results = sum(1 for folder in folders for _ in folder.glob("*-result.json"))
     return Rendered(out / "index.html", results, unfinished)
+
+
+def title_of(runs: Iterable[tuple[str, str]]) -> str:
+    """What pages of these runs are called, by the name of each one's lab and its own."""
+    return " + ".join(dict.fromkeys(" ".join(filter(None, run)) for run in runs))
 
 
 def allure() -> list[str]:

@@ -27,6 +27,22 @@ def test_vcpus_run_in_parallel(guest: Guest, expect: Expectations, measure: Meas
     )
 
 
+@pytest.mark.check("C07", part="scaling")
+@pytest.mark.quiet
+@pytest.mark.slow
+@pytest.mark.parametrize("vcpus", [pytest.param(size, marks=pytest.mark.shape(vcpus=size)) for size in (2, 4, 8)])
+def test_work_grows_with_vcpus(guest: Guest, expect: Expectations, measure: Measure, vcpus: int) -> None:
+    """How much more many vCPUs do than one is known, and where more of them do less.
+
+    Whether that is enough, a comparison of two sides says; the report fits a law to it.
+    """
+    done = side_by_side(guest, expect.duration("C07.span"), expect.count("C07.trials"))
+    assert len(done.together) == vcpus, f"asked for {vcpus} vCPUs, {len(done.together)} could be pinned to"
+    astray = {cpu: sorted(ran) for cpu, ran in done.ran_on.items() if ran != {cpu}}
+    assert not astray, f"programs pinned to one CPU ran on others: {astray}"
+    measure("speed_up", done.speed_up, unit="x", better="higher", samples=done.speed_ups)
+
+
 @pytest.mark.check("C14")
 @pytest.mark.smoke
 def test_interrupts_reach_every_cpu(guest: Guest, expect: Expectations) -> None:
