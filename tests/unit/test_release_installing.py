@@ -259,7 +259,7 @@ def judged(guest, prepared):
     return judge
 
 
-INSTALLED = i31.test_a_release_installs_and_its_services_run
+INSTALLED = i31.test_a_release_installs_and_its_services_run_from_the_next_boot_on
 UPGRADED = i31.test_a_release_is_upgraded_from_its_baseline
 DOWNGRADED = i31.test_a_release_is_downgraded_to_its_baseline
 REMOVED = i31.test_a_release_that_is_removed_leaves_nothing_behind
