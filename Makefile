@@ -13,8 +13,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 PACKAGES := ca-certificates python3-venv python3-dev gcc pkg-config libvirt-dev openssh-client
 # The local lab: libvirt's QEMU driver runs inside the test process, no daemon is started.
 PACKAGES += libvirt-daemon libvirt-daemon-driver-qemu qemu-system-x86 qemu-utils seabios ovmf coreutils
-# Building an image without root or loop devices: tree, file systems, partition table, boot loaders.
-PACKAGES += mmdebstrap gpg uidmap fakeroot util-linux e2fsprogs mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
+# Building an image without root or loop devices: tree, packages, file systems, partition table, boot loaders.
+PACKAGES += mmdebstrap apt gpg uidmap fakeroot util-linux e2fsprogs mtools gdisk grub-common grub-pc-bin grub-efi-amd64-bin
 # Rendering the report. An existing Node.js is never replaced, whatever it came from.
 PACKAGES += $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),,npm)
 # Only `make test`: the page test opens the report in a browser, and domain accounts are tried against a KDC on loopback.

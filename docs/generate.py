@@ -23,6 +23,7 @@ from harness.core import GiB, Size
 from harness.lab import accept
 from harness.lab.expectations import Expectations
 from harness.lab.reference import reference
+from harness.lab.releases.reference import reference as release_reference
 from harness.plugin.demand import of
 
 DOCS = Path(__file__).resolve().parent
@@ -229,6 +230,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "capabilities.md": capabilities,
     "checks.md": checks,
     "lab-file.md": reference,
+    "release-file.md": release_reference,
     "seen-on.md": seen_on,
 }
 

@@ -6,7 +6,6 @@ import platform
 import re
 import sys
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import click
 
@@ -14,17 +13,13 @@ from harness.core import InteropError, UsageError
 from harness.core.config import nearest
 from harness.core.secrets import Secret
 from harness.lab import accept as contract
+from harness.lab import whereabouts
 from harness.lab.load import load_lab
 from harness.lab.models import Host, Lab
 from harness.report import Redactor
 
 # Four numbers may be a product's build as well as an address, so they are masked in prose alone.
 _ADDRESS = re.compile(r"\b(?!127\.)\d{1,3}(?:\.\d{1,3}){3}\b")
-
-_BARE = frozenset({"endpoint", "esxi", "nodes", "pull", "spn", "user"})
-"""Settings that are the name of a host or an account, with or without something around it."""
-_NOBODY = frozenset({"http", "https", "host", "wsman", "sdk"})
-"""Services and paths that stand beside such names."""
 
 
 @click.command("accept")
@@ -102,22 +97,9 @@ def redactor_of(lab: Lab, host: Host, seen: contract.Acceptance) -> Redactor:
                 redactor.register(value.reveal())
             except InteropError:
                 continue  # what cannot be revealed was not used
-        for each in value if isinstance(value, tuple) else (value,):
-            for part in _names(each, bare=name in _BARE) if isinstance(each, str) else ():
-                redactor.register(part)
+    for _, part in whereabouts.of_host(host):
+        redactor.register(part)
     told = seen.host.get("details", {}).get("host name")
     if told:
         redactor.register(str(told))
     return redactor
-
-
-def _names(value: str, *, bare: bool) -> list[str]:
-    r"""Host and account in a URI or ``user@host``; where ``bare``, in ``host:port``, ``DOMAIN\user``, ``HTTP/host``."""
-    found: list[str | None] = []
-    if "://" in value or "@" in value:
-        parts = urlsplit(value if "://" in value else f"//{value}")
-        found = [parts.hostname, parts.username, parts.password]
-    if bare and "://" not in value:
-        words = (re.sub(r":\d+$", "", word).strip("[]") for word in re.split(r"[\\/@]", value))
-        found += [word for word in words if word.lower() not in _NOBODY]
-    return [part for part in found if part]

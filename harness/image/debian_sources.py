@@ -12,6 +12,9 @@ from harness.core.process import run
 _PASSED_ON = re.compile(r"^Acquire::(https?::|Check-|Retries|ForceIPv4)", re.IGNORECASE)
 _ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
 
+_DEBIAN = "http://deb.debian.org/debian"
+"""Debian's own name for its nearest mirror, for machines whose apt knows none."""
+
 
 def sources_for(suite: str, root: Path = Path("/etc/apt")) -> str | None:
     """The stanzas of this machine's apt sources that offer ``suite``, its updates and security fixes.
@@ -24,12 +27,39 @@ def sources_for(suite: str, root: Path = Path("/etc/apt")) -> str | None:
     stanzas = [stanza for path in _files(root) for stanza in _stanzas(path)]
     offered = [stanza for stanza in (_only(stanza, suite) for stanza in stanzas) if stanza]
     if not offered:
-        mirrors = dict.fromkeys(
-            uri for stanza in stanzas for uri in stanza.get("uris", "").split() if uri.rstrip("/").endswith("/debian")
-        )
+        mirrors = dict.fromkeys(uri for stanza in stanzas for uri in stanza.get("uris", "").split() if _is_main(uri))
         offered = [{"types": "deb", "uris": uri, "suites": suite, "components": "main"} for uri in mirrors]
     text = "\n\n".join("\n".join(f"{key.title()}: {value}" for key, value in stanza.items()) for stanza in offered)
     return text + "\n" if text else None
+
+
+def sources_of(suite: str, root: Path = Path("/etc/apt")) -> str:
+    """One suite as apt source (deb822), from the mirror that this machine's own apt uses; its signature must verify.
+
+    A suite that this machine does not use itself (``bookworm-backports``) is looked for beside those of its Debian
+    mirror, with the same keys.
+    """
+    stanzas = [stanza for path in _files(root) for stanza in _stanzas(path)]
+    ours = [stanza for stanza in (_only(stanza, suite.partition("-")[0]) for stanza in stanzas) if stanza]
+    offered = [stanza | {"suites": suite} for stanza in ours if suite in stanza["suites"].split()]
+    if not offered:
+        offered = [stanza | {"suites": suite} for stanza in ours if _is_main(stanza["uris"])]
+    if not offered:
+        known = {"types": "deb", "suites": suite, "components": "main"}
+        mirrors = dict.fromkeys(uri for stanza in stanzas for uri in stanza.get("uris", "").split() if _is_main(uri))
+        offered = [known | {"uris": " ".join(mirrors) or _DEBIAN}]
+    keys = next((stanza["signed-by"] for stanza in stanzas if "signed-by" in stanza), None)
+    text = ""
+    for stanza in offered:
+        checked = {key: value for key, value in stanza.items() if key != "trusted"}
+        if keys:
+            checked.setdefault("signed-by", keys)
+        text += "\n".join(f"{key.title()}: {value}" for key, value in checked.items()) + "\n\n"
+    return text
+
+
+def _is_main(uri: str) -> bool:
+    return uri.rstrip("/").endswith("/debian")
 
 
 def options(deadline: Deadline) -> list[str]:

@@ -34,6 +34,10 @@ class _Frame(StrictModel):
     known_issues: Path | None = None
     """The file of failures that are known and do not fail a run (docs/known-issues.md); a relative path begins at the
     folder of this file. Left out: `configs/known-issues.yaml` of the working directory, or of the product."""
+    signing_key: Path | None = None
+    """The lab's own ssh key, by which `interop validate` signs evidence: a private key file, or the public half of one
+    that an ssh agent holds; a relative path begins at the folder of this file. Left out: nothing is signed, and
+    statements say so."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -89,12 +93,21 @@ def read_lab(text: str, path: Path) -> Lab:
     problems += _mixed_pools(tree, hosts)
     if problems or frame is None:
         raise complaint(str(path), problems)
-    own, known = (
+    own, known, signing = (
         path.resolve().parent / named.expanduser() if named else None
-        for named in (frame.calibration, frame.known_issues)
+        for named in (frame.calibration, frame.known_issues, frame.signing_key)
     )
     return Lab(
-        slug(path.stem), path.resolve(), hosts, frame.networks, frame.limits, text, frame.key, own, known_issues=known
+        slug(path.stem),
+        path.resolve(),
+        hosts,
+        frame.networks,
+        frame.limits,
+        text,
+        frame.key,
+        own,
+        known_issues=known,
+        signing_key=signing,
     )
 
 
@@ -140,7 +153,7 @@ def lab_model() -> type[StrictModel]:
         "key": (Annotated[Secret | None, Field(description=_Frame.model_fields["key"].description)], None),
         **{
             name: (Annotated[Path | None, Field(description=_Frame.model_fields[name].description)], None)
-            for name in ("calibration", "known_issues")
+            for name in ("calibration", "known_issues", "signing_key")
         },
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)

@@ -16,6 +16,7 @@ from harness.lab import keep
 from harness.lab.leases import Lease
 from harness.lab.models import Host
 from harness.lab.outfit import Outfitter, SeedExtra
+from harness.lab.releases.installing import Installed
 from harness.lab.run import Run
 from harness.lab.warm import Record, Shelf
 
@@ -38,6 +39,7 @@ class Slot:
     warm: bool = False  # it has the checkpoint
     lent: bool = False
     spare: tuple[Lease, ...] = ()  # of NICs that the borrower may attach
+    installed: Installed | None = None  # None: it is as its image
 
     @property
     def machine(self) -> Machine:
@@ -111,7 +113,8 @@ class Maker:
         login = self.outfitter.login(folder, record.host_key)
         identity = Identity(record.name, record.machine_id, machine.spec.nics, login)
         guest = Guest(machine, self._hypervisor, self._image, identity)
-        return Slot(guest, folder, record.wanted, record=record, warm=True)
+        seen = Installed(**record.installed) if record.installed else None
+        return Slot(guest, folder, record.wanted, record=record, warm=True, installed=seen)
 
     def destroy(self, slot: Slot) -> None:
         """Remove a machine and all that was its own. What the host refuses to remove stays in the journal."""

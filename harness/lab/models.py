@@ -310,6 +310,7 @@ class Lab:
         key: what the tokens of its runs are made with; None: a key of this controller's own.
         calibration: the file of its own limits and sizes; None: it has none.
         known_issues: the file of failures that are known; None: it names none.
+        signing_key: the ssh key that its evidence is signed with; None: it has none.
     """
 
     name: str
@@ -321,6 +322,7 @@ class Lab:
     key: Secret | None = None
     calibration: Path | None = None
     known_issues: Path | None = None
+    signing_key: Path | None = None
 
     def pools(self) -> dict[str, tuple[Host, ...]]:
         """The hosts of each pool, in the file's order."""

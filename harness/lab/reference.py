@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from harness.core.fields import duration, show_duration
@@ -37,16 +37,23 @@ _TITLES = {"Network": "A network", "Capacity": "Capacity", "Roles": "Networks of
 def reference() -> str:
     """The page."""
     schema = lab_schema()
-    parts = [_HEAD, *_section("The file", schema)]
+    parts = [_HEAD, *section("The file", schema, _TITLES)]
     definitions = schema["$defs"]
     hosts = sorted(name for name in definitions if name.endswith("_host"))
     for name in [*hosts, "Roles", "Capacity", "Network", "Jump", "Limits"]:
         title = f"A host of the backend `{name.removesuffix('_host')}`" if name in hosts else _TITLES.get(name, name)
-        parts += _section(title, definitions[name])
+        parts += section(title, definitions[name], _TITLES)
     return "\n".join(parts)
 
 
-def _section(title: str, schema: dict[str, Any]) -> Iterator[str]:
+def section(title: str, schema: dict[str, Any], titles: Mapping[str, str]) -> Iterator[str]:
+    """One model of a file as a section of a page: a table of its keys.
+
+    Args:
+        title: the section's.
+        schema: of the model.
+        titles: of the sections that other models have, by the model's name.
+    """
     yield f"## {title}\n"
     if schema.get("description"):
         yield _line(schema["description"]) + "\n"
@@ -55,28 +62,29 @@ def _section(title: str, schema: dict[str, Any]) -> Iterator[str]:
     required = schema.get("required", [])
     for key, field in sorted(schema["properties"].items(), key=lambda item: item[0] != "backend"):
         default = "required" if key in required else _default(field)
-        yield f"| `{key}` | {_type(field)} | {default} | {_line(field.get('description', ''))} |"
+        yield f"| `{key}` | {_type(field, titles)} | {default} | {_line(field.get('description', ''))} |"
     yield ""
 
 
-def _type(field: dict[str, Any]) -> str:
+def _type(field: dict[str, Any], titles: Mapping[str, str]) -> str:
     if field.get("title") in _UNITS:
         return str(field["title"])
     words = [field["const"]] if "const" in field else field.get("enum")
     if words:
         return ", ".join(f"`{word}`" for word in words)
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(part) for part in field["anyOf"] if part.get("type") != "null"))
+        return " or ".join(dict.fromkeys(_type(part, titles) for part in field["anyOf"] if part.get("type") != "null"))
     if "$ref" in field:
-        return _referred(field["$ref"].rsplit("/", 1)[-1])
-    kind = f"list of {_type(field['items'])}" if "items" in field else field["type"]
+        return _referred(field["$ref"].rsplit("/", 1)[-1], titles)
+    kind = f"list of {_type(field['items'], titles)}" if "items" in field else field["type"]
     return _WORDS.get(kind, kind)
 
 
-def _referred(name: str) -> str:
+def _referred(name: str, titles: Mapping[str, str]) -> str:
     if name in _ENUMS:
         return _ENUMS[name]
-    return f"[{_TITLES.get(name, name).lower()}](#{_TITLES.get(name, name).lower().replace(' ', '-')})"
+    title = titles.get(name, name).lower()
+    return f"[{title}](#{title.replace(' ', '-')})"
 
 
 _UNITS = ("size", "duration", "secret", "address range", "MAC range")

@@ -8,13 +8,13 @@ belong to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from harness.backends.capabilities import Capability
 from harness.backends.model import NicSpec, PowerState, Shape
 from harness.backends.protocol import Checkpointed, Hypervisor, LeaseLost
-from harness.core import Deadline, GiB, GuestError, InteropError, LabError, Size
+from harness.core import Deadline, GiB, GuestError, InteropError, LabError, Pending, Size, wait_for
 from harness.guest import Guest, NetworkDead
 from harness.guest.ssh import known_hosts
 from harness.image import Image
@@ -24,6 +24,8 @@ from harness.lab.keep import Kept, KeptGuest
 from harness.lab.making import TIDY, Maker, Slot
 from harness.lab.models import Host
 from harness.lab.outfit import SeedExtra
+from harness.lab.releases.installing import Installed, bring
+from harness.lab.releases.preparing import Prepared
 from harness.lab.run import Run
 from harness.lab.warm import CHECKPOINT, Record, Shelf, made_with, surplus, wanted
 
@@ -46,6 +48,7 @@ class Slots:
         hypervisor: its driver.
         image: what the guests boot.
         tell: told, in a line each, what takes long and what went wrong and was got over.
+        prepared: the release that is installed in every guest that is not asked for bare; None: nothing is.
     """
 
     run: Run
@@ -53,6 +56,7 @@ class Slots:
     hypervisor: Hypervisor
     image: Image
     tell: Callable[[str], object] = _say_nothing
+    prepared: Prepared | None = None
     _slots: list[Slot] = field(default_factory=list, init=False)
     _shelf: Shelf = field(init=False)
     _maker: Maker = field(init=False)
@@ -73,24 +77,27 @@ class Slots:
 
     # What the rest of the harness calls.
 
-    def fresh(self, shape: Shape, deadline: Deadline, *, untouched_clock: bool = False) -> Guest:
+    def fresh(self, shape: Shape, deadline: Deadline, *, untouched_clock: bool = False, bare: bool = False) -> Guest:
         """A clean, running, idle guest: a slot reverted, or made where none is free.
 
         Args:
             shape: what it must be like.
             deadline: for everything, capacity included.
             untouched_clock: give one whose clock the harness never set: it is booted cold.
+            bare: give one that is as the image, whatever release the run is of.
 
         Raises:
             LabError: no capacity, no address, or the host failed.
-            GuestError: it never became ready, twice.
+            Unchanged: the release is not what its file says.
+            GuestError: it never became ready, twice; or the release did not install.
         """
         if untouched_clock or Capability.CHECKPOINT_WITH_MEMORY not in self.hypervisor.capabilities(shape):
-            guest = self.cold(shape, deadline)
+            guest = self.cold(shape, deadline, bare=bare)
             guest.settle(deadline)
             return guest
         self._adopt(deadline)
-        purpose = wanted(self.image, shape, self.host)
+        release = None if bare else self.prepared
+        purpose = wanted(self.image, shape, self.host, release.digest if release else "")
         for slot in [each for each in self._slots if each.warm and not each.lent and each.wanted == purpose]:
             if not self._maker.addressed(slot):
                 continue
@@ -105,7 +112,7 @@ class Slots:
                 self._destroy(slot)
                 if deadline.expired:
                     raise
-        return self._warm_up(shape, purpose, deadline)
+        return self._warm_up(shape, purpose, release, deadline)
 
     def cold(
         self,
@@ -113,6 +120,7 @@ class Slots:
         deadline: Deadline,
         *,
         boot: bool = True,
+        bare: bool = False,
         files: Mapping[str, bytes] | None = None,
         commands: Sequence[Sequence[str]] = (),
     ) -> Guest:
@@ -121,25 +129,37 @@ class Slots:
         Args:
             shape: what it must be like.
             deadline: for everything, capacity included.
-            boot: whether to start it and wait until it answers; else its machine is off.
+            boot: whether to start it and wait until it answers; else its machine is off. With a release it was on
+                before, to have that installed.
+            bare: leave it as the image, whatever release the run is of.
             files: further files that its seed brings, by absolute path.
             commands: run once at its first boot, as root, before ssh answers.
 
         Raises:
             LabError: no capacity, no address, or the host failed.
-            GuestError: it never became ready.
+            Unchanged: the release is not what its file says.
+            GuestError: it never became ready, or the release did not install.
         """
         slot = self._create("guest", shape, deadline, SeedExtra(files or {}, commands))
-        if boot:
+        release = None if bare else self.prepared
+        if boot or release:
             self.tell(f"{self.host.name}: booting a guest of {shape}")
             try:
                 slot.machine.start(deadline)
                 slot.guest.wait_ready(deadline)
+                if release:
+                    self._install(slot, release, deadline)
+                if not boot:
+                    self._put_off(slot, deadline)
             except BaseException:
                 self._destroy(slot)
                 raise
         slot.lent = True
         return slot.guest
+
+    def installed(self, guest: Guest) -> Installed | None:
+        """What was seen when the release was installed in a guest that is lent; None where it is as the image."""
+        return self._of(guest).installed
 
     def spare_nic(self, guest: Guest, deadline: Deadline) -> NicSpec:
         """A NIC that is not there yet, for a test to attach to a guest that is lent; its addresses go back with it.
@@ -253,7 +273,22 @@ class Slots:
         slot.lent = True
         return guest
 
-    def _warm_up(self, shape: Shape, purpose: str, deadline: Deadline) -> Guest:
+    def _install(self, slot: Slot, release: Prepared, deadline: Deadline) -> None:
+        self.tell(f"{self.host.name}: installing {release.release.word(release.which)}")
+        slot.installed = bring(slot.guest, release, deadline)
+
+    def _put_off(self, slot: Slot, deadline: Deadline) -> None:
+        """Switch a guest off by its own shutdown, asked over ssh: its services may be what is tested."""
+        slot.guest.run(["systemctl", "--no-block", "poweroff"])
+        slot.guest.disconnect()
+
+        def off() -> bool | Pending:
+            state = slot.machine.view(deadline).state
+            return True if state is PowerState.OFF else Pending(f"its machine is {state.value}")
+
+        wait_for(f"{slot.guest.name} to be off", off, deadline, every=0.5, fault=GuestError)
+
+    def _warm_up(self, shape: Shape, purpose: str, release: Prepared | None, deadline: Deadline) -> Guest:
         """Boot a new guest, wait until it is idle, and checkpoint it: later ones are reverts."""
         self.tell(f"{self.host.name}: booting the first guest of {shape}; later ones are its checkpoint")
         slot = self._create("slot", shape, deadline)
@@ -262,6 +297,8 @@ class Slots:
         try:
             machine.start(deadline)
             guest.wait_ready(deadline)
+            if release:
+                self._install(slot, release, deadline)
             guest.settle(deadline)
             # An open connection would be in the checkpoint, half dead.
             guest.disconnect()
@@ -290,6 +327,7 @@ class Slots:
                 made_with=made_with(self.hypervisor.facts(deadline)),
                 memory=int(shape.memory),
                 used=0.0,
+                installed=asdict(slot.installed) if slot.installed else None,
             )
         )
         keep.keep_warm(self.run.store, self.run.lab.path, self.host.name, slot.machine.id)

@@ -41,10 +41,11 @@ class Record:
         machine: the host's identity of the machine.
         machine_id: the guest's ``/etc/machine-id``.
         host_key: the guest's public host key.
-        wanted: digest of image and shape: who may use it.
+        wanted: digest of image, shape and release: who may use it.
         made_with: digest of host and harness: while it can be used at all.
         memory: RAM of the shape: a checkpoint is about that large at most.
         used: when it was last lent, seconds since the epoch.
+        installed: what was seen when a release was installed in it; None where it is as its image.
     """
 
     name: str
@@ -55,6 +56,7 @@ class Record:
     made_with: str
     memory: int
     used: float
+    installed: Mapping[str, Any] | None = None
 
 
 class Shelf:
@@ -120,10 +122,18 @@ def surplus(records: list[Record], *, most: int, memory: Size) -> list[Record]:
     return gone
 
 
-def wanted(image: Image, shape: Shape, host: Host) -> str:
-    """What a slot must have been made for: image, shape, and the networks that its addresses are of."""
+def wanted(image: Image, shape: Shape, host: Host, release: str = "") -> str:
+    """What a slot must have been made for: image, shape, the networks that its addresses are of, and a release.
+
+    Args:
+        image: what it boots.
+        shape: what it is like.
+        host: where it is.
+        release: digest of what is installed in it; empty: it is as its image.
+    """
     networks = {name: network.model_dump(mode="json") for name, network in sorted(host.networks.items())}
-    return _digest({"image": image.digest, "shape": asdict(shape), "networks": networks})
+    purpose = {"image": image.digest, "shape": asdict(shape), "networks": networks}
+    return _digest(purpose | ({"release": release} if release else {}))
 
 
 def made_with(facts: HostFacts) -> str:

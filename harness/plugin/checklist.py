@@ -19,6 +19,7 @@ from harness.lab import connect
 from harness.lab.limits import LimitFile
 from harness.lab.twins import NoTwin
 from harness.plugin import outcomes
+from harness.plugin.releasing import NO_RELEASE, RELEASE
 from harness.plugin.session import HostUnderTest, members_of
 from harness.plugin.state import KEY, State
 
@@ -123,6 +124,8 @@ class Checklist:
             host = hosts[place.column]
             down = isinstance(host, InteropError)
             why_not = str(host.message) if isinstance(host, InteropError) else host.lacks(place.demand) or ""
+            if not why_not and RELEASE in place.fixtures and state.release is None:
+                why_not = NO_RELEASE
             self.listed.append(
                 Listed(
                     place.demand.check or "-",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -63,6 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if state.problem is not None:
         raise state.problem
     yield
+    _choose(config, state, items)
     order.sort(items, state.places)
     if any(item in state.places for item in items):
         from harness.report.identity import clashes  # noqa: PLC0415  allure loads only where results are written
@@ -73,6 +75,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
                 f"results would hide each other: {'; '.join(doubles)}\n"
                 "  hint: tell tests that share a number apart: check('C01', part='...')"
             )
+
+
+def _choose(config: pytest.Config, state: State, items: list[pytest.Item]) -> None:
+    """Leave the checks that ``--check`` names; a test without a number is none of them."""
+    if not config.getoption("interop_checks"):
+        return
+    numbers = {item: place.demand.check or "" for item, place in state.places.items()}
+    patterns = state.options.checks
+    chosen = [item for item in items if any(fnmatchcase(numbers.get(item, ""), pattern) for pattern in patterns)]
+    left = set(items).difference(chosen)
+    config.hook.pytest_deselected(items=[item for item in items if item in left])
+    items[:] = chosen
 
 
 @pytest.hookimpl(tryfirst=True)  # xdist's worker tells its controller in this hook, which then reads our file of groups
@@ -97,7 +111,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
         return
     capture = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
-        opened.prepare_image()
+        or_usage_error(opened.prepare_image)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -264,7 +278,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[KEY]
     if state.results is not None and state.session is not None and state.session.columns:
         state.results.describe(
-            state.run.id, state.lab, state.session.image, state.options.release, state.session.columns
+            state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
     problem = state.close()
     if problem is not None:

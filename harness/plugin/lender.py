@@ -15,6 +15,7 @@ from harness.guest.kernel import SELINUX
 from harness.guest.services import SETS_UP_NETWORK
 from harness.guest.system import OS_RELEASE
 from harness.lab.keep import KeptGuest
+from harness.lab.releases import Installed, Unchanged
 from harness.lab.slots import Slots
 from harness.plugin.demand import Demand
 from harness.plugin.demand import shape as shape_of
@@ -36,9 +37,11 @@ class Lender:
     """What a guest here said it is: kernel, distribution, SELinux, what sets up its network; for the report."""
     services: dict[str, str] = field(default_factory=dict)
     """The versions of the integration services that it has, by package."""
+    installed: Installed | None = None
+    """What was seen in the guest that the run's release was first installed in."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
-    _hopeless: dict[Shape, GuestError | NetworkDead] = field(default_factory=dict)
+    _hopeless: dict[Shape, GuestError | NetworkDead | Unchanged] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
 
@@ -69,10 +72,31 @@ class Lender:
         self._make_room(for_shape=shape)
         return self._hold(self._get(shape))
 
+    def bare(self, shape: Shape) -> Guest:
+        """As :meth:`fresh`, with nothing installed in it: it is as its image, whatever release the run is of."""
+        self._make_room(for_shape=shape)
+        return self._hold(self.slots.fresh(shape, self._patience(), bare=True))
+
     def cold(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
         """A guest for this test alone that never was a checkpoint; with ``boot=False`` its machine is still off."""
         self._make_room()
-        return self._hold(self.slots.cold(shape, Deadline.after(PATIENCE), boot=boot, **seed))
+        self._can_install(shape)
+        guest = self.slots.cold(shape, self._patience(), boot=boot, **seed)
+        self._note(guest)
+        return self._hold(guest)
+
+    def _patience(self) -> Deadline:
+        prepared = self.slots.prepared
+        return Deadline.after(PATIENCE + prepared.patience if prepared else PATIENCE)
+
+    def _can_install(self, shape: Shape) -> None:
+        prepared = self.slots.prepared
+        if prepared is not None and not prepared.image and not shape.nics:
+            pytest.skip(f"the release {prepared.release.name} is installed over ssh, and this guest has no NIC")
+
+    def _note(self, guest: Guest) -> None:
+        """Keep what was seen when the release was installed; of several guests, the first."""
+        self.installed = self.installed or self.slots.installed(guest)
 
     def finish(
         self, demand: Demand | None, *, failed: bool, keep: timedelta | None = None, why: str = ""
@@ -143,6 +167,7 @@ class Lender:
 
         Raises:
             GuestError: it did not boot; the same error at once for every later test.
+            Unchanged: the run's release is not what its file says; the same error for every later test.
             NetworkDead: it lives, and its network does not; later tests are skipped as blocked by that.
         """
         known = self._hopeless.get(shape)
@@ -150,11 +175,14 @@ class Lender:
             pytest.skip(f"blocked: the network of guests of {shape} is dead, as an earlier test found")
         if known is not None:
             raise known.with_traceback(None)
+        self._can_install(shape)
         try:
-            return self.slots.fresh(shape, Deadline.after(PATIENCE))
-        except (GuestError, NetworkDead) as error:
+            guest = self.slots.fresh(shape, self._patience())
+        except (GuestError, NetworkDead, Unchanged) as error:
             self._hopeless[shape] = error
             raise
+        self._note(guest)
+        return guest
 
     def look_at(self, guest: Guest) -> None:
         """Ask the first guest, once, what the report should say about it."""
@@ -211,6 +239,10 @@ class Guests:
     def start(self, **shape: Any) -> Guest:
         """A clean, running guest. ``shape`` overrides the test's own shape: ``vcpus=4, memory="2 GiB"``."""
         return self._lender.fresh(self._shape(shape))
+
+    def bare(self, **shape: Any) -> Guest:
+        """As :meth:`start`, but as its image: without the release that the run is of. For tests of installing it."""
+        return self._lender.bare(self._shape(shape))
 
     def cold(self, **shape: Any) -> Guest:
         """A guest booted from power-off: for tests of booting, of first-boot identity, of an untouched clock."""

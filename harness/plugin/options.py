@@ -11,6 +11,7 @@ import pytest
 
 from harness.core import UsageError
 
+DEFAULT_IMAGE = "debian12"
 _SPAN = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -30,6 +31,8 @@ class Options:
     host: str | None
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
+    checks: tuple[str, ...] = ()
+    """Patterns of check numbers; empty: every test."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -43,7 +46,7 @@ def add(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--image",
-        default="debian12",
+        default=DEFAULT_IMAGE,
         metavar="NAME|DIGEST|FILE",
         help="guest image: a recipe below configs/images/, a stored image's digest, or a recipe file "
         "(default: debian12; built once, then cached)",
@@ -51,8 +54,9 @@ def add(parser: pytest.Parser) -> None:
     group.addoption(
         "--release",
         default=None,
-        metavar="NAME",
-        help="integration services' release to install first (default: what the image carries)",
+        metavar="NAME|FILE[@baseline]",
+        help="release of integration services to install in every guest first, a name below configs/releases/ or a "
+        "file; its candidate, or with @baseline that side (default: what the image carries)",
     )
     group.addoption(
         "--calibration",
@@ -87,6 +91,14 @@ def add(parser: pytest.Parser) -> None:
         help="run on this host of the lab alone (default: every pool of the lab)",
     )
     group.addoption(
+        "--check",
+        dest="interop_checks",
+        action="append",
+        default=None,
+        metavar="NUMBER",
+        help="run the checks of this number or pattern alone: C01, 'I*'; may be given several times (default: all)",
+    )
+    group.addoption(
         "--keep",
         default=None,
         metavar="failed[:24h]",
@@ -112,6 +124,7 @@ def read(config: pytest.Config) -> Options:
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
         keep=_keep(config.getoption("--keep")),
+        checks=tuple(config.getoption("interop_checks") or ()),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib import metadata
 
 import pytest
@@ -12,6 +13,7 @@ from allure_pytest.listener import AllureListener
 from harness.image.model import Image
 from harness.lab import Lab
 from harness.lab.limits import Readings
+from harness.lab.releases import Prepared
 from harness.measure import records
 from harness.measure.records import Recorded
 from harness.plugin.evidence import Attachment
@@ -92,7 +94,7 @@ class Results:
             else:
                 attachments.attach_text(piece.name, piece.body)
 
-    def describe(self, run: str, lab: Lab, image: Image, release: str | None, columns: Iterable[Column]) -> None:
+    def describe(self, run: str, lab: Lab, image: Image, release: Prepared | None, columns: Iterable[Column]) -> None:
         """Write what ran where: the report's environment, categories and executor."""
         record = environment.RunRecord(
             run=run,
@@ -102,7 +104,8 @@ class Results:
             digest=image.digest,
             build=image.build_id or "",
             kernel=image.labels.get("kernel", ""),
-            release=release or "",
+            release=release.release.word(release.which) if release else "",
+            release_digest=release.digest if release else "",
             hosts=tuple(_host(column) for column in columns),
         )
         environment.write(self._folder.results, record, self._redactor)
@@ -138,6 +141,7 @@ def _host(column: Column) -> environment.HostRecord:
         services=column.lender.services,
         limits=column.host.expect.of_limits(),
         sizes=column.host.expect.of_sizes(),
+        release=asdict(column.lender.installed) if column.lender.installed else {},
     )
 
 

@@ -18,11 +18,13 @@ from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.calibration import Calibration
 from harness.lab.expectations import Expectations
 from harness.lab.limits import Readings
+from harness.lab.releases import Prepared, Release, Which
 from harness.lab.slots import Slots
 from harness.lab.twins import find
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
+from harness.plugin.releasing import chosen_image, made_ready, nothing_for
 from harness.report.links import repeat_command
 from harness.report.redact import Redactor
 
@@ -43,7 +45,7 @@ class HostUnderTest:
         expect: what such a host must show (for BIOS machines; ``expect`` the fixture follows the test's firmware).
         settings: the host as the lab file has it.
         calibration: what the lab says of limits and sizes.
-        kernel: the version of the kernel in the run's image; None where it was not built here.
+        kernel: the version of the kernel in the run's image or release; None where neither tells.
     """
 
     name: str
@@ -130,9 +132,12 @@ class Session:
         progress: Callable[[str], None],
         attend: Callable[[Host, Image], None] | None = None,
         calibration: Calibration | None = None,
+        release: tuple[Release, Which] | None = None,
     ) -> None:
         self.lab = lab
         self.calibration = calibration
+        self.release = release
+        self._prepared: Prepared | None = None
         self.run = run
         self._options = options
         self._image: Image | None = None
@@ -147,11 +152,28 @@ class Session:
     def image(self) -> Image:
         """The run's one image; built on first use."""
         if self._image is None:
-            self._image = resolve(self._options.image, progress=Bars())
+            self._image = resolve(chosen_image(self.prepared, self._options.image), progress=Bars())
         return self._image
 
+    @property
+    def prepared(self) -> Prepared | None:
+        """The run's release, fetched on first use; None where guests are as their image.
+
+        Raises:
+            UsageError: a hash is missing or wrong.
+            LabError: the archive cannot be reached.
+        """
+        if self._prepared is None:
+            self._prepared = made_ready(self.release, Bars())
+        return self._prepared
+
     def prepare_image(self) -> None:
-        """Build the image now, while a progress bar can be seen; a failure shows again at the first test."""
+        """Have release and image now, while a progress bar can be seen; a failure shows again at the first test.
+
+        Raises:
+            UsageError: the release's hashes are missing or wrong: no test could say more.
+        """
+        _ = self.prepared
         try:
             _ = self.image
         except InteropError as error:
@@ -214,13 +236,14 @@ class Session:
 
     def repeat_command(self, nodeid: str, host: str) -> str:
         """The command line that runs exactly this test again."""
-        image = self._image.digest if self._image else self._options.image
+        chosen = self._options.image
+        image = self._image.digest if self._image and not (self.release and self.release[0].candidate.image) else chosen
         return repeat_command(
             nodeid,
             lab=self._options.lab,
             host=host,
             image=image,
-            release=self._options.release or "",
+            release=self.release[0].option(self.release[1]) if self.release else "",
             calibration=str(self._options.calibration or ""),
         )
 
@@ -255,9 +278,10 @@ class Session:
         self._progress(f"opening {member.name}")
         self._hide(member)
         hypervisor = connect(member, self.run, self.image)
-        kernel = self.image.labels.get("kernel")
+        prepared = None if nothing_for(self.prepared, member.backend) else self.prepared
+        kernel = (prepared.side.kernel if prepared else None) or self.image.labels.get("kernel")
         host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
-        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress)))
+        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
 
     def _hide(self, member: Host) -> None:
         """What the host is reached with never gets into a report."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from harness.core import InteropError
+from harness.core import InteropError, UsageError
 from harness.plugin import multiply, options, order, outcomes
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.lab.calibration import Calibration
     from harness.lab.known_issues import KnownIssues
     from harness.lab.limits import Readings
+    from harness.lab.releases import Release, Which
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
     from harness.plugin.results import Results
@@ -58,6 +59,7 @@ class State:
     _lab: Lab | None = None
     _calibration: Calibration | None = None
     _known_issues: KnownIssues | None = None
+    _release: tuple[Release, Which] | None = None
     _run: Run | None = None
     _attendant: Attendant | None = None
     _news: News | None = None
@@ -82,7 +84,17 @@ class State:
             self._lab = or_usage_error(load_lab, self.options.lab)
             self._calibration = or_usage_error(self._own_limits, self._lab)
             self._known_issues = or_usage_error(self._known, self._lab)
+            if self.options.release is not None:
+                from harness.lab.releases import Release  # noqa: PLC0415
+
+                self._release = or_usage_error(Release.asked, self.options.release)
         return self._lab
+
+    @property
+    def release(self) -> tuple[Release, Which] | None:
+        """The release of the run and its side, read with the lab; None where guests are as their image."""
+        _ = self.lab
+        return self._release
 
     @property
     def calibration(self) -> Calibration | None:
@@ -204,6 +216,7 @@ class State:
                 self.run,
                 self.options,
                 calibration=self.calibration,
+                release=self.release,
                 worker=number,
                 progress=self.say,
                 attend=attend,
@@ -235,12 +248,16 @@ class State:
         from harness.image import resolve  # noqa: PLC0415
         from harness.image.terminal import Bars  # noqa: PLC0415
         from harness.plugin.news import News  # noqa: PLC0415
+        from harness.plugin.releasing import chosen_image, made_ready  # noqa: PLC0415
 
         self._news = News(self.folder.path / NEWS, self.say)
+        named = self.options.image
         try:
-            image = resolve(self.options.image, progress=Bars())
+            prepared = made_ready(self.release, Bars())
+            named = chosen_image(prepared, self.options.image)
+            image = resolve(named, progress=Bars())
         except InteropError as error:
-            self.say(f"image {self.options.image}: {error}")
+            self.say(str(error) if isinstance(error, UsageError) else f"image {named}: {error}")
             return
         needed = {
             host.twin: host

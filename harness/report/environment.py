@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -43,6 +44,8 @@ class HostRecord:
         guest: what else it is made of: distribution, whether SELinux is enforced, what sets up its network.
         limits: how far limits are calibrated, in words.
         sizes: which set of sizes checks used, in words.
+        release: what was seen when the run's release was installed: which and side, its digest, and versions ``before``
+            (in the image), on the ``baseline`` where that came first, and ``after``; empty where nothing was installed.
     """
 
     name: str
@@ -58,6 +61,7 @@ class HostRecord:
     limits: str = ""
     sizes: str = ""
     guest: Mapping[str, str] = field(default_factory=dict)
+    release: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,9 @@ class RunRecord:
         digest: its sha256.
         build: the build id inside it.
         kernel: the image's kernel, as the recipe pins it or the guest said.
-        release: the release of integration services under test; empty: what the image carries.
+        release: the release of integration services under test, ``NAME`` for its candidate or ``NAME@baseline``;
+            empty: what the image carries.
+        release_digest: of what is installed: of files, versions and commands.
         hosts: the hosts that took part.
         more: anything else worth a line.
     """
@@ -85,6 +91,7 @@ class RunRecord:
     build: str = ""
     kernel: str = ""
     release: str = ""
+    release_digest: str = ""
     hosts: tuple[HostRecord, ...] = ()
     more: Mapping[str, str] = field(default_factory=dict)
 
@@ -101,8 +108,16 @@ def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> 
         hosts = _recorded(folder, record.run) | {host.name: host for host in record.hosts}
         whole = replace(record, hosts=tuple(hosts.values()))
         pools = {pool: variables(whole, pool) for pool in dict.fromkeys(host.pool for host in whole.hosts)}
-        known = {"run": whole.run, "lab": whole.lab, "pools": pools, "hosts": [asdict(host) for host in whole.hosts]}
+        known: dict[str, Any] = {
+            "run": whole.run,
+            "lab": whole.lab,
+            "pools": pools,
+            "hosts": [asdict(host) for host in whole.hosts],
+        }
         known |= {name: getattr(whole, name) for name in ("image", "digest", "build", "kernel", "harness")}
+        if whole.release:
+            name, _, side = whole.release.partition("@")
+            known["release"] = {"name": name, "side": side or "candidate", "digest": whole.release_digest}
         shown = json.dumps(known, indent=2, ensure_ascii=False)
         write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
         lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(whole)).items())
@@ -160,6 +175,7 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
             "Limits": host.limits,
             **{f"Host {name}": value for name, value in host.details.items()},
             **{f"Guest {name}": value for name, value in {**host.guest, **host.services}.items()},
+            **{f"Release {name}": value for name, value in _changes(host.release).items()},
         }
     shown = {"Hosts" if len(rows) > 1 else "Host": ", ".join(rows)}
     for key in dict.fromkeys(key for row in rows.values() for key in row):
@@ -169,6 +185,16 @@ def variables(record: RunRecord, pool: str) -> dict[str, str]:
         else:
             shown[key] = "DIFFERS: " + ", ".join(f"{value or 'none'} on {name}" for name, value in values.items())
     return {key: value for key, value in shown.items() if value}
+
+
+def _changes(release: Mapping[str, Any]) -> dict[str, str]:
+    """Each version that a release was seen to have, and what there was before."""
+    before = release.get("baseline") or release.get("before", {})
+    side = "baseline" if release.get("baseline") else "image"
+    return {
+        name: now if before.get(name) == now else f"{now}; {side}: {before.get(name, 'none')}"
+        for name, now in release.get("after", {}).items()
+    }
 
 
 def in_one_line(record: RunRecord, pool: str) -> str:

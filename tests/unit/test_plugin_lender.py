@@ -1,6 +1,7 @@
 """Lending: who shares a guest, who gets a clean one, and what nobody waits for twice."""
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -9,6 +10,7 @@ from harness.backends.model import Shape
 from harness.core import GuestError, LabError
 from harness.guest import NetworkDead, ProbeFailed
 from harness.guest.kernel import Selinux
+from harness.lab.releases import Unchanged
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 
@@ -22,8 +24,10 @@ class Slots:
     released: list = field(default_factory=list)
     meanwhile: object = None
     mute: bool = False
+    prepared: object = None
+    installed: object = staticmethod(lambda guest: None)
 
-    def fresh(self, shape, deadline):
+    def fresh(self, shape, deadline, *, bare=False):
         self.asked += 1
         if self.fault:
             raise self.fault
@@ -135,3 +139,30 @@ def test_a_guest_that_cannot_say_so_is_lent_all_the_same(lender, slots):
     slots.mute = True
     assert lender.shared(demand()).name == "guest 1"
     assert lender.seen == {"kernel": "6.1"}
+
+
+def test_a_release_that_is_not_what_it_says_is_installed_once(lender, slots):
+    """Every test says so, and none waits for it again."""
+    slots.fault = Unchanged("acme.yaml: the candidate is as the baseline")
+    for _ in range(3):
+        with pytest.raises(Unchanged, match="as the baseline"):
+            lender.shared(demand())
+    assert slots.asked == 1
+
+
+def test_what_was_seen_when_a_release_was_installed_is_kept_for_the_report(lender, slots):
+    """Of the first guest that has it, whoever asked for it."""
+    slots.installed = lambda guest: f"seen in {guest.name}"
+    lender.fresh(Shape())
+    lender.shared(demand())
+    assert lender.installed == "seen in guest 1"
+
+
+def test_a_guest_that_cannot_get_the_release_is_no_failure(lender, slots):
+    """Without a NIC there is no ssh, and with another version the test would tell of the image."""
+    release = SimpleNamespace(name="acme")
+    slots.prepared = SimpleNamespace(image=None, release=release, patience=timedelta())
+    for ask in (lender.fresh, lender.cold):
+        with pytest.raises(pytest.skip.Exception, match="the release acme is installed over ssh"):
+            ask(Shape(nics=0))
+    assert lender.fresh(Shape()).name == "guest 1"

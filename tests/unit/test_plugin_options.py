@@ -32,3 +32,32 @@ def test_keep_takes_a_span(pytester, text, span):
 def test_any_other_keep_says_how_it_is_written(pytester, text):
     with pytest.raises(UsageError, match="failed:24h"):
         read(pytester, "--keep", text)
+
+
+def test_check_leaves_the_checks_of_a_number_or_a_pattern(pytester):
+    """Also of several; a test without a number is none of them."""
+    pytester.makepyfile(
+        """
+        import pytest
+
+        @pytest.mark.check("ACME-001")
+        def test_one(host): ...
+
+        @pytest.mark.check("ACME-002")
+        def test_two(host): ...
+
+        @pytest.mark.check("ACME-101")
+        def test_three(host): ...
+
+        def test_without(host): ...
+
+        def test_a_stranger(): ...
+        """
+    )
+    listed = pytester.runpytest("--collect-only", "-q", "--host", "kvm", "--check", "ACME-00*", "--check", "ACME-101")
+    told = "\n".join(listed.outlines)
+    assert [name for name in ("one", "two", "three", "without", "a_stranger") if f"test_{name}" in told] == [
+        "one",
+        "two",
+        "three",
+    ]

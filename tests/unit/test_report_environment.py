@@ -90,3 +90,24 @@ def test_pools_are_named_as_allure_accepts_them():
 def test_the_ci_job_is_the_executor_where_there_is_one():
     assert executor(run(), {"BUILD_URL": "http://ci/7", "BUILD_TAG": "night-7"})["buildUrl"] == "http://ci/7"
     assert executor(run(), {}) == {"name": "interop 0.1.0", "type": "interop"}
+
+
+def test_what_a_release_changed_is_told_beside_what_was_there():
+    """Against the baseline where that came first, else against the image."""
+    before, after = {"package agent": "1", "kernel": "6.1"}, {"package agent": "3", "kernel": "6.1"}
+    installed = {"side": "candidate", "before": before, "baseline": before | {"package agent": "2"}, "after": after}
+    shown = variables(run(replace(EL9, release=installed)), "el9")
+    assert shown["Release package agent"] == "3; baseline: 2"
+    assert shown["Release kernel"] == "6.1"
+    shown = variables(run(replace(EL9, release=installed | {"baseline": {}})), "el9")
+    assert shown["Release package agent"] == "3; image: 1"
+
+
+def test_the_release_and_its_side_stand_in_the_run_s_record(tmp_path):
+    """For whoever compares runs: by name, side, and digest of what was installed."""
+    write(tmp_path, run(EL9, release="agent-9@baseline", release_digest="ab" * 32))
+    known = json.loads((tmp_path / "pools.json").read_text())
+    assert known["release"] == {"name": "agent-9", "side": "baseline", "digest": "ab" * 32}
+    assert "Release = agent-9@baseline" in (tmp_path / "environment.properties").read_text()
+    write(tmp_path, run(EL9))
+    assert "release" not in json.loads((tmp_path / "pools.json").read_text())
