@@ -93,7 +93,7 @@ twin-tests: setup kerberos ## Twins against clients that are not ours
 .PHONY: contract
 contract: image ## Backends against their protocol, with real guests (Hyper-V's by a target of its own)
 	@echo "contract: kvm and vsphere against the protocol, with real guests"
-	@$(PYTEST) $(SPREAD) tests/contract --columns kvm,vsphere $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/contract --columns kvm,vsphere --durations=5 $(PYTEST_ARGS)
 
 # What was done of it is kept in build/night, by the content of the code: a second call goes on where the first ended.
 # Not by MAKE: a dry run would run those lines, and note as done what it only printed.
@@ -105,6 +105,9 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_defects.py tests/end_to_end/test_planted_in_guests.py \
 		tests/end_to_end/test_planted_defects_on_twins.py \
 		$(PYTEST_ARGS)
+	@echo "test-all: releases with planted regressions"
+	@$(BIN)/python -m tests.end_to_end.night releases \
+		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_releases.py $(PYTEST_ARGS)
 	@echo "test-all: smoke checks on other images"
 	@$(BIN)/python -m tests.end_to_end.night other-images \
 		env INTEROP_IMAGES=all $(PYTEST) tests/end_to_end/test_other_images.py $(PYTEST_ARGS)
@@ -122,7 +125,7 @@ contract-hyperv: image ## The same for the hyperv backend on its twin (about 15 
 .PHONY: end-to-end
 end-to-end: image test-packages ## Whole runs of the plugin, planted defects, the report in a browser
 	@echo "end-to-end: whole runs of the plugin, planted defects, the report in a browser"
-	@$(PYTEST) $(SPREAD) tests/end_to_end $(PYTEST_ARGS)
+	@$(PYTEST) $(SPREAD) tests/end_to_end --durations=25 --durations-min=5 $(PYTEST_ARGS)
 
 # --- for maintainers -------------------------------------------------------------------------------------------------
 

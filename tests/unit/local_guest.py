@@ -31,6 +31,10 @@ show)
 esac""",
     # `find / /run -xdev ...`: below the folder alone.
     "find": 'shift 3; exec /usr/bin/find "$ROOT" -path "$ROOT/var/lib/dpkg" -prune -o "$@"',
+    # Of all processes of this machine, those whose program is the guest's.
+    "readlink": """target=$(/usr/bin/readlink "$@") || exit 1
+case $1,$target in /proc/*/exe,"$ROOT"/*) ;; /proc/*/exe,*) exit 1 ;; esac
+printf '%s\\n' "$target\"""",
     "rpm": "exit 1",
 }
 
