@@ -121,6 +121,12 @@ def test_other_seeds_draw_others(monkeypatch):
     assert len(drawn) > 40
 
 
+def test_every_defect_can_be_kept_book_of():
+    """What a twin does wrong is a plan, and no key of a dictionary; its defect is."""
+    planted = (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS)
+    assert len(dict.fromkeys(planted)) == len(planted)
+
+
 def test_no_test_has_two_defects_on_one_host():
     """The planter would plant the first, twice."""
     planted = [(defect.test, defect.host) for defect in (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS)]

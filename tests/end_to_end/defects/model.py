@@ -44,7 +44,7 @@ class Defect:
     words: str
     script: str
     host: str = "kvm"
-    plan: tuple[Mapping[str, Any], ...] = ()
+    plan: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)  # a plan's steps are no keys
 
 
 @dataclass(frozen=True)
