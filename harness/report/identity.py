@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -155,9 +154,15 @@ def digest(*parts: str) -> str:
 
 
 def clashes(identities: Iterable[Identity]) -> list[str]:
-    """Titles of identities that occur more than once: their results would hide each other as retries."""
-    counted = Counter((identity.history_id, identity.shown, identity.pool) for identity in identities)
-    return [f"{shown} on {pool}" for (_, shown, pool), count in counted.items() if count > 1]
+    """Titles of tests that have one identity on one pool: their results would hide each other as retries."""
+    alike: dict[str, list[Identity]] = {}
+    for identity in identities:
+        alike.setdefault(identity.history_id, []).append(identity)
+    return [
+        f"{' and '.join(dict.fromkeys(one.shown for one in same))} on {same[0].pool}"
+        for same in alike.values()
+        if len(same) > 1
+    ]
 
 
 def text_of(value: object) -> str:

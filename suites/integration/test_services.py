@@ -75,7 +75,7 @@ def test_the_serial_console_carries_both_ways(guest: Guest, expect: Expectations
     guest.files.remove(f"/run/{inward}")
 
 
-@pytest.mark.check("I29")
+@pytest.mark.check("I29", part="boot")
 def test_the_serial_console_tells_of_the_boot(guests: Guests) -> None:
     """A boot that goes wrong can be followed on the serial console from the kernel's first line on."""
     guest = guests.cold()

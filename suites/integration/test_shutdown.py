@@ -45,7 +45,7 @@ def shuts_down(guest: Guest, expect: Expectations) -> None:
     )
 
 
-@pytest.mark.check("I11")
+@pytest.mark.check("I11", part="reboot")
 @pytest.mark.needs(Capability.SHUTDOWN)
 @pytest.mark.changes_guest
 def test_a_guest_reboots_when_its_host_asks(guest: Guest, expect: Expectations) -> None:

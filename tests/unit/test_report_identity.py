@@ -184,6 +184,13 @@ def test_two_tests_with_one_identity_are_noticed():
     assert clashes([ONLINE, replace(ONLINE, test="test_twice")]) == ["C01 Every vCPU comes online (vcpus=4) on kvm"]
 
 
+def test_tests_of_one_number_without_a_part_clash_whatever_they_are_called():
+    """History knows numbers and parts, not titles: one would stand as a retry of the other."""
+    other = replace(ONLINE, test="test_other", title="No vCPU goes")
+    assert clashes([ONLINE, other]) == ["C01 Every vCPU comes online (vcpus=4) and C01 No vCPU goes (vcpus=4) on kvm"]
+    assert clashes([ONLINE, replace(other, part="gone")]) == []
+
+
 def test_a_parameters_text_holds_no_memory_address():
     assert text_of(object()) == "<object object>"
     assert (text_of("uefi"), text_of(4)) == ("uefi", "4")
