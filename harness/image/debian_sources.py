@@ -6,14 +6,11 @@ import re
 import shutil
 from pathlib import Path
 
-from harness.core import Deadline
+from harness.core import Deadline, LabError
 from harness.core.process import run
 
 _PASSED_ON = re.compile(r"^Acquire::(https?::|Check-|Retries|ForceIPv4)", re.IGNORECASE)
 _ONE_LINE = re.compile(r"^deb\s+(?:\[(?P<options>[^]]*)]\s+)?(?P<uri>\S+)\s+(?P<suite>\S+)\s+(?P<components>.+)$")
-
-_DEBIAN = "http://deb.debian.org/debian"
-"""Debian's own name for its nearest mirror, for machines whose apt knows none."""
 
 
 def sources_for(suite: str, root: Path = Path("/etc/apt")) -> str | None:
@@ -38,6 +35,9 @@ def sources_of(suite: str, root: Path = Path("/etc/apt")) -> str:
 
     A suite that this machine does not use itself (``bookworm-backports``) is looked for beside those of its Debian
     mirror, with the same keys.
+
+    Raises:
+        LabError: apt knows no mirror of Debian here.
     """
     stanzas = [stanza for path in _files(root) for stanza in _stanzas(path)]
     ours = [stanza for stanza in (_only(stanza, suite.partition("-")[0]) for stanza in stanzas) if stanza]
@@ -47,7 +47,13 @@ def sources_of(suite: str, root: Path = Path("/etc/apt")) -> str:
     if not offered:
         known = {"types": "deb", "suites": suite, "components": "main"}
         mirrors = dict.fromkeys(uri for stanza in stanzas for uri in stanza.get("uris", "").split() if _is_main(uri))
-        offered = [known | {"uris": " ".join(mirrors) or _DEBIAN}]
+        if not mirrors:
+            raise LabError(
+                f"no mirror of Debian is known here, and {suite} is wanted",
+                operation="apt",
+                hint=f"name one below {root}, by a line as `deb https://MIRROR/debian {suite} main`",
+            )
+        offered = [known | {"uris": " ".join(mirrors)}]
     keys = next((stanza["signed-by"] for stanza in stanzas if "signed-by" in stanza), None)
     text = ""
     for stanza in offered:

@@ -168,3 +168,8 @@ def test_madison_tells_versions():
     """Sources and other packages do not count."""
     said = " acme | 2 | http://a bookworm/main amd64 Packages\n acme | 1 | http://a bookworm/main Sources\n b | 9 | x\n"
     assert parse_madison(said, "acme") == ["2"]
+
+
+def test_a_machine_that_knows_no_mirror_is_told_to_name_one(tmp_path):
+    with pytest.raises(LabError, match=r"no mirror of Debian is known here, and bookworm-backports is wanted"):
+        debian_sources.sources_of("bookworm-backports", tmp_path)
