@@ -284,7 +284,9 @@ class Session:
         return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
 
     def _hide(self, member: Host) -> None:
-        """What the host is reached with never gets into a report."""
+        """What the host, or the lab's database, is reached with never gets into a report."""
+        for word in self.lab.database.secrets() if self.lab.database else ():
+            self.redactor.register(word)
         for key in type(member.settings).model_fields:
             value = getattr(member.settings, key)
             if isinstance(value, Secret):
