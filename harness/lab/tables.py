@@ -47,6 +47,9 @@ ALTER TABLE runs ADD COLUMN lab_text TEXT NOT NULL DEFAULT '';
 ALTER TABLE members ADD COLUMN heard {moment} NOT NULL DEFAULT 0;
 ALTER TABLE members ADD COLUMN silence {moment} NOT NULL DEFAULT 0;
 ALTER TABLE leases ADD COLUMN until {moment};
+CREATE TABLE cordons (
+    lab TEXT NOT NULL, host TEXT NOT NULL, until {moment}, reason TEXT NOT NULL, who TEXT NOT NULL,
+    since {moment} NOT NULL, PRIMARY KEY (lab, host));
 UPDATE leases SET until = (SELECT until FROM kept WHERE kept.id = leases.guest) WHERE guest IS NOT NULL;
 """,
 )
