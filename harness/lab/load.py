@@ -40,9 +40,9 @@ class _Frame(StrictModel):
     that an ssh agent holds; a relative path begins at the folder of this file. Left out: nothing is signed, and
     statements say so."""
     database: Database | None = None
-    """The PostgreSQL database that the lab's controllers share (docs/nights.md): what they lease of hosts and networks.
-    `postgresql://USER@HOST/NAME` without a password, which is looked for in `~/.pgpass`; or a secret that holds the
-    whole URL. Left out: this controller has the lab to itself."""
+    """The PostgreSQL database that the lab's controllers share (docs/nights.md): what they lease of hosts and networks,
+    and the queue of `interop night`. `postgresql://USER@HOST/NAME` without a password, which is looked for in
+    `~/.pgpass`; or a secret that holds the whole URL. Left out: this controller has the lab to itself."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:

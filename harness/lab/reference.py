@@ -95,7 +95,7 @@ _WORDS = {
     "boolean": "`true` or `false`",
     "object": "mapping of names to sections",
 }
-_ENUMS = {"NetworkKind": "`user`, `switch`, `bridge`, `network`"}
+_ENUMS = {"NetworkKind": "`user`, `switch`, `bridge`, `network`", "Firmware": "`bios`, `uefi`"}
 
 
 def _default(field: dict[str, Any]) -> str:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection, CursorResult
     from sqlalchemy.exc import DBAPIError
 
-_SCHEMA = "interop"
+SCHEMA = "interop"
 _ALONE = 0x696E7465726F70  # "interop": the advisory lock that makes writers wait for each other
 _BUSY = 60.0  # seconds a writer waits for another, and everybody for a server that restarts
 _STALE = 60.0  # seconds after which the server's clock is asked again
 _SESSION = (
-    f"SET search_path TO {_SCHEMA}",
+    f"SET search_path TO {SCHEMA}",
     f"SET lock_timeout TO '{_BUSY:.0f}s'",
     # Who stops in the middle of a transaction (a suspended machine, a cut network) must not stop all others for long.
     "SET idle_in_transaction_session_timeout TO '10s'",
@@ -150,8 +150,8 @@ class ServerStore:
 
     def _create(self) -> None:
         with self.write() as tables:
-            if not tables.rows("SELECT 1 FROM pg_namespace WHERE nspname = ?", _SCHEMA):
-                tables.run(f"CREATE SCHEMA {_SCHEMA}")
+            if not tables.rows("SELECT 1 FROM pg_namespace WHERE nspname = ?", SCHEMA):
+                tables.run(f"CREATE SCHEMA {SCHEMA}")
             tables.run("CREATE TABLE IF NOT EXISTS version (steps INTEGER NOT NULL)")
             known = tables.rows("SELECT steps FROM version")
             version = int(known[0]["steps"]) if known else 0

@@ -10,10 +10,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from harness.backends.model import Endpoint
 from harness.backends.protocol import LeaseLost
 from harness.backends.registry import HostSettings
+from harness.cli import interop
 from harness.core import Deadline, GiB, LabError, Pending, UsageError, wait_for
 from harness.lab import Host, Lab, Run
 from harness.lab.database import Database
@@ -293,3 +295,13 @@ def test_a_lab_file_names_its_database_or_a_secret_that_does(tmp_path, monkeypat
     assert secret.database.url() == "postgresql://lab:hunter2@db/lab"
     assert "hunter2" in secret.database.secrets()
     assert replace(secret).database.text == "env:INTEROP_DB"
+
+
+def test_looking_at_a_lab_tells_whether_its_database_answers(tmp_path, postgresql):
+    """Before any host is opened: without it nothing could be leased there."""
+    path = tmp_path / "lab.yaml"
+    path.write_text(f"{LAB}postgresql://nobody@/none?host={postgresql.folder}")
+    done = CliRunner().invoke(interop, ["lab", "check", "--connect", str(path)], env={"INTEROP_STATE": str(tmp_path)})
+    assert done.exit_code == 1
+    assert "its controllers share postgresql://nobody@/none" in done.stdout
+    assert 'role "nobody" does not exist' in done.stdout
