@@ -20,6 +20,8 @@ PACKAGES += $(if $(shell command -v node),,nodejs) $(if $(shell command -v npm),
 # Only `make test`: the page test opens the report in a browser, and domain accounts are tried against a KDC on loopback.
 TEST_PACKAGES := $(if $(shell command -v chromium || command -v google-chrome),,chromium)
 TEST_PACKAGES += krb5-kdc krb5-admin-server krb5-user libkrb5-dev faketime
+# A server for tests of what controllers share: they start one of their own, whatever else runs on this machine.
+TEST_PACKAGES += postgresql
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
@@ -136,7 +138,7 @@ docs: venv ## Write the pages that come from the code, and try whatever the docu
 
 UV := build/uv/bin/uv
 # What every controller gets; the extra `kerberos` takes minutes to compile, so it has a lock of its own.
-EXTRAS := kvm hyperv credssp vsphere twins keyring verdicts
+EXTRAS := kvm hyperv credssp vsphere twins keyring verdicts shared
 .PHONY: lock
 lock: ## Pin every dependency anew, with hashes (Python and npm)
 	@echo "lock: fetching uv into build/uv, resolving, writing requirements*.txt"

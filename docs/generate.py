@@ -24,6 +24,7 @@ from harness.lab import accept
 from harness.lab.expectations import Expectations
 from harness.lab.reference import reference
 from harness.lab.releases.reference import reference as release_reference
+from harness.nights.reference import reference as night_reference
 from harness.plugin.demand import of
 
 DOCS = Path(__file__).resolve().parent
@@ -230,6 +231,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "capabilities.md": capabilities,
     "checks.md": checks,
     "lab-file.md": reference,
+    "night-file.md": night_reference,
     "release-file.md": release_reference,
     "seen-on.md": seen_on,
 }

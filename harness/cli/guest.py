@@ -26,6 +26,7 @@ from harness.lab import Run, connect, load_lab
 from harness.lab.connect import scratch
 from harness.lab.keep import Kept, KeptGuest
 from harness.lab.models import Host
+from harness.lab.sharing import open_shared
 from harness.lab.store import open_store
 from harness.lab.warm import Shelf
 
@@ -105,7 +106,8 @@ def extend(guest_id: str, span: str) -> None:
         length = duration(span)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    until = kept.extend(guest, length)
+    with _everywhere(guest) as kept:
+        until = kept.extend(guest, length)
     click.echo(f"{guest.id} is kept until {until:%Y-%m-%d %H:%M} UTC")
 
 
@@ -124,15 +126,31 @@ def release(guest_id: str) -> None:
             finally:
                 hypervisor.close()
     except InteropError as error:
-        kept.release(guest)
+        with _everywhere(guest) as kept:
+            kept.release(guest)
         raise LabError(
             f"{guest.id} is released, but its machine could not be removed: {error.message}",
             host=guest.host,
             hint="`interop reap` removes it, once no run has its host open",
         ) from error
-    kept.release(guest)
+    with _everywhere(guest) as kept:
+        kept.release(guest)
     Shelf(scratch(host) / "slots").drop(guest.id)
     click.echo(f"{guest.id} is gone")
+
+
+@contextmanager
+def _everywhere(guest: KeptGuest) -> Iterator[Kept]:
+    """The table of kept guests, with what the controllers of this guest's lab share."""
+    try:
+        shared = open_shared(load_lab(guest.lab))
+    except UsageError:  # it went away, and with it the word for the database: leases there end with the guest's time
+        shared = None
+    try:
+        yield Kept(open_store(), shared=shared)
+    finally:
+        if shared is not None:
+            shared.close()
 
 
 def _remove(hypervisor: Hypervisor, machine: str) -> None:

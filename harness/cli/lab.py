@@ -22,11 +22,13 @@ from harness.core.secrets import Secret
 from harness.lab.attend import attended
 from harness.lab.calibration import load_calibration
 from harness.lab.connect import connect
+from harness.lab.cordons import Cordons
 from harness.lab.known_issues import load_known_issues
 from harness.lab.load import DEFAULT, lab_schema, load_lab
 from harness.lab.models import Host, Lab
 from harness.lab.reference import reference
 from harness.lab.run import Run
+from harness.lab.sharing import open_shared
 
 _LOOK = timedelta(minutes=2)
 _ACCEPT = "harness.cli.accept"
@@ -76,7 +78,9 @@ def check(lab: str, look: bool) -> None:
     if found.known_issues is not None:
         known = load_known_issues(found.known_issues)
         console.print(f"the lab has {len(known.issues)} known issues: {escape(str(found.known_issues))}")
-    if look and not _look(found, console):
+    if found.database is not None:
+        console.print(f"its controllers share {escape(str(found.database))}")
+    if look and not (_database_answers(found, console) and _look(found, console)):
         sys.exit(1)
 
 
@@ -160,6 +164,21 @@ def _networks(lab: Lab) -> Table:
         reached += f" in {network.nat}, port {network.ssh_port}" if network.nat else ""
         table.add_row(name, kind, network.source, addresses, str(network.mtu), way_out, reached)
     return table
+
+
+def _database_answers(lab: Lab, console: Console) -> bool:
+    """True when the lab names none, or its tables are there, or could be made."""
+    try:
+        shared = open_shared(lab)
+    except InteropError as error:
+        console.print(f"[red]{escape(str(error))}[/]")
+        return False
+    if shared is not None:
+        closed = Cordons(shared, lab).all()
+        for host, cordon in closed.items():
+            console.print(f"[yellow]{escape(f'{host} is {cordon}')}[/]")
+        shared.close()
+    return True
 
 
 def _look(lab: Lab, console: Console) -> bool:

@@ -27,7 +27,7 @@ def _tell(pages: beside.Pages) -> None:
 
 
 @click.command()
-@click.argument("runs", nargs=-1, metavar="[DIR]...", type=click.Path(path_type=Path))
+@click.argument("runs", nargs=-1, metavar="[DIR]...")
 @click.option(
     "-o",
     "--out",
@@ -57,7 +57,7 @@ def _tell(pages: beside.Pages) -> None:
 @click.option("--open", "open_page", is_flag=True, help="Show the page in a browser when it is ready.")
 def command(
     *,
-    runs: tuple[Path, ...],
+    runs: tuple[str, ...],
     out: Path | None,
     reference: str,
     history: Path | None,
@@ -70,9 +70,15 @@ def command(
     """Render the results of a run as pages that ask nobody anything: in full, side by side, and as figures.
 
     DIR is the folder of a run, or its results; several make one page. Without DIR it is the latest run below
-    reports/out.
+    reports/out. The folder of a night (or its URL in an object store) becomes a page with all of its cells, and below
+    it a page for each image, firmware and release, whose columns are the pools.
     """
-    chosen = [find(run) for run in runs or (_RUNS / LATEST,)]
+    if any(_is_night(run) for run in runs):
+        from harness.cli.night_report import render_nights  # noqa: PLC0415 - nights need more than most installations have
+
+        render_nights(runs, out, name=name, open_page=open_page)
+        return
+    chosen = [find(Path(run)) for run in runs or (_RUNS / LATEST,)]
     run = RunFolder(chosen[0].parent)
     # Results that lie elsewhere than in the folder of a run keep their history beside them.
     folder = run.path.parent if chosen[0] == run.results else run.path
@@ -106,3 +112,8 @@ def command(
     click.echo(f"report: {rendered.page} ({rendered.results} results)")
     if open_page:
         click.launch(rendered.page.resolve().as_uri())
+
+
+def _is_night(run: str) -> bool:
+    """The folder of a night, by what lies in it; only nights are in object stores."""
+    return "://" in run or (Path(run) / "night.json").is_file()

@@ -75,6 +75,7 @@ def wait_for(
     deadline: Deadline,
     *,
     every: timedelta | float = 0.1,
+    slowest: float = 0,
     fault: Callable[[str], BaseException] = LabError,
 ) -> T:
     """Call ``condition`` until it returns something that is not :class:`Pending`, and return that.
@@ -86,6 +87,7 @@ def wait_for(
         condition: returns its result, or ``Pending("what was seen instead")``.
         deadline: when to give up.
         every: pause between two tries; seconds or a timedelta.
+        slowest: pauses grow by half from one to the next, up to this many seconds; 0: they stay.
         fault: makes the error of a time-out from its message; its class says whose fault it is.
 
     Raises:
@@ -101,3 +103,4 @@ def wait_for(
         if deadline.expired:
             raise fault(f"waited {deadline.clock() - began:.1f} s for {what}; last seen: {result.seen}")
         pause(min(step, deadline.seconds))
+        step = max(step, min(step * 1.5, slowest))

@@ -15,8 +15,9 @@ from pathlib import Path
 from harness.backends.model import Endpoint
 from harness.core import Deadline
 from harness.lab.fields import MacRange
-from harness.lab.leases import Lease, Leases
+from harness.lab.leases import Lease
 from harness.lab.models import Network
+from harness.lab.sharing import LabLeases
 from harness.lab.store import controller
 
 _TRIES = 4096  # candidates looked at in a large range, from the one that the key points to
@@ -28,7 +29,7 @@ _SETTLE = 0.5  # seconds for an address resolution or a refusal to come back
 class Addresses:
     """Leases addresses for one process of a run."""
 
-    def __init__(self, leases: Leases) -> None:
+    def __init__(self, leases: LabLeases) -> None:
         self._leases = leases
 
     def ip(
@@ -57,7 +58,9 @@ class Addresses:
             return None
         domain = f"own network of {key}" if network.private else str(network.network)
         names = [wanted] if wanted else [str(options[at]) for at in _from_key(key, len(options))]
-        return self._leases.one_of("address", domain, names, deadline, taken=_prober(network, closed=closed))
+        shared = not (network.private or closed or network.closed)
+        taken = _prober(network, closed=closed)
+        return self._leases.one_of("address", domain, names, deadline, taken=taken, shared=shared)
 
     def mac(
         self,
@@ -69,7 +72,7 @@ class Addresses:
         wanted: str | None = None,
         within: str | None = None,
     ) -> Lease:
-        """A MAC address for a NIC on ``network`` (called ``name`` in the lab); unique on this controller.
+        """A MAC address for a NIC on ``network`` (called ``name`` in the lab); unique in the lab.
 
         Args:
             name: the lab's name of the network.
@@ -84,7 +87,8 @@ class Addresses:
         """
         options = network.macs or default_macs(name, within)
         names = [wanted] if wanted else [options[at] for at in _from_key(key, len(options))]
-        return self._leases.one_of("mac", "all", names, deadline, taken=mac_in_use)
+        shared = not (network.private or network.closed)
+        return self._leases.one_of("mac", "all", names, deadline, taken=mac_in_use, shared=shared)
 
     def forward(self, key: str, deadline: Deadline) -> tuple[Lease, Endpoint]:
         """A loopback address of its own for a guest's ssh port, and the port that can be bound there.

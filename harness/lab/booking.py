@@ -64,11 +64,11 @@ class Book:
     def booked(self, rows: Writer, domain: str) -> tuple[int, int, int]:
         """vCPUs, bytes of memory and guests that are leased in the domain."""
         found = rows.rows(
-            "SELECT COALESCE(SUM(vcpus), 0), COALESCE(SUM(memory), 0), COALESCE(SUM(guests), 0) FROM leases"
+            "SELECT SUM(vcpus) AS vcpus, SUM(memory) AS memory, SUM(guests) AS guests FROM leases"
             " WHERE kind = 'capacity' AND domain = ?",
             domain,
         )[0]
-        return found[0], found[1], found[2]
+        return int(found[0] or 0), int(found[1] or 0), int(found[2] or 0)
 
     def queue_up(self, rows: Writer, claim: Claim) -> int:
         """Begin to wait; the ticket."""
@@ -87,8 +87,7 @@ class Book:
     def bury(self, rows: Writer, domain: str) -> None:
         """Take from the dead of this domain what they hold anywhere, and their places in queues."""
         rows.run(
-            "DELETE FROM leases WHERE domain = ? AND guest IS NOT NULL"
-            " AND guest NOT IN (SELECT id FROM kept WHERE until > ?)",
+            "DELETE FROM leases WHERE domain = ? AND guest IS NOT NULL AND (until IS NULL OR until <= ?)",
             *(domain, self.liveness.now()),
         )
         members = rows.rows(
@@ -99,6 +98,7 @@ class Book:
         for row in members:
             if row["member"] != self.member and not self.liveness.member(rows, row["run"], row["member"]):
                 leave(rows, row["member"])
+                rows.run("UPDATE members SET ended = ? WHERE id = ?", self.liveness.now(), row["member"])
 
 
 def leave(rows: Writer, member: str) -> None:

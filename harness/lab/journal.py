@@ -105,8 +105,8 @@ def entries(store: Store, *, run: str | None = None, lab: str | None = None) -> 
     """Everything not known to be gone, oldest first; of one run, or of all runs of a lab file, or of all."""
     rows = store.rows(
         "SELECT journal.* FROM journal JOIN runs ON runs.id = journal.run WHERE gone IS NULL"
-        " AND (? IS NULL OR run = ?) AND (? IS NULL OR lab = ?) ORDER BY journal.id",
-        *(run, run, lab, lab),
+        " AND run = COALESCE(?, run) AND lab = COALESCE(?, lab) ORDER BY journal.id",
+        *(run, lab),
     )
     return [_entry(row) for row in rows]
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from harness.backends.model import Endpoint
 from harness.core import UsageError
 from harness.core.config import nearest
-from harness.lab.leases import Lease, Leases
+from harness.lab.leases import Lease
 from harness.lab.store import Row, Store
 
 
@@ -50,13 +50,20 @@ class KeptGuest:
 
 
 class Kept:
-    """The table of kept guests."""
+    """The table of kept guests.
 
-    def __init__(self, store: Store, now: Callable[[], float] = time.time) -> None:
+    Args:
+        store: where it is.
+        now: the wall clock, seconds since the epoch.
+        shared: what their lab's controllers share, where leases of theirs may be as well.
+    """
+
+    def __init__(self, store: Store, now: Callable[[], float] = time.time, shared: Store | None = None) -> None:
         self._store = store
         self._now = now
+        self._shared = shared
 
-    def add(self, guest: KeptGuest, leases: Leases, held: Iterable[Lease] = ()) -> None:
+    def add(self, guest: KeptGuest, held: Iterable[Lease] = ()) -> None:
         """Keep ``guest`` with the leases ``held``: its capacity and addresses stay taken while it lives."""
         with self._store.write() as rows:
             rows.run(
@@ -66,7 +73,8 @@ class Kept:
                 *(guest.endpoint.address, guest.endpoint.port, str(guest.identity), str(guest.known_hosts)),
                 *(guest.account, guest.why, self._now()),
             )
-        leases.hand_over(held, guest.id)
+        for lease in held:
+            lease.book.hand_over(lease, guest.id, guest.until.timestamp())
 
     def all(self) -> list[KeptGuest]:
         """Every kept guest, oldest first."""
@@ -93,13 +101,18 @@ class Kept:
         until = datetime.fromtimestamp(self._now(), UTC) + span
         with self._store.write() as rows:
             rows.run("UPDATE kept SET until = ? WHERE id = ?", until.timestamp(), guest.id)
+        for store in filter(None, (self._store, self._shared)):
+            with store.write() as rows:
+                rows.run("UPDATE leases SET until = ? WHERE guest = ?", until.timestamp(), guest.id)
         return until
 
     def release(self, guest: KeptGuest) -> None:
         """Forget it and free its leases. Its machine, if still there, is the reaper's from now on. Idempotent."""
         with self._store.write() as rows:
             rows.run("DELETE FROM kept WHERE id = ?", guest.id)
-            rows.run("DELETE FROM leases WHERE guest = ?", guest.id)
+        for store in filter(None, (self._store, self._shared)):
+            with store.write() as rows:
+                rows.run("DELETE FROM leases WHERE guest = ?", guest.id)
 
     def expired(self) -> list[KeptGuest]:
         """Those whose time is over."""

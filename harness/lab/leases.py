@@ -19,14 +19,15 @@ from harness.lab.models import Host
 from harness.lab.store import Store, Writer
 
 _BUSY = {"quiet": "measures in quiet", "activity": "is active"}
-_EVERY = 0.1  # seconds between two tries; a try costs well under a millisecond
+_EVERY = 0.1  # seconds between two tries at first
 
 
 class Lease:
     """Something held. Release it, or leave its ``with`` block."""
 
     def __init__(self, leases: Leases, fence: int, kind: str, domain: str, value: str) -> None:
-        self._leases = leases
+        self.book = leases
+        """Where it is written down."""
         self.fence = fence
         self.kind = kind
         self.domain = domain
@@ -38,11 +39,11 @@ class Lease:
         Raises:
             LeaseLost: it is not.
         """
-        self._leases.check([self])
+        self.book.check([self])
 
     def release(self) -> None:
         """Give it back; idempotent."""
-        self._leases.release(self)
+        self.book.release(self)
 
     def __enter__(self) -> Self:
         return self
@@ -57,7 +58,7 @@ class Lease:
 
 
 class Leases:
-    """The leases of one process of a run.
+    """The leases of one process of a run, in one store.
 
     Args:
         store: where all processes see them.
@@ -65,6 +66,7 @@ class Leases:
         run: the run's id.
         member: this process of it.
         check: raises :class:`LeaseLost` when the run may not act any more.
+        vouch: raises it when others may have taken this process for dead; None: nobody can.
         patience: the lab's limit for any wait; a deadline may end one sooner.
     """
 
@@ -77,11 +79,13 @@ class Leases:
         member: str,
         check: Callable[[], None],
         patience: timedelta,
+        vouch: Callable[[], None] | None = None,
     ) -> None:
         self._store = store
         self._patience = patience
         self._book = Book(liveness, run, member)
         self._check_run = check
+        self._vouch = vouch
         self._held: dict[int, Lease] = {}
 
     def capacity(
@@ -205,9 +209,12 @@ class Leases:
             use = f"; in use without a lease: {', '.join(list(foreign.values())[:3])}" if foreign else ""
             return Pending(f"{len(leased.intersection(options))} of {len(options)} leased{use}")
 
-        self._check_run()
+        self._permitted()
+        slowest = self._store.slowest
         while True:
-            lease = wait_for(f"a free {kind} ({domain})", attempt, deadline.sooner(self._patience), every=_EVERY)
+            lease = wait_for(
+                f"a free {kind} ({domain})", attempt, deadline.sooner(self._patience), every=_EVERY, slowest=slowest
+            )
             use = taken(lease.value)
             if use is None:
                 return lease
@@ -242,6 +249,8 @@ class Leases:
         wanted = list(self._held.values()) if leases is None else list(leases)
         if not wanted:
             return
+        if self._vouch is not None:
+            self._vouch()
         rows = self._store.rows("SELECT fence FROM leases WHERE member = ?", self._book.member)
         held = {row["fence"] for row in rows}
         for lease in wanted:
@@ -254,12 +263,17 @@ class Leases:
             with self._store.write() as rows:
                 rows.run("DELETE FROM leases WHERE fence = ? AND guest IS NULL", lease.fence)
 
-    def hand_over(self, leases: Iterable[Lease], guest: str) -> None:
-        """From now on a kept guest holds these leases: they outlive this process, until the guest is released."""
-        for lease in leases:
-            with self._store.write() as rows:
-                rows.run("UPDATE leases SET guest = ? WHERE fence = ?", guest, lease.fence)
-            self._held.pop(lease.fence, None)
+    def hand_over(self, lease: Lease, guest: str, until: float) -> None:
+        """From now on a kept guest holds this lease: it outlives this process, until the guest is released.
+
+        Args:
+            lease: one of these.
+            guest: the kept guest's id.
+            until: when its time is over at the latest, seconds since the epoch.
+        """
+        with self._store.write() as rows:
+            rows.run("UPDATE leases SET guest = ?, until = ? WHERE fence = ?", guest, until, lease.fence)
+        self._held.pop(lease.fence, None)
 
     def _wait(
         self,
@@ -270,7 +284,7 @@ class Leases:
         meanwhile: Callable[[], object] | None,
     ) -> Lease:
         """Queue up until nothing is against the claim; each try is one transaction, so no two can win the same."""
-        self._check_run()
+        self._permitted()
         ticket: int | None = None
 
         def attempt() -> Lease | Pending:
@@ -290,11 +304,16 @@ class Leases:
             return Pending(against)
 
         try:
-            return wait_for(what, attempt, deadline.sooner(self._patience), every=_EVERY)
+            return wait_for(what, attempt, deadline.sooner(self._patience), every=_EVERY, slowest=self._store.slowest)
         finally:
             if ticket is not None:
                 with self._store.write() as rows:
                     rows.run("DELETE FROM waiting WHERE ticket = ?", ticket)
+
+    def _permitted(self) -> None:
+        self._check_run()
+        if self._vouch is not None:
+            self._vouch()
 
     def _granted(self, fence: int, claim: Claim) -> Lease:
         lease = self._held[fence] = Lease(self, fence, claim.kind, claim.domain, claim.value)

@@ -1,6 +1,7 @@
 """Who is alive: on this controller a held lock says so, on others a heartbeat and an expiry.
 
 A *member* is one process of a run: the one that began it, or a worker that joined. A run lives while a member does.
+On a server that controllers share each member has a heartbeat of its own (:mod:`harness.lab.membership`).
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ class Liveness:
         if not rows or rows[0]["ended"] is not None or rows[0]["reaped"] is not None:
             return False
         if rows[0]["controller"] != self.here:
-            return self._heard_of(rows[0])
+            return self._member_heard_of(reader, rows[0], member)
         return locks.is_held(self.lock(run, member))
 
     def run(self, reader: Reader, run: str) -> bool:
@@ -61,6 +62,13 @@ class Liveness:
             return self._heard_of(rows[0])
         members = reader.rows("SELECT id FROM members WHERE run = ? AND ended IS NULL", run)
         return any(locks.is_held(self.lock(run, row["id"])) for row in members)
+
+    def _member_heard_of(self, reader: Reader, run: Row, member: str) -> bool:
+        """On a server each process beats for itself; in a file that came from another machine, runs alone did."""
+        found = reader.rows("SELECT heard, silence, ended FROM members WHERE id = ?", member)
+        if not found or not found[0]["silence"]:
+            return self._heard_of(run)
+        return found[0]["ended"] is None and self.now() <= found[0]["heard"] + found[0]["silence"]
 
     def _heard_of(self, run: Row) -> bool:
         now = self.now()

@@ -12,6 +12,7 @@ from harness.backends.registry import HostSettings
 from harness.core import UsageError, paths
 from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
 from harness.core.secrets import Secret
+from harness.lab.database import Database
 from harness.lab.fields import NAME_RULE, Name, is_name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
@@ -38,6 +39,10 @@ class _Frame(StrictModel):
     """The lab's own ssh key, by which `interop validate` signs evidence: a private key file, or the public half of one
     that an ssh agent holds; a relative path begins at the folder of this file. Left out: nothing is signed, and
     statements say so."""
+    database: Database | None = None
+    """The PostgreSQL database that the lab's controllers share (docs/nights.md): what they lease of hosts and networks,
+    and the queue of `interop night`. `postgresql://USER@HOST/NAME` without a password, which is looked for in
+    `~/.pgpass`; or a secret that holds the whole URL. Left out: this controller has the lab to itself."""
 
 
 def load_lab(name_or_path: str | Path = DEFAULT) -> Lab:
@@ -108,6 +113,7 @@ def read_lab(text: str, path: Path) -> Lab:
         own,
         known_issues=known,
         signing_key=signing,
+        database=frame.database,
     )
 
 
@@ -155,6 +161,10 @@ def lab_model() -> type[StrictModel]:
             name: (Annotated[Path | None, Field(description=_Frame.model_fields[name].description)], None)
             for name in ("calibration", "known_issues", "signing_key")
         },
+        "database": (
+            Annotated[Database | None, Field(description=_Frame.model_fields["database"].description)],
+            None,
+        ),
     }
     return create_model("Lab", __base__=StrictModel, __doc__=_Frame.__doc__, **fields)
 

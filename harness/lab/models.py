@@ -22,6 +22,7 @@ from harness.core.config import StrictModel
 from harness.core.fields import Bytes, Duration
 from harness.core.secrets import Secret
 from harness.lab import sizing
+from harness.lab.database import Database
 from harness.lab.fields import Address, AddressRange, MacRange, Name, Subnet
 
 THIS_MACHINE = "this-machine"
@@ -203,6 +204,9 @@ class Limits(StrictModel):
     """How often a run says that it lives."""
     wait: Duration = timedelta(minutes=30)
     """How long a test waits for capacity, a quiet host, or an address before it is a lab error."""
+    silence: Duration = timedelta(minutes=5)
+    """How long what a process leases in the lab's `database` stays its own when nothing is heard of it; then others may
+    have it. A controller's own processes are told dead from alive at once."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -210,6 +214,8 @@ class Limits(StrictModel):
             raise ValueError("the heartbeat must be at least 1s")
         if self.expiry < 4 * self.heartbeat:
             raise ValueError("the expiry must be at least four heartbeats")
+        if self.silence < 4 * self.heartbeat:
+            raise ValueError("the silence must be at least four heartbeats")
         return self
 
 
@@ -311,6 +317,7 @@ class Lab:
         calibration: the file of its own limits and sizes; None: it has none.
         known_issues: the file of failures that are known; None: it names none.
         signing_key: the ssh key that its evidence is signed with; None: it has none.
+        database: what controllers share; None: this controller has the lab to itself.
     """
 
     name: str
@@ -323,6 +330,7 @@ class Lab:
     calibration: Path | None = None
     known_issues: Path | None = None
     signing_key: Path | None = None
+    database: Database | None = None
 
     def pools(self) -> dict[str, tuple[Host, ...]]:
         """The hosts of each pool, in the file's order."""

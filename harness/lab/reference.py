@@ -29,7 +29,8 @@ durations as `24h`, `30m`, `90s`, `7d` or `PT24H`. A secret never stands in the 
 
 Hosts that share a **pool** are interchangeable: a test runs once a pool, on a member that can be opened. Hosts that
 share hardware share a capacity **domain**: what guests use is leased there, over all runs of this controller, and never
-overbooked. Whatever stands in no lab file is left alone.
+overbooked. Where several controllers use the same hosts, `database` names what they share, and the leases stand there
+([docs/nights.md](nights.md)). Whatever stands in no lab file is left alone.
 """
 _TITLES = {"Network": "A network", "Capacity": "Capacity", "Roles": "Networks of a host", "Jump": "A jump host"}
 
@@ -87,14 +88,14 @@ def _referred(name: str, titles: Mapping[str, str]) -> str:
     return f"[{title}](#{title.replace(' ', '-')})"
 
 
-_UNITS = ("size", "duration", "secret", "address range", "MAC range")
+_UNITS = ("size", "duration", "secret", "database", "address range", "MAC range")
 _WORDS = {
     "string": "text",
     "integer": "whole number",
     "boolean": "`true` or `false`",
     "object": "mapping of names to sections",
 }
-_ENUMS = {"NetworkKind": "`user`, `switch`, `bridge`, `network`"}
+_ENUMS = {"NetworkKind": "`user`, `switch`, `bridge`, `network`", "Firmware": "`bios`, `uefi`"}
 
 
 def _default(field: dict[str, Any]) -> str:

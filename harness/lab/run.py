@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import threading
@@ -16,10 +17,10 @@ from harness.lab import keys
 from harness.lab.addresses import Addresses
 from harness.lab.booking import leave
 from harness.lab.journal import Journal, entries
-from harness.lab.leases import Leases
 from harness.lab.liveness import Liveness
 from harness.lab.locks import Held
 from harness.lab.models import Host, Lab
+from harness.lab.sharing import LabLeases
 from harness.lab.store import Store, open_store
 
 _LETTERS = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford's base 32: no letter that looks like another
@@ -33,7 +34,15 @@ class Run:
     """
 
     def __init__(
-        self, lab: Lab, store: Store, liveness: Liveness, run: str, token: str, *, key: bytes, began: bool
+        self,
+        lab: Lab,
+        store: Store,
+        liveness: Liveness,
+        run: str,
+        token: str,
+        *,
+        key: bytes,
+        began: bool,
     ) -> None:
         self.lab = lab
         self.id = run
@@ -48,9 +57,7 @@ class Run:
         self._lock = Held.take(liveness.lock(run, self.member))
         self._stop = threading.Event()
         self._closed = False
-        self.leases = Leases(
-            store, liveness, run=run, member=self.member, check=self._check_run, patience=lab.limits.wait
-        )
+        self.leases = LabLeases(lab, store, liveness, run=run, member=self.member, began=began, check=self._check_run)
         """Capacity and quiet."""
         self.addresses = Addresses(self.leases)
         """IPv4 and MAC addresses, and where the controller finds guests."""
@@ -144,6 +151,8 @@ class Run:
         self._stop.set()
         now = self._liveness.now()
         try:
+            with contextlib.suppress(LabError):  # others take this process for dead soon enough
+                self.leases.leave()
             with self.store.write() as rows:
                 leave(rows, self.member)
                 rows.run("UPDATE members SET ended = ? WHERE id = ?", now, self.member)
@@ -199,6 +208,7 @@ class Run:
                         "UPDATE runs SET heartbeat = ?, expiry = ? WHERE id = ? AND expiry >= ?",
                         *(now, now + self._span, self.id, now),
                     )
+                self.leases.beat()
             except LabError:
                 continue  # a full disk may have room by the next beat; check() tells when it was too late
 

@@ -226,7 +226,7 @@ class Slots:
             account=guest.identity.login.user,
             why=why,
         )
-        Kept(self.run.store).add(kept, self.run.leases, slot.held)
+        Kept(self.run.store).add(kept, slot.held)
         if slot.record:
             # It is somebody's now: no later run may revert it under their hands.
             self._maker.forget_warm(slot)

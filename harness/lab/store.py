@@ -1,7 +1,7 @@
 """Where journal, runs, leases and kept guests are written down: one SQLite file in WAL mode, behind a small protocol.
 
-A lab that several controllers share needs a server instead of a file: another :class:`Store` with the same few verbs.
-The SQL of this room keeps to what SQLite and PostgreSQL share.
+What several controllers share stands on a server, another :class:`Store` with the same few verbs
+(:mod:`harness.lab.server`). The SQL of this room keeps to what SQLite and PostgreSQL share.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import platform
 import sqlite3
 import stat
 import threading
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -19,44 +20,19 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.core import LabError, paths
+from harness.lab.tables import SQLITE, STEPS, statements
 
-Row = sqlite3.Row
 _BUSY = 60.0  # seconds a writer waits for another; a transaction here takes well under a millisecond
-_TABLES = """
-CREATE TABLE runs (
-    id TEXT PRIMARY KEY, token TEXT NOT NULL, lab TEXT NOT NULL, lab_name TEXT NOT NULL,
-    controller TEXT NOT NULL, started REAL NOT NULL, heartbeat REAL NOT NULL, expiry REAL NOT NULL,
-    ended REAL, reaped REAL);
-CREATE TABLE members (
-    id TEXT PRIMARY KEY, run TEXT NOT NULL REFERENCES runs(id), pid INTEGER NOT NULL, started REAL NOT NULL,
-    ended REAL);
-CREATE TABLE journal (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, run TEXT NOT NULL REFERENCES runs(id), member TEXT NOT NULL,
-    host TEXT NOT NULL, kind TEXT NOT NULL, name TEXT NOT NULL, handle TEXT,
-    intended REAL NOT NULL, made REAL, gone REAL);
-CREATE INDEX journal_open ON journal(run, host) WHERE gone IS NULL;
-CREATE TABLE leases (
-    fence INTEGER PRIMARY KEY AUTOINCREMENT, kind TEXT NOT NULL, domain TEXT NOT NULL, value TEXT NOT NULL,
-    vcpus INTEGER NOT NULL DEFAULT 0, memory BIGINT NOT NULL DEFAULT 0, guests INTEGER NOT NULL DEFAULT 0,
-    run TEXT NOT NULL, member TEXT NOT NULL, pid INTEGER NOT NULL, since REAL NOT NULL, guest TEXT);
-CREATE UNIQUE INDEX leases_exclusive ON leases(kind, domain, value) WHERE kind NOT IN ('capacity', 'activity');
-CREATE TABLE waiting (
-    ticket INTEGER PRIMARY KEY AUTOINCREMENT, domain TEXT NOT NULL, what TEXT NOT NULL,
-    run TEXT NOT NULL, member TEXT NOT NULL, pid INTEGER NOT NULL);
-CREATE TABLE kept (
-    id TEXT PRIMARY KEY, lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, run TEXT NOT NULL,
-    until REAL NOT NULL, address TEXT NOT NULL, port INTEGER NOT NULL, identity TEXT NOT NULL,
-    known_hosts TEXT NOT NULL, account TEXT NOT NULL, why TEXT NOT NULL, kept REAL NOT NULL);
-"""
-_STEPS = (  # each takes a store of one version to the next; a new version appends a step and changes none
-    _TABLES,
-    """
-CREATE TABLE IF NOT EXISTS warm (
-    lab TEXT NOT NULL, host TEXT NOT NULL, machine TEXT NOT NULL, since REAL NOT NULL,
-    PRIMARY KEY (lab, host, machine));
-ALTER TABLE runs ADD COLUMN lab_text TEXT NOT NULL DEFAULT '';
-""",
-)
+
+
+class Row(Protocol):
+    """A row that a query found: its columns by name or place."""
+
+    def __getitem__(self, column: str | int, /) -> Any:
+        """One value."""
+
+    def keys(self) -> list[str]:
+        """The columns' names, in order."""
 
 
 class Store(Protocol):
@@ -65,6 +41,13 @@ class Store(Protocol):
     @property
     def folder(self) -> Path:
         """What else this controller has to remember stands there, in files of its own."""
+
+    @property
+    def slowest(self) -> float:
+        """The longest pause, in seconds, between two tries of who waits for something here: a try has its price."""
+
+    def now(self) -> float:
+        """Seconds since the epoch, by a clock that all who use this store share."""
 
     def write(self) -> AbstractContextManager[Writer]:
         """One transaction, alone among all processes; rolled back on an exception, else synced to disk."""
@@ -117,6 +100,15 @@ class SqliteStore:
         """See :attr:`Store.folder`."""
         return self.path.parent
 
+    @property
+    def slowest(self) -> float:
+        """See :attr:`Store.slowest`. A try costs well under a millisecond."""
+        return 0.1
+
+    def now(self) -> float:
+        """See :meth:`Store.now`."""
+        return time.time()
+
     @contextlib.contextmanager
     def write(self) -> Iterator[Writer]:
         """See :meth:`Store.write`."""
@@ -150,14 +142,13 @@ class SqliteStore:
     def _create(self) -> None:
         with self.write() as tables:
             version = tables.rows("PRAGMA user_version")[0][0]
-            if version > len(_STEPS):
+            if version > len(STEPS):
                 raise LabError(
                     f"{self.path} was written by a newer version of the harness", hint="update this installation"
                 )
-            for step in _STEPS[version:]:
-                for statement in step.strip().split(";\n"):
-                    tables.run(statement)
-            tables.run(f"PRAGMA user_version = {len(_STEPS)}")
+            for statement in statements(version, SQLITE):
+                tables.run(statement)
+            tables.run(f"PRAGMA user_version = {len(STEPS)}")
 
     def _fault(self, error: Exception) -> LabError:
         hint = "INTEROP_STATE names a folder on a local disk with space"

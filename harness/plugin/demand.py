@@ -44,8 +44,12 @@ class Demand:
     expects: tuple[str, ...] = ()
 
 
-def of(item: pytest.Item) -> Demand:
+def of(item: pytest.Item, firmware: Firmware = Firmware.BIOS) -> Demand:
     """Read an item's markers.
+
+    Args:
+        item: the test.
+        firmware: its guests' where it asks for none; what a host must be able to boot then counts as needed.
 
     Raises:
         UsageError: a marker's arguments are not understood; names the test.
@@ -57,10 +61,13 @@ def of(item: pytest.Item) -> Demand:
     asked: dict[str, Any] = {}
     for mark in reversed(list(item.iter_markers("shape"))):
         asked |= mark.kwargs
+    given = "firmware" in asked
+    asked.setdefault("firmware", firmware)
     needs = [need for mark in item.iter_markers("needs") for need in mark.args]
     for need in needs:
         if not isinstance(need, Capability):
             raise UsageError(f"{item.nodeid}: needs({need!r}) is not a Capability")
+    needs += [Capability[firmware.name]] if not given and firmware is not Firmware.BIOS else []
     return Demand(
         check=number,
         part=str(marker.kwargs.get("part", "")) if marker else "",

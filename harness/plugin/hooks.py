@@ -123,9 +123,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     try:
         column = state.open().column(place.column)
     except InteropError as error:
-        from harness.lab.twins import NoTwin  # noqa: PLC0415  strangers' tests don't pay for it
+        from harness.lab.cordons import Cordoned  # noqa: PLC0415  strangers' tests don't pay for it
+        from harness.lab.twins import NoTwin  # noqa: PLC0415
 
-        if isinstance(error, NoTwin):
+        if isinstance(error, (NoTwin, Cordoned)):
             pytest.skip(f"{error.host}: {error.message}")
         raise
     state.running_on(item, column)

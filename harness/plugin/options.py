@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.backends.model import Firmware
 from harness.core import UsageError
 
 DEFAULT_IMAGE = "debian12"
@@ -29,6 +30,8 @@ class Options:
     report_dir: Path
     each_host: bool
     host: str | None
+    firmware: Firmware
+    """The guests' firmware where a test asks for none."""
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
     checks: tuple[str, ...] = ()
@@ -57,6 +60,12 @@ def add(parser: pytest.Parser) -> None:
         metavar="NAME|FILE[@baseline]",
         help="release of integration services to install in every guest first, a name below configs/releases/ or a "
         "file; its candidate, or with @baseline that side (default: what the image carries)",
+    )
+    group.addoption(
+        "--firmware",
+        default=Firmware.BIOS.value,
+        choices=[one.value for one in Firmware],
+        help="firmware of guests whose test asks for none; on Hyper-V the machine's generation (default: bios)",
     )
     group.addoption(
         "--calibration",
@@ -123,6 +132,7 @@ def read(config: pytest.Config) -> Options:
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
+        firmware=Firmware(config.getoption("--firmware")),
         keep=_keep(config.getoption("--keep")),
         checks=tuple(config.getoption("interop_checks") or ()),
     )

@@ -16,6 +16,7 @@ from harness.image.model import Image
 from harness.image.terminal import Bars
 from harness.lab import Host, Lab, Lease, Run, connect
 from harness.lab.calibration import Calibration
+from harness.lab.cordons import Cordoned, cordons
 from harness.lab.expectations import Expectations
 from harness.lab.limits import Readings
 from harness.lab.releases import Prepared, Release, Which
@@ -245,6 +246,7 @@ class Session:
             image=image,
             release=self.release[0].option(self.release[1]) if self.release else "",
             calibration=str(self._options.calibration or ""),
+            firmware="" if self._options.firmware is Firmware.BIOS else self._options.firmware.value,
         )
 
     def close(self) -> None:
@@ -262,7 +264,7 @@ class Session:
             raise problems[0]
 
     def _open(self, name: str) -> Column:
-        members = members_of(self.lab, name, self._options.host)
+        members = self._open_to_us(members_of(self.lab, name, self._options.host))
         problems: list[InteropError] = []
         for turn in range(len(members)):
             member = members[(turn + self._worker) % len(members)]
@@ -271,6 +273,16 @@ class Session:
             except LabError as error:
                 problems.append(error)
         raise problems[0]
+
+    def _open_to_us(self, members: tuple[Host, ...]) -> tuple[Host, ...]:
+        """Those that nobody has cordoned off."""
+        with cordons(self.lab) as found:
+            closed = found.all()
+        free = tuple(member for member in members if member.name not in closed)
+        if members and not free:
+            first = members[0].name
+            raise Cordoned(str(closed[first]), host=first, operation="open", hint=f"`interop host uncordon {first}`")
+        return free
 
     def _open_member(self, member: Host, pool: str) -> Column:
         if self._attend is not None:
@@ -284,7 +296,9 @@ class Session:
         return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
 
     def _hide(self, member: Host) -> None:
-        """What the host is reached with never gets into a report."""
+        """What the host, or the lab's database, is reached with never gets into a report."""
+        for word in self.lab.database.secrets() if self.lab.database else ():
+            self.redactor.register(word)
         for key in type(member.settings).model_fields:
             value = getattr(member.settings, key)
             if isinstance(value, Secret):

@@ -330,7 +330,7 @@ class State:
         fixtures = frozenset(getattr(item, "fixturenames", ()))
         from harness.plugin import demand  # noqa: PLC0415
 
-        return Place(column, or_usage_error(demand.of, item), fixtures)
+        return Place(column, or_usage_error(demand.of, item, self.options.firmware), fixtures)
 
 
 def or_usage_error(function: Any, *arguments: Any) -> Any:

@@ -13,6 +13,7 @@ def repeat_command(
     image: str = "",
     release: str = "",
     calibration: str = "",
+    firmware: str = "",
     shape: str = "",
     seed: int | str | None = None,
     program: tuple[str, ...] = ("pytest",),
@@ -26,6 +27,7 @@ def repeat_command(
         image: name or digest of the guest image; a digest repeats the very bits.
         release: the release of integration services under test.
         calibration: the file of the lab's own limits, where it is not the one that the lab names.
+        firmware: of guests whose test asks for none, where it is not what they have without the option.
         shape: the guest's shape, where it is not the test's own.
         seed: the seed of whatever was drawn at random.
         program: how pytest is started.
@@ -37,6 +39,7 @@ def repeat_command(
         ("--image", image),
         ("--release", release),
         ("--calibration", calibration),
+        ("--firmware", firmware),
         ("--shape", shape),
         ("--seed", "" if seed is None else str(seed)),
     ):

@@ -81,7 +81,11 @@ def test_synced_data_outlive_a_reset_and_a_power_cut(guest: Guest, expect: Expec
 @pytest.mark.parametrize(
     "firmware",
     [
-        pytest.param(Firmware.BIOS, id="bios", marks=[pytest.mark.smoke, pytest.mark.needs(Capability.BIOS)]),
+        pytest.param(
+            Firmware.BIOS,
+            id="bios",
+            marks=[pytest.mark.smoke, pytest.mark.shape(firmware="bios"), pytest.mark.needs(Capability.BIOS)],
+        ),
         pytest.param(
             Firmware.UEFI, id="uefi", marks=[pytest.mark.shape(firmware="uefi"), pytest.mark.needs(Capability.UEFI)]
         ),

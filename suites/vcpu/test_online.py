@@ -40,7 +40,9 @@ def test_every_vcpu_comes_online(guest: Guest, expect: Expectations, vcpus: int)
 @pytest.mark.parametrize(
     "firmware",
     [
-        pytest.param(Firmware.BIOS, id="bios", marks=pytest.mark.needs(Capability.BIOS)),
+        pytest.param(
+            Firmware.BIOS, id="bios", marks=[pytest.mark.shape(firmware="bios"), pytest.mark.needs(Capability.BIOS)]
+        ),
         pytest.param(
             Firmware.UEFI, id="uefi", marks=[pytest.mark.shape(firmware="uefi"), pytest.mark.needs(Capability.UEFI)]
         ),

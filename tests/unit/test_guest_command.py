@@ -48,7 +48,7 @@ def kept(server, tmp_path, monkeypatch):
             account="root",
             why="test_x failed",
         )
-        Kept(run.store).add(guest, run.leases)
+        Kept(run.store).add(guest)
     return guest
 
 

@@ -16,7 +16,8 @@ from harness.lab import Lab, Run
 from harness.lab.journal import entries, strike
 from harness.lab.liveness import Liveness
 from harness.lab.models import Limits
-from harness.lab.store import SqliteStore, open_store
+from harness.lab.server import ServerStore
+from harness.lab.store import SqliteStore, Store, open_store
 
 MACHINE, DISK = ResourceKind.MACHINE, ResourceKind.DISK
 LAB = Lab("lab", Path("/nowhere/lab.yaml"), {}, {}, Limits())
@@ -27,17 +28,37 @@ PRELUDE = """
     from harness.lab import Lab, Run
     from harness.lab.liveness import Liveness
     from harness.lab.models import Limits
+    from harness.lab.server import ServerStore
     from harness.lab.store import open_store
     folder = pathlib.Path(sys.argv[1])
     lab = Lab("lab", pathlib.Path("/nowhere/lab.yaml"), {}, {}, Limits())
-    around = {"store": open_store(folder), "liveness": Liveness(folder / "runs")}
+    url = folder / "url"
+    store = ServerStore(url.read_text(), folder) if url.exists() else open_store(folder)
+    around = {"store": store, "liveness": Liveness(folder / "runs")}
     die = lambda: os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+@pytest.fixture(params=["SQLite", "PostgreSQL"])
+def opened(request, tmp_path):
+    """Opens the store as another process would: a file, or a schema of a server."""
+    url = tmp_path / "url"
+    if request.param == "PostgreSQL":
+        url.write_text(request.getfixturevalue("postgresql").database())
+    stores = []
+
+    def opened() -> Store:
+        stores.append(ServerStore(url.read_text(), tmp_path) if url.exists() else open_store(tmp_path))
+        return stores[-1]
+
+    yield opened
+    for store in stores:
+        store.close()
+
+
 @pytest.fixture
-def around(tmp_path):
-    return {"store": open_store(tmp_path), "liveness": Liveness(tmp_path / "runs")}
+def around(opened, tmp_path):
+    return {"store": opened(), "liveness": Liveness(tmp_path / "runs")}
 
 
 @pytest.fixture
@@ -74,9 +95,9 @@ def test_the_journal_is_a_ledger(run):
     assert entries(run.store) == []
 
 
-def test_an_intent_is_on_disk_before_the_block_runs(run, tmp_path):
+def test_an_intent_is_on_disk_before_the_block_runs(run, opened):
     with run.ledger("kvm").creating(DISK, "disk-1"):
-        (entry,) = entries(open_store(tmp_path))
+        (entry,) = entries(opened())
         assert (entry.name, entry.handle) == ("disk-1", None)
 
 
@@ -161,6 +182,7 @@ def test_a_run_lives_on_in_its_workers(around, process):
         main._lock.release()  # what its death would do
         assert around["liveness"].run(around["store"], worker.id)
     assert not around["liveness"].run(around["store"], main.id)
+    main.close()
 
 
 def test_nobody_joins_a_run_that_is_over_or_another(around):
@@ -180,19 +202,19 @@ def test_a_run_that_was_reaped_may_not_act(run):
     assert entries(run.store) == []
 
 
-def test_a_run_that_stood_still_past_its_expiry_may_not_act(tmp_path):
+def test_a_run_that_stood_still_past_its_expiry_may_not_act(tmp_path, opened):
     clock = [1_800_000_000.0]
     liveness = Liveness(tmp_path / "runs", now=lambda: clock[0])
-    with Run.begin(LAB, store=open_store(tmp_path), liveness=liveness) as run:
+    with Run.begin(LAB, store=opened(), liveness=liveness) as run:
         run.check()
         clock[0] += LAB.limits.expiry.total_seconds() + 1
         with pytest.raises(LeaseLost, match="expired while this process stood still"):
             run.check()
 
 
-def test_a_run_of_another_controller_is_dead_by_heartbeat_and_expiry_only(tmp_path):
+def test_a_run_of_another_controller_is_dead_by_heartbeat_and_expiry_only(tmp_path, opened):
     clock = [1_800_000_000.0]
-    store = open_store(tmp_path)
+    store = opened()
     there = Liveness(tmp_path / "there", here="there", now=lambda: clock[0])
     here = Liveness(tmp_path / "here", here="here", now=lambda: clock[0])
     run = Run.begin(LAB, store=store, liveness=there)
@@ -237,7 +259,7 @@ def test_a_transaction_that_fails_changes_nothing(run):
             rows.run("UPDATE runs SET ended = 1")
             rows.run("DELETE FROM nowhere")
 
-    with pytest.raises(LabError, match="no such table"):
+    with pytest.raises(LabError, match=r"no such table|does not exist"):
         fail()
     run.check()
 

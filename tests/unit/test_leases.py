@@ -18,6 +18,7 @@ from harness.core import Deadline, GiB, LabError, Pending, wait_for
 from harness.lab import Host, Lab, Run
 from harness.lab.liveness import Liveness
 from harness.lab.models import Capacity, Limits
+from harness.lab.server import ServerStore
 from harness.lab.store import open_store
 
 PRELUDE = """
@@ -31,6 +32,7 @@ PRELUDE = """
     def take(vcpus):
         return run.leases.capacity(run.lab.hosts["kvm"], Deadline.after(60), vcpus=vcpus, memory=GiB)
 """
+OPENED = []
 
 
 def make_lab(vcpus: int = 4) -> Lab:
@@ -40,7 +42,21 @@ def make_lab(vcpus: int = 4) -> Lab:
 
 
 def begin(folder: Path, lab: Lab | None = None) -> Run:
-    return Run.begin(lab or make_lab(), store=open_store(folder), liveness=Liveness(folder / "runs"))
+    """A run whose leases are in a file, or on the server that is named in the folder."""
+    url = folder / "url"
+    store = ServerStore(url.read_text(), folder) if url.exists() else open_store(folder)
+    OPENED.append(store)
+    return Run.begin(lab or make_lab(), store=store, liveness=Liveness(folder / "runs"))
+
+
+@pytest.fixture(params=["SQLite", "PostgreSQL"], autouse=True)
+def place(request, tmp_path):
+    """Where leases are written down: every test here is a fact of both."""
+    if request.param == "PostgreSQL":
+        (tmp_path / "url").write_text(request.getfixturevalue("postgresql").database())
+    yield
+    while OPENED:
+        OPENED.pop().close()
 
 
 @pytest.fixture

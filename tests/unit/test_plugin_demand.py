@@ -34,6 +34,17 @@ def test_sizes_and_firmware_are_written_as_words(pytester):
     assert asked.shape == Shape(memory=Size(2 * GiB), firmware=Firmware.UEFI, data_disks=(GiB,))
 
 
+def test_the_run_s_firmware_is_for_tests_that_ask_for_none(pytester):
+    """A host must be able to boot it."""
+    asked = demand.of(item_of(pytester, ""), Firmware.UEFI)
+    assert (asked.shape.firmware, asked.needs) == (Firmware.UEFI, (Capability.UEFI,))
+
+
+def test_a_test_that_asks_for_a_firmware_keeps_it(pytester):
+    asked = demand.of(item_of(pytester, "@pytest.mark.shape(firmware='bios')"), Firmware.UEFI)
+    assert (asked.shape.firmware, asked.needs) == (Firmware.BIOS, ())
+
+
 def test_capabilities_are_collected_from_all_markers(pytester):
     marks = "@pytest.mark.needs(Capability.PAUSE)\n        @pytest.mark.needs(Capability.SAVE, Capability.PAUSE)"
     assert set(demand.of(item_of(pytester, marks)).needs) == {Capability.PAUSE, Capability.SAVE}

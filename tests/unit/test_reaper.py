@@ -354,7 +354,7 @@ def test_a_kept_guest_stays_with_its_lease_until_its_time_is_over(scene):
         "root",
         "t",
     )
-    Kept(scene.store).add(guest, run.leases, [capacity])
+    Kept(scene.store).add(guest, [capacity])
     run.close()
     assert scene.reap() == {"kept": Fate.KEPT}
     with pytest.raises(LabError, match="1 of 1 leased"):

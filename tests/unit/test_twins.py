@@ -280,7 +280,7 @@ def test_a_twin_with_kept_guests_outlives_its_run(lab, run, tmp_path):
         guest = KeptGuest(
             "g", lab.path, "far-b", "vm-1", run.id, until, Endpoint("127.78.0.2"), tmp_path, tmp_path, "root", "why"
         )
-        Kept(run.store).add(guest, run.leases)
+        Kept(run.store).add(guest)
     twin = find(lab.path, "far")
     assert twin.run is None
     assert twin.alive
