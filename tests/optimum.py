@@ -45,8 +45,8 @@ class Program:
         off = [(column, factor * self._large) for column, factor in unless]
         self.demand(gap - slack * self._large, [(later, 1.0), (earlier, -1.0), *off])
 
-    def least(self, column: int) -> float:
-        """The smallest value that a variable can have; if that takes too long to find, what it is not below."""
+    def least(self, column: int) -> float | None:
+        """The smallest value that a variable can have; None where that is not proven within a minute."""
         size = len(self._times) + len(self._choices)
         matrix = np.zeros((len(self._rows), size))
         for number, (terms, _, _) in enumerate(self._rows):
@@ -63,11 +63,11 @@ class Program:
             options={"mip_rel_gap": 0.0, "time_limit": _PATIENCE},
         )
         assert found.status in (_SOLVED, _OUT_OF_TIME), found.message
-        return float(found.mip_dual_bound)  # the value itself where it is solved; otherwise it is not below this
+        return float(found.fun) if found.status == _SOLVED else None
 
 
-def optimum(groups: Sequence[Group], workers: int, *, at_least: float = 0.0) -> float:
-    """The makespan of a best schedule; where finding it takes too long, the largest that is proven not to be above it.
+def optimum(groups: Sequence[Group], workers: int, *, at_least: float = 0.0) -> float | None:
+    """The makespan of a best schedule; None where it is not proven within a minute.
 
     Groups are not torn apart, and a worker runs one at a time. Tests that measure may stand anywhere in their group,
     and exclude every other test of their domain; the others keep their order. (Disjunctions with a large constant:

@@ -245,6 +245,8 @@ def test_small_nights_take_at_most_a_tenth_more_than_the_exact_optimum(seed, gro
     optimum = pytest.importorskip("tests.optimum").optimum
     night = small_night(seed, groups)
     shortest = optimum(night, workers, at_least=lower_bound(night, workers))
+    if shortest is None:
+        pytest.skip("no schedule is proven to be the shortest within a minute")
     assert shortest - 1e-3 <= plan(night, workers).expected <= 1.1 * shortest
 
 

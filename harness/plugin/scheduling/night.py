@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -91,8 +91,3 @@ def lower_bound(groups: Iterable[Group], workers: int) -> float:
         loud = [group.seconds - group.quiet for group in held]
         bounds.append(sum(group.quiet for group in held) + max(sum(loud) / workers, *loud))
     return max(bounds)
-
-
-def in_groups(groups: Sequence[Group]) -> dict[str, Task]:
-    """The tests of groups by their names."""
-    return {task.name: task for group in groups for task in group.tasks}
