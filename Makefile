@@ -116,6 +116,9 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@echo "test-all: what verdicts promise, counted over 10,000 validations a line"
 	@$(BIN)/python -m tests.end_to_end.night verdicts \
 		env INTEROP_TRIALS=all $(PYTEST) tests/unit/test_verdict_rates.py $(PYTEST_ARGS)
+	@echo "test-all: how runs are spread, held against exact optima"
+	@$(BIN)/python -m tests.end_to_end.night schedules \
+		env INTEROP_SCHEDULES=all $(PYTEST) tests/unit/test_scheduling.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
 

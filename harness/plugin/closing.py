@@ -34,7 +34,8 @@ def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
     records = list(state.records.values())
     issues = known.tidings(state.known_issues, records, state.lab)
     outcomes = [outcome(record, twin=_is_twin(record, state.lab)) for record in records]
-    show(outcomes, console, report=where, issues=issues)
+    tally = state.scheduling.tally if state.scheduling is not None else None
+    show(outcomes, console, report=where, issues=issues, spread=tally.words() if tally is not None else "")
     sys.stdout.flush()
 
 

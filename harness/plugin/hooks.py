@@ -12,7 +12,7 @@ from _pytest.runner import runtestprotocol
 
 from harness.backends import registry
 from harness.core import InteropError
-from harness.plugin import demand, multiply, options, order, outcomes
+from harness.plugin import demand, multiply, options, order, outcomes, spread
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -107,7 +107,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
     state.results = Results(config, state.folder, state.worker_name, opened.redactor)
     if state.is_worker:
-        order.save_groups(state.folder.path / GROUPS, session.items, state.places)
+        spread.save(state.folder.path / GROUPS, spread.works(state, session.items))
         return
     capture = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else contextlib.nullcontext():
@@ -266,11 +266,11 @@ def pytest_xdist_node_collection_finished(node: Any) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Xdist: whole groups of tests go to one worker, unless the user asked for another distribution."""
+    """Xdist: our own scheduler, unless the user asked for another distribution."""
     state = config.stash[KEY]
     if state.folder is None or config.getvalue("dist") != "load":
         return None
-    return order.scheduler(config, log, state.folder.path / GROUPS)
+    return spread.scheduler(state, log, state.folder.path / GROUPS)
 
 
 @pytest.hookimpl(trylast=True)
@@ -281,6 +281,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         state.results.describe(
             state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
+    if state.folder is not None and not state.is_worker:
+        try:
+            spread.remember(state, state.folder.path / GROUPS)
+        except OSError as error:  # a full disk: the next run estimates by what was known before
+            state.say(f"what tests took is not kept: {error}")
     problem = state.close()
     if problem is not None:
         state.say(f"closing: {problem}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.core import InteropError, UsageError
-from harness.plugin import multiply, options, order, outcomes
+from harness.plugin import multiply, options, outcomes, spread
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
 from harness.plugin.outcomes import Record
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
     from harness.plugin.results import Results
+    from harness.plugin.scheduling.host_scheduling import HostScheduling
     from harness.plugin.session import Column, Session
     from harness.report.identity import Identity
     from harness.report.layout import RunFolder
@@ -55,6 +56,8 @@ class State:
     folder: RunFolder | None = None
     """This run's folder; None until it is known that a lab is involved."""
     results: Results | None = None
+    scheduling: HostScheduling | None = None
+    """What spreads the run over workers; in xdist's controller alone."""
     _options: options.Options | None = None
     _lab: Lab | None = None
     _calibration: Calibration | None = None
@@ -242,7 +245,7 @@ class State:
         """Have what tests of xdist's workers need, image and twins; a failure shows again where a host is opened."""
         if self.folder is None or self._news is not None:  # strangers' tests alone, or not the first worker
             return
-        columns = order.columns(self.folder.path / GROUPS)
+        columns = spread.columns(self.folder.path / GROUPS)
         if not columns:
             return
         from harness.image import resolve  # noqa: PLC0415

@@ -4,9 +4,11 @@
 
     reports/out/
       history.jsonl            what each rendered run came to, for the page's history
+      durations.json           what tests took, so that the next run can be spread well
       latest -> 20260301-...   the newest run
       20260301-.../
         results/               Allure results, as tests write them
+        spread.json            of a run of several workers: its groups of tests, and what each took
         report/index.html      the page
 """
 

@@ -107,6 +107,7 @@ def show(
     *,
     report: Path | str | None = None,
     issues: Sequence[tuple[str, str]] = (),
+    spread: str = "",
 ) -> None:
     """Write the summary.
 
@@ -115,6 +116,7 @@ def show(
         console: where to; its width and its colours are respected.
         report: where the page is, or the command that makes it.
         issues: what there is to say of known issues: a word and a line for each.
+        spread: how a run that was spread over workers did; empty for one that was not.
     """
     if outcomes:
         console.print(_table(outcomes, console.width))
@@ -126,8 +128,10 @@ def show(
         for warning in warnings:
             _line(console, warning)
         if len(told) + len(warnings) <= _spare(outcomes, console):
-            _slowest(outcomes, console)
+            _slowest(outcomes, console, most=_SLOWEST - bool(spread))  # one line more elsewhere
         _skips(outcomes, console)
+    if spread:
+        _line(console, Text.assemble(("spread  ", "bold"), spread))
     if report is not None:
         _line(console, Text.assemble(("report  ", "bold"), str(report)), fold=True)
 
@@ -238,9 +242,9 @@ def _warnings(outcomes: Sequence[Outcome], spare: int) -> list[Text]:
     return [Text.assemble(("warn  ", "bold yellow"), count)]
 
 
-def _slowest(outcomes: Sequence[Outcome], console: Console) -> None:
+def _slowest(outcomes: Sequence[Outcome], console: Console, *, most: int) -> None:
     ran = sorted((outcome for outcome in outcomes if outcome.duration >= 1), key=lambda outcome: -outcome.duration)
-    for number, outcome in enumerate(ran[:_SLOWEST]):
+    for number, outcome in enumerate(ran[:most]):
         lead = "slowest " if number == 0 else "        "
         where = f"{outcome.label} on {outcome.host or outcome.pool}"
         _line(console, Text.assemble((lead, "bold"), f"{_span(outcome.duration):>7}  {where}"))

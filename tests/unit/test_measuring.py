@@ -53,11 +53,13 @@ TESTS = """
     def test_a_figure_is_kept(host, measure, size):
         measure("rate", 42, unit="MiB/s", samples=[41, 43])
 
+    @pytest.mark.changes_guest  # so it comes after the one that measures in quiet
     @pytest.mark.check("ACME-002")
     def test_a_name_is_used_twice(host, measure):
         measure("twice", 1, unit="s")
         measure("twice", 2, unit="s")
 
+    @pytest.mark.changes_guest
     @pytest.mark.check("ACME-003")
     def test_the_run_dies(host, measure):
         measure("boot", 1.5, unit="s", better="lower")

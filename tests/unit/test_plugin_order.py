@@ -2,16 +2,15 @@
 
 from types import SimpleNamespace
 
-import pytest
-
 from harness.backends.model import Shape
-from harness.plugin import order
+from harness.plugin import order, spread
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
+from harness.report.identity import Identity
 
 
-def place(column="kvm", *, vcpus=2, changes=False, untouched=False, fixtures=("guest",)):
-    asked = Demand(None, "", Shape(vcpus=vcpus), (), quiet=False, changes_guest=changes, untouched_clock=untouched)
+def place(column="kvm", *, vcpus=2, quiet=False, changes=False, untouched=False, fixtures=("guest",)):
+    asked = Demand(None, "", Shape(vcpus=vcpus), (), quiet=quiet, changes_guest=changes, untouched_clock=untouched)
     return Place(column, asked, frozenset(fixtures))
 
 
@@ -58,14 +57,31 @@ def test_tests_that_share_a_guest_share_a_group():
     assert place().group != place(fixtures=("guests",)).group
 
 
+def test_who_measures_stands_between_readers_and_changers():
+    spots = {
+        "changes": place(changes=True),
+        "measures": place(quiet=True),
+        "changes and measures": place(changes=True, quiet=True),
+        "reads": place(),
+    }
+    assert in_order(spots) == ["reads", "measures", "changes and measures", "changes"]
+
+
 def test_groups_reach_the_scheduler_through_a_file(tmp_path):
-    spots = {"a::t1": place(), "b::t2": place(), "c::t3": place(vcpus=4)}
+    spots = {"a::t1": place(quiet=True), "b::t2": place(), "c::t3": place(vcpus=4), "x": None}
     items = [Item(name) for name in spots]
-    order.save_groups(tmp_path / "groups.json", items, {item: spots[item.nodeid] for item in items})
-    assert order.columns(tmp_path / "groups.json") == {"kvm"}
-    pytest.importorskip("xdist")
-    config = SimpleNamespace(
-        getvalue=lambda _: ["popen", "popen"], option=SimpleNamespace(loadscopereorder=False), getoption=lambda _: False
+    state = SimpleNamespace(
+        places={item: spots[item.nodeid] for item in items if spots[item.nodeid]},
+        identity=lambda item: Identity("T01", "it", "clock", "kvm", part=item.nodeid, parameters=(("much", "1"),)),
     )
-    made = order.scheduler(config, SimpleNamespace(loadscopesched=None), tmp_path / "groups.json")
-    assert made._split_scope("a::t1") == made._split_scope("b::t2") != made._split_scope("c::t3")
+    spread.save(tmp_path / "groups.json", spread.works(state, items))
+    assert spread.columns(tmp_path / "groups.json") == {"kvm"}
+    known = spread.load(tmp_path / "groups.json")
+    assert list(known) == ["a::t1", "b::t2", "c::t3"]
+    assert known["a::t1"].group == known["b::t2"].group != known["c::t3"].group
+    assert [work.quiet for work in known.values()] == [True, False, False]
+    assert known["a::t1"].test == "T01 a::t1: it (much=1)"
+
+
+def test_there_are_no_groups_where_no_test_asks_for_a_host(tmp_path):
+    assert spread.columns(tmp_path / "groups.json") == frozenset()

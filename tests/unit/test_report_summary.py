@@ -56,7 +56,12 @@ def test_no_line_but_a_command_is_wider_than_the_terminal(width):
 @pytest.mark.parametrize("height", [24, 40])
 def test_it_fits_the_screen(height):
     buffer = StringIO()
-    show(outcomes(), Console(file=buffer, width=120, height=height, force_terminal=True), report="page")
+    show(
+        outcomes(),
+        Console(file=buffer, width=120, height=height, force_terminal=True),
+        report="page",
+        spread="2:00 min",
+    )
     assert len(buffer.getvalue().splitlines()) <= height
 
 
@@ -111,6 +116,13 @@ def test_a_limit_that_only_warns_is_seen_in_its_cell_and_below_and_the_test_has_
     assert "interop calibrate" in shown
 
 
+def test_how_a_run_was_spread_stands_in_the_summary_of_one_that_was():
+    buffer = StringIO()
+    show(outcomes(), Console(file=buffer, width=120), spread="2:00 min on 2 workers")
+    assert "spread  2:00 min on 2 workers" in buffer.getvalue()
+    assert "spread" not in text(outcomes())
+
+
 def test_warnings_of_a_test_that_failed_are_not_told_apart_from_its_failure():
     failed = Outcome("lifecycle", "L02", "It boots", "kvm", status=Verdict.FAILED, reason="no", warnings=(LATE,))
     assert "warn" not in text([failed], width=160)
@@ -148,7 +160,12 @@ def test_a_known_failure_is_counted_by_itself_and_is_no_failure():
 def test_it_fits_the_screen_with_warnings_as_well(height, said):
     warned = [Outcome("suite0", f"N{n:02d}", "It is late", "pool0", warnings=(LATE,)) for n in range(9)]
     buffer = StringIO()
-    show([*outcomes(), *warned], Console(file=buffer, width=120, height=height, force_terminal=True), report="page")
+    show(
+        [*outcomes(), *warned],
+        Console(file=buffer, width=120, height=height, force_terminal=True),
+        report="page",
+        spread="2:00 min",
+    )
     shown = buffer.getvalue()
     assert said in shown
     assert len(shown.splitlines()) <= height
