@@ -45,30 +45,24 @@ class Pytest:
     backends: tuple[str, ...] = ()
 
     def words(self, round_: Round, checks: Sequence[str], folder: Path) -> list[str]:
-        """The command line."""
+        """The command line.
+
+        Values stand in one word with their options: pytest takes a word that is a folder or a file for a place to look
+        for its configuration in, and finds none beside an ``--out`` or a lab file that lies elsewhere.
+        """
         terms = self.ledger.terms
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--lab",
-            terms.lab,
-            "--report-dir",
-            str(folder),
-            "-p",
-            "no:cacheprovider",
-        ]
+        words = [sys.executable, "-m", "pytest", f"--lab={terms.lab}", f"--report-dir={folder}", "-pno:cacheprovider"]
         if terms.image:
-            words += ["--image", terms.image]
+            words.append(f"--image={terms.image}")
         if self.release:
-            words += ["--release", f"{self.release}@{round_.side}"]
+            words.append(f"--release={self.release}@{round_.side}")
         host = round_.host or terms.host
         if host:
-            words += ["--host", host]
+            words.append(f"--host={host}")
         elif self.backends:
             words += ["-m", " or ".join(self.backends)]
         for check in checks:
-            words += ["--check", check]
+            words.append(f"--check={check}")
         return [*words, *terms.arguments]
 
     def __call__(self, round_: Round, checks: Sequence[str], folder: Path) -> int:

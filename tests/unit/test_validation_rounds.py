@@ -152,8 +152,8 @@ def test_the_command_line_names_lab_side_host_and_checks(tmp_path):
     baseline = next(each for each in rounds.ledger.rounds if each.side is SideName.BASELINE)
     words = Pytest(ledger, "/x/new.yaml", ("vsphere", "kvm")).words(baseline, ["I0*"], tmp_path)[3:]
     assert words == [
-        *("--lab", "mylab", "--report-dir", str(tmp_path), "-p", "no:cacheprovider", "--image", "debian13"),
-        *("--release", "/x/new.yaml@baseline", "-m", "vsphere or kvm", "--check", "I0*", "-x"),
+        *("--lab=mylab", f"--report-dir={tmp_path}", "-pno:cacheprovider", "--image=debian13"),
+        *("--release=/x/new.yaml@baseline", "-m", "vsphere or kvm", "--check=I0*", "-x"),
     ]
 
 
