@@ -14,7 +14,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from harness.nights.models import CARRIED, Cell
-from harness.qemu import leash
+from harness.qemu.process import leashed
 
 _GRACE = timedelta(minutes=15)
 """For the teardown of running tests and the report, after Ctrl-C; then it is killed, and the reaper does the rest."""
@@ -91,7 +91,7 @@ async def perform(
         asyncio.CancelledError: somebody cancelled the job, or the worker is stopping; the run has ended.
     """
     # The kernel kills it when this process dies: nobody else may begin on the host while it still runs there.
-    argv = [sys.executable, "-IS", leash.__file__, str(os.getpid()), sys.executable, *words]
+    argv = leashed([sys.executable, *words])
     with log.open("ab") as out:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,6 +13,7 @@ from typing import Protocol
 from harness.core import LabError, UsageError
 from harness.measure.plan import candidate_first
 from harness.validation.cells import SideName
+from harness.validation.child import run
 from harness.validation.ledger import Ledger, Round
 
 OUTPUT = "output.txt"
@@ -38,11 +38,13 @@ class Pytest:
         ledger: the validation.
         release: the release file, as ``--release`` takes it; empty: guests are as the image has them.
         backends: the release's kinds of hosts; empty: every one of the lab.
+        tell: told what happens where we are asked to end while it runs.
     """
 
     ledger: Ledger
     release: str = ""
     backends: tuple[str, ...] = ()
+    tell: Callable[[str], object] = lambda _: None
 
     def words(self, round_: Round, checks: Sequence[str], folder: Path) -> list[str]:
         """The command line.
@@ -70,20 +72,9 @@ class Pytest:
 
         Raises:
             LabError: pytest could not start.
+            KeyboardInterrupt: we are to end; it has ended.
         """
-        words = self.words(round_, checks, folder)
-        with (folder / OUTPUT).open("wb") as output:
-            try:
-                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-            except OSError as error:
-                raise LabError(f"pytest could not start: {error}", operation="validate") from error
-            try:
-                # No deadline: a round of a night's checks takes hours, and each wait within it has its own.
-                return process.wait()
-            except KeyboardInterrupt:
-                # The terminal interrupted both of us: pytest gives guests back before it ends.
-                process.wait()
-                raise
+        return run(self.words(round_, checks, folder), folder / OUTPUT, self.tell)
 
 
 @dataclass(slots=True)
