@@ -55,7 +55,7 @@ class Noise:
         words = f"false alarms in {self.alarms:.2%} of validations (99 % confidence: at most {self.at_most:.2%})"
         words += f"; the smallest loss that {self.budget} pairs show: {span}" if seen else ""
         words += f"; {blind} measurements are too noisy for any" if blind else ""
-        words += f"; {self.loud} were not measured in quiet" if self.loud else ""
+        words += f"; not all in quiet: {self.loud}" if self.loud else ""
         taken = f"{self.series} measurements, {self.pairs} pairs of A against A, {self.date}"
         return f"{words} ({taken}{', on a twin or under emulation' if self.twin else ''})"
 

@@ -167,7 +167,7 @@ def test_what_a_lab_can_see_says_where_it_was_measured(again):
     (found,) = noise.noise(Paired((series,), {}, twins=frozenset({which}), loud={which: "not in quiet"}), budget=20)
     noise.keep("mylab", [found])
     cited = (again(GOOD, GOOD).out / "statement.html").read_text()
-    told = ("1 were not measured in quiet", "on a twin or under emulation")
+    told = ("not all in quiet: 1 (1 measurements", "on a twin or under emulation")
     assert [words in cited for words in told] == [True, True]
     assert not any(words in str(quiet) for words in told)
 
