@@ -16,11 +16,20 @@ class Recorder:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    @pytest.hookimpl(trylast=True)  # after whoever thinks that it was skipped
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the record out of a finished test's report."""
         record = outcomes.read(report)
         if record is not None:
             self._state.records[report.nodeid] = record
+            if record.status == outcomes.AWAY:
+                self._still_to_run(report.nodeid)
+
+    def _still_to_run(self, nodeid: str) -> None:
+        """``--lf`` forgets what was skipped; a test whose host was gone is one that it should run."""
+        plugin = self._state.config.pluginmanager.get_plugin("lfplugin")
+        if plugin is not None:
+            plugin.lastfailed[nodeid] = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:

@@ -39,6 +39,7 @@ class Results:
     """
 
     def __init__(self, config: pytest.Config, folder: RunFolder, worker: str, redactor: Redactor) -> None:
+        self._config = config
         self._folder = folder
         self._redactor = redactor
         self._running = results.Running(folder.results, worker)
@@ -70,9 +71,20 @@ class Results:
         """What a known issue says of the running test: a link's name and address, and news."""
         self._stamper.know(known=known, trackers=(tracker,), news=news)
 
-    def again(self, status: str) -> None:
-        """The running test is tried once more, after it came to ``status``."""
-        self._stamper.again(status)
+    def again(self, nodeid: str, status: str, reason: str) -> None:
+        """The running test is tried once more: what it came to so far is a result of its own, which Allure shows as a
+        retry of the last one.
+        """
+        listener = self._config.pluginmanager.get_plugin(_LISTENER)
+        if listener is not None:
+            result = listener._cache.pop(nodeid)  # noqa: SLF001  what it does itself where a test has ended
+            if result:
+                listener.allure_logger.close_test(result)
+        self._stamper.again(status, reason)
+
+    def away(self, host: str) -> None:
+        """The running test's host is not available."""
+        self._stamper.away(host)
 
     def keep(self, readings: Readings) -> None:
         """What the running test held against limits and which sizes it used; warnings stand on the result itself."""

@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
 KEY: pytest.StashKey[State] = pytest.StashKey()
 GROUPS = "groups.json"
 NEWS = "news"
+AWAY = "away"
+"""What a run keeps in its folder of hosts that went away."""
 
 
 @dataclass(slots=True)
@@ -209,6 +211,7 @@ class State:
     def open(self) -> Session:
         """The session, begun on first use."""
         if self.session is None:
+            from harness.plugin.away import Notes  # noqa: PLC0415
             from harness.plugin.session import Session  # noqa: PLC0415
 
             self.folder = self._folder(self.run.id).make()
@@ -223,6 +226,7 @@ class State:
                 worker=number,
                 progress=self.say,
                 attend=attend,
+                away=Notes(self.folder.path / AWAY),
             )
         return self.session
 
