@@ -25,7 +25,7 @@ _NOTHING = 5
 JUNIT = "junit.xml"
 _STATUS = {
     2: "pytest was interrupted",
-    3: "pytest met an error of its own",
+    3: "pytest met an error of its own, or could not write results",
     4: "pytest was called wrongly",
     _NOTHING: "no test was selected",
 }

@@ -12,6 +12,7 @@ import pytest
 from _pytest.runner import runtestprotocol
 
 from harness.core import UsageError
+from harness.plugin import interrupts
 from harness.plugin.outcomes import FLAKY, Record
 
 if TYPE_CHECKING:  # strangers' tests don't pay for these
@@ -36,7 +37,8 @@ def run(state: State, item: pytest.Item, nextitem: pytest.Item | None, place: Pl
     tries: list[str] = []
     while True:
         record = _begin(state, item, place, tries)
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
+        with interrupts.finishing(state, item, record):
+            reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if len(tries) + 1 == TRIES or not _worth_another(state, place, record):
             return reports
         tries.append(f"{record.status}: {record.reason}")

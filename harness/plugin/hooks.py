@@ -12,6 +12,7 @@ import pytest
 from harness.backends import registry
 from harness.core import InteropError
 from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
+from harness.plugin.deadlines import Deadlines
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -29,6 +30,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: runs on a host of this backend")
     config.stash[KEY] = State(config)
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
+    config.pluginmanager.register(Deadlines(config.stash[KEY]), "interop_deadlines")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -199,7 +201,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if state.results is not None:
         state.results.end()
     if state.session is not None:
-        state.session.end_activity()
+        with contextlib.suppress(InteropError):  # a full disk: the next test says so, and this one has ended
+            state.session.end_activity()
     return True
 
 
@@ -272,6 +275,12 @@ def pytest_configure_node(node: Any) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Xdist: what a worker could not write."""
+    node.config.stash[KEY].dropped += getattr(node, "workeroutput", {}).get("interop", ())
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_node_collection_finished(node: Any) -> None:
     """Xdist: the workers' tests are known, and none runs yet; twins are started by this process, not by theirs."""
     node.config.stash[KEY].attend_workers()
@@ -294,7 +303,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         state.results.describe(
             state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
-    if session.exitstatus == pytest.ExitCode.OK and any(one.status == outcomes.FLAKY for one in state.records.values()):
+    if state.results is not None and state.results.dropped:
+        state.dropped.append(state.results.dropped)
+    if state.is_worker:
+        vars(session.config)["workeroutput"]["interop"] = state.dropped  # xdist puts it there, and sends it
+    elif state.dropped:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not all that tests came to is known
+    elif session.exitstatus == pytest.ExitCode.OK and any(
+        one.status == outcomes.FLAKY for one in state.records.values()
+    ):
         from harness.report.summary import FLAKY_STATUS  # noqa: PLC0415  strangers' tests don't pay for it
 
         session.exitstatus = FLAKY_STATUS

@@ -42,6 +42,13 @@ class Recorder:
                 self._state.folder, worker, crashitem, str(report.longrepr)
             )
 
+    def pytest_keyboard_interrupt(self) -> None:
+        """Ctrl-C or SIGTERM: xdist's workers end in order, before xdist ends them."""
+        if not self._state.is_worker and self._state.config.pluginmanager.has_plugin("dsession"):
+            from harness.plugin import interrupts  # noqa: PLC0415
+
+            interrupts.end_workers(self._state)
+
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """A table that fits a screen, or one helpful line where nothing ran."""
         if self._state.records:

@@ -30,9 +30,6 @@ from harness.plugin.releasing import chosen_image, made_ready, nothing_for
 from harness.report.links import repeat_command
 from harness.report.redact import Redactor
 
-_CONNECT = timedelta(minutes=2)
-_ANSWER = timedelta(minutes=2)
-"""For a host to show that it is there: it lists what is this run's."""
 _QUIET = timedelta(minutes=30)
 
 
@@ -75,6 +72,8 @@ class HostUnderTest:
         hypervisor: Hypervisor,
         calibration: Calibration | None = None,
         kernel: str | None = None,
+        *,
+        within: timedelta = timedelta(minutes=2),
     ) -> HostUnderTest:
         """The host behind a connection; reads its facts.
 
@@ -84,8 +83,9 @@ class HostUnderTest:
             hypervisor: connected.
             calibration: what the lab says of limits and sizes.
             kernel: the version of its guests' kernel, where it is known before one runs.
+            within: how long it may take to tell.
         """
-        facts = hypervisor.facts(Deadline.after(_CONNECT))
+        facts = hypervisor.facts(Deadline.after(within))
         expect = _expectations(member, facts, Firmware.BIOS, calibration, kernel=kernel)
         return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration, kernel)
 
@@ -245,7 +245,7 @@ class Session:
         if column is None or isinstance(error, (LeaseLost, Moved, UsageError)):
             return
         try:
-            for _ in column.host.hypervisor.owned(Deadline.after(_ANSWER), self.run.id):
+            for _ in column.host.hypervisor.owned(Deadline.after(self.lab.limits.host), self.run.id):
                 return
         except LeaseLost:
             return
@@ -365,8 +365,10 @@ class Session:
         hypervisor = connect(member, self.run, self.image)
         prepared = None if nothing_for(self.prepared, member.backend) else self.prepared
         kernel = (prepared.side.kernel if prepared else None) or self.image.labels.get("kernel")
-        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
-        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
+        limits = self.lab.limits
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel, within=limits.host)
+        slots = Slots(self.run, member, hypervisor, self.image, self._progress, prepared)
+        return Column(host, Lender(slots, patience=limits.guest))
 
     def _hide(self, member: Host) -> None:
         """What the host, or the lab's database, is reached with never gets into a report."""
