@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.core import InteropError, UsageError
-from harness.plugin import multiply, options, outcomes, spread
+from harness.plugin import interrupts, multiply, options, outcomes, spread
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
 from harness.plugin.outcomes import Record
@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
 KEY: pytest.StashKey[State] = pytest.StashKey()
 GROUPS = "groups.json"
 NEWS = "news"
+AWAY = "away"
+"""What a run keeps in its folder of hosts that went away."""
 
 
 @dataclass(slots=True)
@@ -56,6 +58,8 @@ class State:
     folder: RunFolder | None = None
     """This run's folder; None until it is known that a lab is involved."""
     results: Results | None = None
+    dropped: list[str] = field(default_factory=list)
+    """What this process or a worker could not write, in a sentence each."""
     scheduling: HostScheduling | None = None
     """What spreads the run over workers; in xdist's controller alone."""
     _options: options.Options | None = None
@@ -209,9 +213,11 @@ class State:
     def open(self) -> Session:
         """The session, begun on first use."""
         if self.session is None:
+            from harness.plugin.away import Notes  # noqa: PLC0415
             from harness.plugin.session import Session  # noqa: PLC0415
 
             self.folder = self._folder(self.run.id).make()
+            self.config.add_cleanup(interrupts.listen(worker=self.is_worker))
             number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
             attend = None if self.is_worker else self.attend
             self.session = Session(
@@ -223,6 +229,7 @@ class State:
                 worker=number,
                 progress=self.say,
                 attend=attend,
+                away=Notes(self.folder.path / AWAY),
             )
         return self.session
 
@@ -280,6 +287,7 @@ class State:
             run = self.run
         except (pytest.UsageError, InteropError):
             return None
+        self.config.add_cleanup(interrupts.listen(worker=False))
         # Workers make the folder once they meet a test with a host: a stranger's run leaves no trace.
         self.folder = self._folder(run.id)
         return {"run": run.share(), "folder": str(self.folder.path)}
@@ -289,6 +297,16 @@ class State:
 
         shared = self.worker.get("interop")
         return RunFolder(Path(shared["folder"]) if shared else self.options.report_dir / run)
+
+    def other_processes(self) -> list[int]:
+        """The process ids of this run's workers that take part in it and live."""
+        if self._run is None:
+            return []
+        from harness.lab.liveness import Liveness  # noqa: PLC0415  see TYPE_CHECKING above
+
+        run, store, liveness = self._run, self._run.store, Liveness()
+        rows = store.rows("SELECT id, pid FROM members WHERE run = ? AND ended IS NULL", run.id)
+        return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def say(self, text: str) -> None:
         """One line to the user past pytest's capture; long work says what it is doing."""

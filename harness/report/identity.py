@@ -223,9 +223,16 @@ class Stamper:
         """What known issues say of the running test; see :class:`Remarks`."""
         self._remarks = replace(self._remarks, known=known, trackers=trackers, news=news)
 
-    def again(self, status: str) -> None:
+    def again(self, status: str, reason: str = "") -> None:
         """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
-        self._fault, self._remarks = None, Remarks(earlier=status)
+        tries = (*self._remarks.tries, f"{status}: {reason}" if reason else status)
+        self._fault, self._remarks = None, Remarks(earlier=status, tries=tries)
+
+    def away(self, host: str) -> None:
+        """The running test's host is not available."""
+        if self._identity is not None:
+            self._identity = self._identity.on(host)
+        self._remarks = replace(self._remarks, away=True)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""
