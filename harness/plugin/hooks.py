@@ -13,6 +13,7 @@ from _pytest.runner import runtestprotocol
 from harness.backends import registry
 from harness.core import InteropError
 from harness.plugin import demand, multiply, options, order, outcomes, spread
+from harness.plugin.lines import LineWriter
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -30,6 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: runs on a host of this backend")
     config.stash[KEY] = State(config)
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
+    config.pluginmanager.register(LineWriter(config.stash[KEY]), "interop_lines")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
