@@ -13,6 +13,7 @@ from harness.backends import registry
 from harness.core import InteropError
 from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
 from harness.plugin.deadlines import Deadlines
+from harness.plugin.lines import LineWriter
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -31,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[KEY] = State(config)
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
     config.pluginmanager.register(Deadlines(config.stash[KEY]), "interop_deadlines")
+    config.pluginmanager.register(LineWriter(config.stash[KEY]), "interop_lines")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -80,6 +80,9 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
         identity = state.identity(item)
         if state.results is None or identity is None:
             return
+        if state.running is not None:
+            figure = {"value": measurement.value, "unit": measurement.unit, "better": measurement.better.value}
+            state.running.figures.append({"name": measurement.name} | figure)
         state.results.measured(
             Recorded(
                 measurement,

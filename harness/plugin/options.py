@@ -36,6 +36,8 @@ class Options:
     """How long a failed test's guest is kept; None: not at all."""
     checks: tuple[str, ...] = ()
     """Patterns of check numbers; empty: every test."""
+    exports: tuple[str, ...] = ()
+    """Exporters that get the results, as ``NAME`` or ``NAME=TARGET``."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -113,13 +115,21 @@ def add(parser: pytest.Parser) -> None:
         metavar="failed[:24h]",
         help="keep the guest of a failed test for that long; see `interop guest list` (default: kept are none)",
     )
+    group.addoption(
+        "--export",
+        dest="interop_exports",
+        action="append",
+        default=None,
+        metavar="NAME[=TARGET]",
+        help="give the results to this exporter when the run ends; may be given several times (default: none)",
+    )
 
 
 def read(config: pytest.Config) -> Options:
     """The options as typed values.
 
     Raises:
-        UsageError: ``--keep`` is not of the form ``failed[:24h]``.
+        UsageError: ``--keep`` is not of the form ``failed[:24h]``, or there is no such exporter.
     """
     directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
     issues = config.getoption("--known-issues")
@@ -135,7 +145,18 @@ def read(config: pytest.Config) -> Options:
         firmware=Firmware(config.getoption("--firmware")),
         keep=_keep(config.getoption("--keep")),
         checks=tuple(config.getoption("interop_checks") or ()),
+        exports=_exports(config.getoption("interop_exports")),
     )
+
+
+def _exports(orders: list[str] | None) -> tuple[str, ...]:
+    """Exporters that are not there are told before the night, and not after it."""
+    if orders:
+        from harness.report import exporting  # noqa: PLC0415  who names none does not pay for it
+
+        for order in orders:
+            exporting.find(order.partition("=")[0])
+    return tuple(orders or ())
 
 
 def _keep(text: str | None) -> timedelta | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -49,6 +51,14 @@ class Record:
     """Where that one is followed."""
     news: str = ""
     """What it has to tell, if the test did not fail as it says: it expired, the test passes, the failure is another."""
+    began: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What else ``results.jsonl`` tells of it: who it is in full, and what it ran on."""
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    """What it measured, without samples."""
+    mask: Callable[[str], str] = str
+    """Takes secrets out of texts; stays in the process that knows them."""
 
     @classmethod
     def of(cls, item: pytest.Item, demand: Demand, pool: str, attempt: int) -> Record:
@@ -76,8 +86,9 @@ class Record:
             self.status = "passed"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return asdict(self)
+        """As JSON-able data, without secrets."""
+        values = {name: value for name, value in asdict(self).items() if name != "mask"}
+        return {name: self.mask(value) if isinstance(value, str) else value for name, value in values.items()}
 
 
 def title_of(item: pytest.Item) -> str:
@@ -92,8 +103,11 @@ def suite_of(item: pytest.Item) -> str:
 
 
 def read(report: pytest.TestReport) -> Record | None:
-    """The record a report carries, if it is one of ours."""
-    for key, value in report.user_properties:
+    """The record a report carries, if it is one of ours.
+
+    The main process takes it from the report's properties, which JUnit shows, and keeps it beside them.
+    """
+    for key, value in (*report.user_properties, (KEY, report.__dict__.get(KEY))):
         if key == KEY and isinstance(value, dict):
             return Record(**value)
     return None

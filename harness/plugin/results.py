@@ -19,6 +19,7 @@ from harness.lab.limits import Readings
 from harness.lab.releases import Prepared
 from harness.measure import records
 from harness.measure.records import Recorded
+from harness.plugin import lines
 from harness.plugin.evidence import Attachment
 from harness.plugin.outcomes import Record
 from harness.plugin.session import Column
@@ -167,9 +168,8 @@ def crashed(folder: RunFolder, worker: str, nodeid: str, message: str) -> Record
     identity = results.write_crashed_worker(folder.results, worker, message)
     if identity is None:
         return Record(None, "", nodeid, "", status="failed", reason=message)
-    return Record(
-        identity.check, identity.suite, identity.title, identity.pool, identity.host, status="failed", reason=message
-    )
+    who = (identity.check, identity.suite, identity.title, identity.pool, identity.host)
+    return Record(*who, status="failed", reason=message, facts=lines.of_test(identity, nodeid))
 
 
 def _host(column: Column) -> environment.HostRecord:

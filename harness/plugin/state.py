@@ -168,6 +168,7 @@ class State:
         place = self.places.get(item)
         if place is None:
             return None
+        from harness.plugin import sources  # noqa: PLC0415
         from harness.report.identity import Identity, text_of  # noqa: PLC0415
 
         params = {name: value for name, value in item.callspec.params.items() if name != multiply.HOST}  # type: ignore[attr-defined]
@@ -180,6 +181,7 @@ class State:
             parameters=tuple((name, text_of(value)) for name, value in sorted(params.items())),
             thread=self.worker_name if self.is_worker else "",
             test=getattr(item, "originalname", item.name),
+            source=sources.digest_of(item),
         )
 
     def demand(self, item: pytest.Item) -> Demand | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.environment import POOLS_FILE, HostRecord
-from harness.report.identity import POOL, Fault, digest
+from harness.report.identity import HARNESS, POOL, SOURCE, Fault, digest
 from harness.report.layout import find
 from harness.report.remarks import AWAY, EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
@@ -58,6 +58,8 @@ class Cell:
         test_case: the same for the test on every pool (Allure's ``testCaseId``).
         history: the same for this test and pool in every run (Allure's ``historyId``).
         attachments: name and file of each attachment.
+        source: the digest of the check's source; empty: the harness that wrote it did not say.
+        harness: the version of that harness; empty: it did not say.
     """
 
     check: str
@@ -82,6 +84,8 @@ class Cell:
     test_case: str = ""
     history: str = ""
     attachments: tuple[tuple[str, Path], ...] = ()
+    source: str = ""
+    harness: str = ""
 
     @property
     def key(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
@@ -109,6 +113,7 @@ class RunCells:
         build: the build id inside it.
         kernel: the image's kernel.
         release: the release of integration services under test.
+        harness: the version of the harness; several, joined by ``/``, where results are of several.
         hosts: the hosts that took part.
         cells: one a test and pool, in order of pool and check.
         broken: results that could not be read: a run that was killed leaves half a file.
@@ -122,6 +127,7 @@ class RunCells:
     build: str = ""
     kernel: str = ""
     release: str = ""
+    harness: str = ""
     hosts: tuple[HostRecord, ...] = ()
     cells: tuple[Cell, ...] = ()
     broken: tuple[Path, ...] = field(default=())
@@ -158,9 +164,9 @@ def read(results: Path) -> RunCells:
     facts = _facts(folder) | {name: known[name] for name in _FACTS.values() if isinstance(known.get(name), str)}
     hosts = tuple(_host(host) for host in known.get("hosts", ()))
     run = str(known.get("run") or (folder.parent.name if folder.name == "results" else folder.name))
-    return RunCells(
-        folder, run, str(known.get("lab", "")), hosts=hosts, cells=tuple(cells), broken=tuple(broken), **facts
-    )
+    wrote = sorted({cell.harness for cell in cells if cell.harness}) or [str(known.get("harness", ""))]
+    facts |= {"lab": str(known.get("lab", "")), "harness": " / ".join(wrote)}
+    return RunCells(folder, run, hosts=hosts, cells=tuple(cells), broken=tuple(broken), **facts)
 
 
 def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
@@ -215,6 +221,8 @@ def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
         uuid=str(result.get("uuid", "")),
         test_case=str(result.get("testCaseId", "")),
         history=str(result.get("historyId") or digest(full, labels[POOL], str(params))),
+        source=labels.get(SOURCE, ""),
+        harness=labels.get(HARNESS, ""),
         attachments=tuple(
             (str(one.get("name", "")), folder / Path(str(one["source"])).name) for one in result.get("attachments", ())
         ),

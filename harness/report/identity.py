@@ -18,11 +18,18 @@ from typing import Any
 from allure_commons import hookimpl
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
 
+from harness import __version__
 from harness.backends.protocol import Moved
 from harness.core import GuestError, LabError
 from harness.report.remarks import Remarks, described, remark
 
 POOL = "pool"
+HARNESS = "harness"
+"""The label with the version of the harness that wrote a result."""
+SOURCE = "source"
+"""The label with the digest of the check's source (:mod:`harness.plugin.sources`)."""
+SOURCE_SCHEME = 1
+"""How those digests are made; digests of two schemes say nothing about each other."""
 
 # What `repr` says of an object without one of its own: true for one process only.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -47,6 +54,8 @@ _REPLACED = frozenset(
         "backend",
         "news",
         "earlier",
+        HARNESS,
+        SOURCE,
     }
 )
 
@@ -98,6 +107,7 @@ class Identity:
         twin: the host is a stand-in.
         thread: the worker that runs it (``gw0``); empty without workers.
         test: the test's own name, used as its identity where there is no check number.
+        source: the digest of its source as it ran; evidence, not identity.
     """
 
     check: str | None
@@ -111,6 +121,7 @@ class Identity:
     twin: bool = False
     thread: str = ""
     test: str = ""
+    source: str = ""
 
     @property
     def full_name(self) -> str:
@@ -182,7 +193,10 @@ def labels_of(identity: Identity) -> list[Label]:
         (POOL, identity.pool),
         ("host", identity.host or identity.pool),
         ("thread", identity.thread or "main"),
+        (HARNESS, __version__),
     ]
+    if identity.source:
+        pairs.append((SOURCE, identity.source))
     if identity.parameters:
         pairs.append(("subSuite", identity.label))
     if identity.check:
