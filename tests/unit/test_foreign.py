@@ -12,6 +12,7 @@ import pytest
 from harness.backends.model import HostFacts, ProcessorTimes, ProcessorUse
 from harness.backends.protocol import NotQuiet
 from harness.core import GiB, LabError
+from harness.core.waiting import pause
 from harness.lab import load_lab
 from harness.lab.foreign import ALLOWED, ForeignLog, limit_of
 from harness.lab.own_work import OwnWork
@@ -223,9 +224,8 @@ def test_it_looks_by_itself_while_the_test_runs():
     end = time.monotonic() + 30
     with watch:
         while len(looks) < 5 and time.monotonic() < end:
-            time.sleep(0.01)
+            pause(0.01)
     count = len(looks)
     assert count >= 5
     assert watch.so_far().seconds == count - 1
     assert len(looks) == count, "nobody is asked once it is over"
-

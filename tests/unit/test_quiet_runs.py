@@ -1,7 +1,7 @@
-"""Runs of the plugin on hosts that others use while a test measures: a process that burns a processor, and nothing else.
+"""Runs of the plugin on hosts that others use while a test measures: a process that burns a processor, no more.
 
-``near`` and ``calm`` are this machine, and tell by its own counters. ``far`` is another: all the work there is that of a
-process that the test names, so that whatever else this machine does changes nothing.
+``near`` and ``calm`` are this machine, and tell by its own counters. ``far`` is another: all the work there is that of
+a process that the test names, so that whatever else this machine does changes nothing.
 """
 
 import json

@@ -45,10 +45,10 @@ class Performance:
         spent: dict[str, float] = {}
         share: dict[str, int] = {}
         for vm in vms:
-            pid = vm.machine.pid if vm.machine is not None else None
+            seconds = _spent(vm) if vm.on else 0.0
             for number in range(vm.config.vcpus if vm.on else 0):
                 name = f"{vm.name}:Hv VP {number}"
-                spent[name], share[name] = (_process(pid) if pid else 0.0), vm.config.vcpus
+                spent[name], share[name] = seconds, vm.config.vcpus
         return self._rows(spent, share)
 
     def _rows(self, spent: Mapping[str, float], share: Mapping[str, int]) -> list[dict[str, Any]]:
@@ -69,10 +69,11 @@ def _busy(words: list[str]) -> float:
     return sum(int(word) for place, word in enumerate(words[:8]) if place not in _IDLE) / _TICKS
 
 
-def _process(pid: int) -> float:
-    """Processor seconds of a process; 0 where it is gone."""
+def _spent(vm: Vm) -> float:
+    """Processor seconds of the QEMU behind a machine; 0 where there is none."""
+    pid = vm.machine.pid if vm.machine is not None else None
     try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() if pid else []
+    except OSError:  # it ended just now
         return 0.0
-    return (int(words[11]) + int(words[12])) / _TICKS
+    return (int(words[11]) + int(words[12])) / _TICKS if words else 0.0
