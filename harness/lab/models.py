@@ -66,6 +66,9 @@ class Jump(StrictModel):
     """The file that holds the jump host's key: it is always verified."""
 
 
+Percent = Annotated[float, Field(gt=0, le=100)]
+"""A share in percent."""
+
 Reach = Literal["direct", "forward", "jump"]
 
 
@@ -215,6 +218,10 @@ class Limits(StrictModel):
     silence: Duration = timedelta(minutes=5)
     """How long what a process leases in the lab's `database` stays its own when nothing is heard of it; then others may
     have it. A controller's own processes are told dead from alive at once."""
+    foreign_load: Percent | None = None
+    """How much of a host's processors others may use while a test measures, in percent, over any five seconds; beyond
+    it the result is unknown, *not quiet* (docs/spreading.md). Left out: 10, but for twins and emulated guests, where it
+    is recorded alone. 100 never spoils a result."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -239,6 +246,8 @@ class HostFile(StrictModel):
     own name. Hosts that share hardware name the same domain."""
     networks: Roles = Roles()
     """Which networks its guests are plugged into."""
+    foreign_load: Percent | None = None
+    """As `foreign_load` under `limits`, for this host alone."""
     proxy: Annotated[str, StringConstraints(pattern=r"^(https?|socks5h?)://[^/@\s]+/?$")] | None = None
     """The proxy for reaching the host, for example `http://proxy.example:3128`, where the backend can use one. No other
     is used for it: proxies of the environment are for downloads."""
@@ -276,6 +285,7 @@ class Host:
         networks: the networks by name.
         proxy: the proxy to reach the host by, if any.
         twin: the section of the lab file that one twin stands in for; None: the host is real.
+        foreign_load: percent of its processors that others may use while a test measures; None: the lab does not say.
     """
 
     name: str
@@ -289,6 +299,7 @@ class Host:
     networks: dict[str, Network] = field(repr=False)
     proxy: str | None = None
     twin: str | None = None
+    foreign_load: float | None = None
 
     @property
     def embedded(self) -> bool:

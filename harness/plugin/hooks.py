@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Generator
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,9 @@ from harness.plugin.deadlines import Deadlines
 from harness.plugin.lines import LineWriter
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
+
+if TYPE_CHECKING:  # a stranger's tests don't pay for it
+    from harness.plugin.quiet import Watch
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -147,25 +150,34 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
-    """A test that measures holds its domain alone; of one whose machine the host moved meanwhile nothing is known."""
+    """A test that measures holds its domain alone. Nothing is known of one whose machine the host moved meanwhile, nor
+    of one that measured while others worked there.
+    """
     state = item.config.stash[KEY]
     place = state.places.get(item)
     if place is None or state.session is None:
         return (yield)
-    with state.session.quiet(place.column) if place.demand.quiet else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        watch = None
+        if place.demand.quiet:
+            held.enter_context(state.session.quiet(place.column))
+            watch = held.enter_context(state.watched(state.session.column(place.column).host))
         try:
             result = yield
         except (Exception, pytest.fail.Exception):
-            _stayed(state, item)
+            _undisturbed(state, item, watch)
             raise
-        _stayed(state, item)
+        _undisturbed(state, item, watch)
         return result
 
 
-def _stayed(state: State, item: pytest.Item) -> None:
+def _undisturbed(state: State, item: pytest.Item, watch: Watch | None) -> None:
+    """Raise where nothing is known of the test, whatever came of it."""
     lender = state.lender(item)
     for loan in lender.loans if lender else ():
         loan.stayed()
+    if watch is not None:
+        watch.judge()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,9 +27,10 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.lab.releases import Release, Which
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
+    from harness.plugin.quiet import Watch
     from harness.plugin.results import Results
     from harness.plugin.scheduling.host_scheduling import HostScheduling
-    from harness.plugin.session import Column, Session
+    from harness.plugin.session import Column, HostUnderTest, Session
     from harness.report.identity import Identity
     from harness.report.layout import RunFolder
 
@@ -48,6 +51,8 @@ class State:
     running: Record | None = None
     readings: Readings | None = None
     """What the running test holds against limits."""
+    watch: Watch | None = None
+    """What looks at others' work on the host while a test measures there."""
     errors: dict[str, pytest.ExceptionInfo[BaseException]] = field(default_factory=dict)
     """What the phases of the running test failed with."""
     problem: pytest.UsageError | None = None
@@ -203,6 +208,18 @@ class State:
         from harness.lab.limits import Readings  # noqa: PLC0415  see TYPE_CHECKING above
 
         self.readings, self.errors = Readings(), {}
+
+    @contextlib.contextmanager
+    def watched(self, host: HostUnderTest) -> Iterator[Watch]:
+        """Look at what others do on the host, until the block ends."""
+        from harness.plugin.quiet import watch  # noqa: PLC0415  see TYPE_CHECKING above
+
+        main = os.getppid() if self.is_worker else os.getpid()
+        try:
+            with watch(host, lab=self.lab.path, run=self.run.id, main=main) as self.watch:
+                yield self.watch
+        finally:
+            self.watch = None
 
     def lender(self, item: pytest.Item) -> Lender | None:
         """The lender of the test's column, if it was opened."""

@@ -26,6 +26,7 @@ _OF_FAULT = {
     Fault.GUEST: Verdict.GUEST,
     Fault.LAB: Verdict.LAB,
     Fault.MOVED: Verdict.LAB,
+    Fault.NOT_QUIET: Verdict.LAB,
     Fault.HARNESS: Verdict.ERROR,
 }
 

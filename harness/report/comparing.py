@@ -276,7 +276,8 @@ def _figures(run: RunCells) -> Mapping[tuple[Key, str, str], Figure]:
     taken: dict[tuple[Key, str, str], list[Figure]] = defaultdict(list)
     for one in records.read(run.results):
         figure, around = one.measurement, one.circumstances
-        words = [around.accel, *(["on a twin"] if around.twin else []), *([] if around.quiet else ["not in quiet"])]
+        quiet = around.quiet and not around.disturbed
+        words = [around.accel, *(["on a twin"] if around.twin else []), *([] if quiet else ["not in quiet"])]
         words += [f"beside {', '.join(around.neighbours)}"] if around.neighbours else []
         key = (one.pool, one.check or one.test, one.part, tuple(sorted(one.params)))
         kept = _figure(figure.value, figure.better, figure.samples)

@@ -69,6 +69,7 @@ def test_a_part_tells_tests_of_one_number_apart(write, tmp_path):
         (Status.BROKEN, Fault.GUEST, Verdict.GUEST),
         (Status.BROKEN, Fault.LAB, Verdict.LAB),
         (Status.BROKEN, Fault.MOVED, Verdict.LAB),
+        (Status.BROKEN, Fault.NOT_QUIET, Verdict.LAB),
         (Status.BROKEN, Fault.HARNESS, Verdict.ERROR),
         (Status.SKIPPED, None, Verdict.SKIPPED),
     ],
