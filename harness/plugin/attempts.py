@@ -60,11 +60,10 @@ def settle(record: Record, reports: list[pytest.TestReport]) -> None:
 
 
 def _begin(state: State, item: pytest.Item, place: Place, tries: list[str]) -> Record:
-    if state.results is not None:
-        state.results.begin(state.identity(item))
-    record = Record.of(item, place.demand, place.column, attempt=len(tries) + 1)
+    record = Record.of(item, place.demand, place.column, attempt=len(tries) + 1 + state.attempts_before(item))
     record.tries = list(tries)
-    record.attempt += state.attempts_before(item)
+    if state.results is not None:
+        state.results.begin(state.identity(item), record.attempt)
     state.running = record
     state.measure_anew()
     return record

@@ -229,6 +229,7 @@ def pytest_runtest_makereport(
     if report.when == "call" and state.readings is not None:
         record.warnings = state.readings.warnings()
         if state.results is not None:
+            state.results.took(item.nodeid, report.duration)
             state.results.keep(state.readings)
     if first_failure and state.session is not None:
         _explain(state, item, report, call)

@@ -62,6 +62,8 @@ class State:
     """What this process or a worker could not write, in a sentence each."""
     scheduling: HostScheduling | None = None
     """What spreads the run over workers; in xdist's controller alone."""
+    _joined: dict[str, int] = field(default_factory=dict)
+    """How often each test was tried in the run that this one joins; read before anything is added to it."""
     _options: options.Options | None = None
     _lab: Lab | None = None
     _calibration: Calibration | None = None
@@ -315,10 +317,12 @@ class State:
         identity = self.identity(item)
         if self.options.join is None or identity is None:
             return 0
-        from harness.report.cells import read  # noqa: PLC0415
+        if not self._joined:
+            from harness.report.cells import read  # noqa: PLC0415
 
-        found = [cell for cell in or_usage_error(read, self.options.join).cells if cell.history == identity.history_id]
-        return sum(1 + len(cell.earlier) for cell in found)
+            found = or_usage_error(read, self.options.join).cells
+            self._joined = {cell.history: 1 + len(cell.earlier) for cell in found} | {"": 0}
+        return self._joined.get(identity.history_id, 0)
 
     def other_processes(self) -> list[int]:
         """The process ids of this run's workers that take part in it and live."""

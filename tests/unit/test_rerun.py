@@ -84,17 +84,14 @@ def test_a_check_runs_again_on_its_host_with_its_image_and_joins_the_run(place):
     """Both hosts' results stay, and a pass after the lab's failures is flaky."""
     run = (place / "out" / "latest").resolve()
     image = json.loads((run / "results/pools.json").read_text())["digest"]
-    status, output, seen, found = rerun(place, "latest", "ACME-002@first")
-    assert status == pytest.ExitCode.TESTS_FAILED, output
-    assert seen == [f"second on first {image[:8]} 7"] * 3
-    assert found["2", "first"].earlier == ("lab",) * 5
     (place / "broken-first").unlink()
     status, output, seen, found = rerun(place, run.name, "ACME-002@first")
     assert status == 0, output
+    assert seen == [f"second on first {image[:8]} 7"]
     assert (place / "out" / "latest").resolve() == run
     assert len([path for path in (place / "out").iterdir() if path.is_dir()]) == 2, "the run, and the link to it"
-    assert (found["2", "first"].status, found["2", "first"].earlier) == ("flaky", ("lab",) * 6)
-    assert "ACME-002 second on first: flaky (tries before: lab, lab, lab, lab, lab, lab)" in output
+    assert (found["2", "first"].status, found["2", "first"].earlier) == ("flaky", ("lab",) * 3)
+    assert "ACME-002 second on first: flaky (tries before: lab, lab, lab)" in output
     assert {(found["2", "second"].status, found["1", "second"].status)} == {("passed", "passed")}
     told = json.loads((run / "results/pools.json").read_text())
     assert told["run"] == run.name
