@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import __version__
 from harness.backends.model import HostFacts, Shape
-from harness.core import Size
+from harness.core import LabError, Size
 from harness.image import Image
 from harness.lab.models import Host
 
@@ -77,12 +77,20 @@ class Shelf:
         yield from sorted(found, key=lambda record: record.used)
 
     def put(self, record: Record) -> Record:
-        """Write a record, as used now; whole or not at all."""
+        """Write a record, as used now; whole or not at all.
+
+        Raises:
+            LabError: the slot's folder is gone, and its guest's key with it, or cannot be written.
+        """
         record = replace(record, used=self._now())
         path = self.folder / record.name / "slot.json"
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(record), indent=1))
-        part.replace(path)
+        try:
+            part.write_text(json.dumps(asdict(record), indent=1))
+            part.replace(path)
+        except OSError as error:
+            hint = "was the cache emptied under this run? Others need room for it: INTEROP_CACHE names another place"
+            raise LabError(f"{path.parent}: {error.strerror}", operation="keep a warm slot", hint=hint) from error
         return record
 
     def drop(self, name: str) -> None:

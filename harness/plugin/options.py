@@ -34,6 +34,8 @@ class Options:
     """The guests' firmware where a test asks for none."""
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
+    join: Path | None = None
+    """The folder of an earlier run that results join as further attempts."""
     checks: tuple[str, ...] = ()
     """Patterns of check numbers; empty: every test."""
     exports: tuple[str, ...] = ()
@@ -90,6 +92,14 @@ def add(parser: pytest.Parser) -> None:
         help="where runs are kept; each gets a folder of its own with results/ (default: reports/out)",
     )
     group.addoption(
+        "--join-run",
+        dest="interop_join",
+        default=None,
+        metavar="FOLDER",
+        help="let results join those of an earlier run, as further attempts; `interop rerun` uses it "
+        "(default: a folder of their own)",
+    )
+    group.addoption(
         "--each-host",
         action="store_true",
         help="run every test on each host of the lab (default: once per pool, on any free member)",
@@ -140,6 +150,7 @@ def read(config: pytest.Config) -> Options:
         calibration=Path(own).absolute() if own else None,
         known_issues=Path(issues).absolute() if issues else None,
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
+        join=Path(config.getoption("interop_join")).absolute() if config.getoption("interop_join") else None,
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
         firmware=Firmware(config.getoption("--firmware")),

@@ -39,6 +39,10 @@ class Record:
     """What the tries before this one came to, and why."""
     away: bool = False
     """Its host is not available: nothing is known of the product."""
+    options: list[str] = field(default_factory=list)
+    """pytest's options that choose the same host, image and release again."""
+    guests: list[str] = field(default_factory=list)
+    """The guests that it had: tests that name the same one shared it, in the state it was left in."""
     warnings: list[str] = field(default_factory=list)
     """Limits that were exceeded and only warn."""
     issues: list[int] = field(default_factory=list)

@@ -56,6 +56,7 @@ _REPLACED = frozenset(
         "earlier",
         HARNESS,
         SOURCE,
+        "attempt",
     }
 )
 
@@ -245,6 +246,10 @@ class Stamper:
         """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
         tries = (*self._remarks.tries, f"{status}: {reason}" if reason else status)
         self._fault, self._remarks = None, Remarks(earlier=status, tries=tries)
+
+    def number(self, attempt: int) -> None:
+        """Which try of its run the running test is."""
+        self._remarks = replace(self._remarks, attempt=attempt)
 
     def away(self, host: str) -> None:
         """The running test's host is not available."""
