@@ -229,11 +229,12 @@ def test_the_jenkinsfile_is_a_declarative_pipeline():
 
 def calls():
     """What the examples call of the harness, as words."""
-    found = []
-    for path in sorted(EXAMPLES.iterdir()):
-        for call in re.finditer(r"(?:bin/interop|^ *interop) ([^'|>;}&\n]*)", path.read_text(), re.MULTILINE):
-            found.append(pytest.param(shlex.split(call[1]), id=f"{path.name}: {call[1].strip()}"))
-    return found
+    called = re.compile(r"(?:bin/interop|^ *interop) ([^'|>;}&\n]*)", re.MULTILINE)
+    return [
+        pytest.param(shlex.split(call[1]), id=f"{path.name}: {call[1].strip()}")
+        for path in sorted(EXAMPLES.iterdir())
+        for call in called.finditer(path.read_text())
+    ]
 
 
 def test_the_examples_call_the_command_line():
