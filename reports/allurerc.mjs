@@ -52,6 +52,19 @@ export default {
         expand: true,
       },
       {
+        name: "Flaky: passed only when tried again",
+        matchers: [{ statuses: ["passed"], labels: { tag: "^flaky$" } }],
+        groupBy: ["environment"],
+        expand: true,
+      },
+      {
+        name: "Lab: the host was not available any more",
+        matchers: [{ statuses: ["skipped"], labels: { tag: "^host not available$" } }],
+        groupBy: ["environment"],
+        groupByMessage: true,
+        expand: true,
+      },
+      {
         name: "News of known issues: passed, though known to fail",
         matchers: [{ statuses: ["passed"], labels: { tag: "^news of a known issue$" } }],
         groupBy: ["environment"],

@@ -37,6 +37,8 @@ def summarize(state: State, reporter: pytest.TerminalReporter) -> None:
     issues = known.tidings(state.known_issues, records, state.lab)
     outcomes = outcomes_of(state)
     tally = state.scheduling.tally if state.scheduling is not None else None
+    for sentence in state.dropped:
+        reporter.write_line(f"lost  {sentence}", red=True)
     show(outcomes, console, report=where, issues=issues, spread=tally.words() if tally is not None else "")
     sys.stdout.flush()
 

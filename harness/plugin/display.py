@@ -28,8 +28,6 @@ _ROWS = 8
 _LONGEST = 300
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 _PER_SECOND = 2
-_BAD = ("failed", "guest", "lab", "error")
-_STYLES = {"passed": "green", "known": "cyan", "skipped": "dim"} | dict.fromkeys(_BAD, "bold red")
 
 
 class Display(Protocol):

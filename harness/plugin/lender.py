@@ -37,6 +37,8 @@ class Lender:
     """What a guest here said it is: kernel, distribution, SELinux, what sets up its network; for the report."""
     services: dict[str, str] = field(default_factory=dict)
     """The versions of the integration services that it has, by package."""
+    patience: timedelta = PATIENCE
+    """For a guest that answers."""
     installed: Installed | None = None
     """What was seen in the guest that the run's release was first installed in."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
@@ -65,7 +67,7 @@ class Lender:
 
     def spare_nic(self, guest: Guest) -> NicSpec:
         """A NIC for the running test to attach to one of its guests."""
-        return self.slots.spare_nic(guest, Deadline.after(PATIENCE))
+        return self.slots.spare_nic(guest, Deadline.after(self.patience))
 
     def fresh(self, shape: Shape) -> Guest:
         """A clean, running guest for this test alone."""
@@ -87,7 +89,7 @@ class Lender:
 
     def _patience(self) -> Deadline:
         prepared = self.slots.prepared
-        return Deadline.after(PATIENCE + prepared.patience if prepared else PATIENCE)
+        return Deadline.after(self.patience + prepared.patience if prepared else self.patience)
 
     def _can_install(self, shape: Shape) -> None:
         prepared = self.slots.prepared

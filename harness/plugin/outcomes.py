@@ -13,6 +13,10 @@ from harness.core import GuestError, LabError
 from harness.plugin.demand import Demand
 
 KEY = "interop"
+FLAKY = "flaky"
+"""What became of a test that passed only when it was tried again; and the mark of its reports."""
+AWAY = "away"
+"""What became of a test whose host was not available any more."""
 KNOWN = "known issue: "
 """How the reason of a known failure begins in pytest's reports."""
 
@@ -31,6 +35,10 @@ class Record:
     reason: str = ""
     repeat: str = ""
     attempt: int = 1
+    tries: list[str] = field(default_factory=list)
+    """What the tries before this one came to, and why."""
+    away: bool = False
+    """Its host is not available: nothing is known of the product."""
     warnings: list[str] = field(default_factory=list)
     """Limits that were exceeded and only warn."""
     issues: list[int] = field(default_factory=list)
@@ -66,7 +74,8 @@ class Record:
         """Take in one phase: the worst one gives the status, all of them the duration."""
         self.duration += report.duration
         if report.skipped and not self.failed:
-            self.status, self.reason = "skipped", _skip_reason(report)
+            self.status, self.reason = AWAY if self.away else "skipped", _skip_reason(report)
+            report.__dict__[AWAY] = self.away
         elif report.failed and not self.failed:
             error = call.excinfo.value if call.excinfo else None
             self.status = (

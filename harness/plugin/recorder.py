@@ -16,11 +16,20 @@ class Recorder:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    @pytest.hookimpl(trylast=True)  # after whoever thinks that it was skipped
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the record out of a finished test's report."""
         record = outcomes.read(report)
         if record is not None:
             self._state.records[report.nodeid] = record
+            if record.status == outcomes.AWAY:
+                self._still_to_run(report.nodeid)
+
+    def _still_to_run(self, nodeid: str) -> None:
+        """``--lf`` forgets what was skipped; a test whose host was gone is one that it should run."""
+        plugin = self._state.config.pluginmanager.get_plugin("lfplugin")
+        if plugin is not None:
+            plugin.lastfailed[nodeid] = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
@@ -32,6 +41,13 @@ class Recorder:
             self._state.records[crashitem] = results.crashed(
                 self._state.folder, worker, crashitem, str(report.longrepr)
             )
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Ctrl-C or SIGTERM: xdist's workers end in order, before xdist ends them."""
+        if not self._state.is_worker and self._state.config.pluginmanager.has_plugin("dsession"):
+            from harness.plugin import interrupts  # noqa: PLC0415
+
+            interrupts.end_workers(self._state)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """A table that fits a screen, or one helpful line where nothing ran."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # strangers' tests don't pay for these
     from harness.plugin.scheduling.host_scheduling import HostScheduling
     from harness.plugin.state import State
 
-_COUNTS = ("passed", "skipped", "failed", "known")
+_COUNTS = ("passed", "skipped", "failed", "known", "flaky")
 """How a test must have ended for its time to count: others waited for what was broken."""
 _STRANGER = 0.1  # seconds expected of a test that asks for no host: it hardly counts beside one that boots a guest
 

@@ -15,7 +15,7 @@ from typing import Any
 from harness.report.environment import POOLS_FILE, HostRecord
 from harness.report.identity import HARNESS, POOL, SOURCE, Fault, digest
 from harness.report.layout import find
-from harness.report.remarks import EARLIER, KNOWN, NEWS, WARNING
+from harness.report.remarks import AWAY, EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
 # What `environment.properties` calls the facts that a run's record may not hold.
@@ -26,6 +26,7 @@ _OF_FAULT = {
     Fault.GUEST: Verdict.GUEST,
     Fault.LAB: Verdict.LAB,
     Fault.MOVED: Verdict.LAB,
+    Fault.NOT_QUIET: Verdict.LAB,
     Fault.HARNESS: Verdict.ERROR,
 }
 
@@ -44,14 +45,15 @@ class Cell:
         host: the member of the pool that ran it; the pool, where no host was reached.
         backend: ``kvm``, ``hyperv``, ``vsphere``; empty where no host was reached.
         twin: the host is a stand-in.
-        status: what became of it; ``known``: failed, as a known issue says.
+        status: what became of it; ``known``: failed, as a known issue says; ``flaky``: passed, and not at the first
+            try; ``away``: its host was not available any more.
         reason: why it failed or was skipped, in one line.
         tracker: where the known issue is followed, for ``known`` and for one that passes again.
         news: what a known issue has to tell: that it expired, or that the test passes again.
         warnings: it passed beyond a limit that only warns.
         duration: seconds of its own body; of its set-up, where it did not get further.
         start: when it began, seconds since the epoch; 0.0 where the result does not say.
-        earlier: what attempts in the same run before this one came to: a test that passed the second time is flaky.
+        earlier: what attempts in the same run before this one came to.
         uuid: the result's own (not in its file's name).
         file: where the result stands; None: it was not read from a file.
         test_case: the same for the test on every pool (Allure's ``testCaseId``).
@@ -195,6 +197,8 @@ def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
     details = result.get("statusDetails") or {}
     start, stop = result.get("start") or 0, result.get("stop") or 0
     status = _status(str(result.get("status", "")), labels.get("fault", ""), known=bool(details.get("known")))
+    if AWAY in tags:
+        status = Verdict.AWAY
     links = [str(link.get("url", "")) for link in result.get("links", ()) if link.get("name", "").startswith(KNOWN)]
     story = labels.get("story") or full
     return Cell(
@@ -239,9 +243,13 @@ def _status(status: str, fault: str, *, known: bool) -> Verdict:
 
 
 def _settled(attempts: list[Cell]) -> Cell:
-    """The last attempt, knowing those before it."""
-    *earlier, last = sorted(attempts, key=lambda cell: cell.start)
-    return replace(last, earlier=(*(cell.status for cell in earlier), *last.earlier))
+    """The last attempt, knowing those before it; a pass that took several is flaky, one after another pass is not."""
+    *before, last = sorted(attempts, key=lambda cell: cell.start)
+    # What the last says of the one before it counts where that left no result of its own.
+    earlier = tuple(cell.status for cell in before) or last.earlier
+    if last.status is Verdict.PASSED and set(earlier) - {Verdict.PASSED}:
+        last = replace(last, status=Verdict.FLAKY, reason=next((c.reason for c in before if c.reason), ""))
+    return replace(last, earlier=earlier)
 
 
 def _record(folder: Path) -> dict[str, Any]:

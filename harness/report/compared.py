@@ -166,7 +166,7 @@ def _row(changed: Changed, plain: Callable[[str], str]) -> str:
         return f"{words} ({was} before)"
     was_not_there = "new, " if changed.change is Change.FAILING else ""
     before = f"{changed.before.status.value}, now " if changed.before else was_not_there
-    again = " the second time" if changed.after.earlier and changed.after.status is Verdict.PASSED else ""
+    again = " when tried again" if changed.after.status is Verdict.FLAKY else ""
     reason = f": {plain(changed.after.reason)}" if changed.after.reason else ""
     tracker = f" {plain(changed.after.tracker)}" if changed.after.tracker else ""
     return f"{words} ({before}{changed.after.status.value}{again}){tracker}{reason}"

@@ -37,6 +37,7 @@ class Change(StrEnum):
     FAILS_OTHERWISE = "fails otherwise"
     KNOWN = "fails as a known issue now"
     FLAKY = "passed only when tried again"
+    AWAY = "its host was not available"
     SKIPPED = "skipped now"
     DISAPPEARED = "disappeared"
     PASSING = "newly passing"
@@ -73,8 +74,8 @@ class Changed:
     @property
     def covers_less(self) -> bool:
         """It passed, and now nobody knows."""
-        lost = self.change in (Change.SKIPPED, Change.DISAPPEARED)
-        return lost and self.before is not None and self.before.status in (Verdict.PASSED, Verdict.KNOWN)
+        lost = self.change in (Change.AWAY, Change.SKIPPED, Change.DISAPPEARED)
+        return lost and self.before is not None and self.before.status in (Verdict.PASSED, Verdict.FLAKY, Verdict.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,13 +252,15 @@ def _change(before: Cell | None, after: Cell | None) -> Change | None:  # noqa: 
         return Change.APPEARED
     if after.status is Verdict.KNOWN:
         return Change.KNOWN if before.status is not Verdict.KNOWN else None
+    if after.status is Verdict.AWAY:
+        return Change.AWAY if before.status is not Verdict.AWAY else None
     if after.status is Verdict.SKIPPED:
         return Change.SKIPPED if before.status is not Verdict.SKIPPED else None
-    if before.status is Verdict.SKIPPED:
+    if before.status in (Verdict.SKIPPED, Verdict.AWAY):
         return Change.RUNS
-    if before.status is not Verdict.PASSED:
+    if before.status not in (Verdict.PASSED, Verdict.FLAKY):
         return Change.PASSING
-    return Change.FLAKY if after.earlier and not before.earlier else None
+    return Change.FLAKY if after.status is Verdict.FLAKY and before.status is not Verdict.FLAKY else None
 
 
 def _measured(before: RunCells, after: RunCells) -> Iterator[Measured]:
@@ -273,7 +276,8 @@ def _figures(run: RunCells) -> Mapping[tuple[Key, str, str], Figure]:
     taken: dict[tuple[Key, str, str], list[Figure]] = defaultdict(list)
     for one in records.read(run.results):
         figure, around = one.measurement, one.circumstances
-        words = [around.accel, *(["on a twin"] if around.twin else []), *([] if around.quiet else ["not in quiet"])]
+        quiet = around.quiet and not around.disturbed
+        words = [around.accel, *(["on a twin"] if around.twin else []), *([] if quiet else ["not in quiet"])]
         words += [f"beside {', '.join(around.neighbours)}"] if around.neighbours else []
         key = (one.pool, one.check or one.test, one.part, tuple(sorted(one.params)))
         kept = _figure(figure.value, figure.better, figure.samples)

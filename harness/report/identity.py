@@ -19,7 +19,7 @@ from allure_commons import hookimpl
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
 
 from harness import __version__
-from harness.backends.protocol import Moved
+from harness.backends.protocol import Moved, NotQuiet
 from harness.core import GuestError, LabError
 from harness.report.remarks import Remarks, described, remark
 
@@ -69,6 +69,8 @@ class Fault(StrEnum):
     """The guest panicked, hung or never booted."""
     MOVED = "moved"
     """The host moved the machine, or reset it by itself: nothing is known of the product."""
+    NOT_QUIET = "not quiet"
+    """Others used the host while it was measured: nothing is known of the product."""
     LAB = "lab"
     """Host, network, credentials, disk space, bad input."""
     HARNESS = "harness"
@@ -81,6 +83,8 @@ def fault_of(error: BaseException) -> Fault:
         error = error.exceptions[0]
     if isinstance(error, Moved):
         return Fault.MOVED
+    if isinstance(error, NotQuiet):
+        return Fault.NOT_QUIET
     if isinstance(error, LabError):
         return Fault.LAB
     if isinstance(error, GuestError):
@@ -237,9 +241,16 @@ class Stamper:
         """What known issues say of the running test; see :class:`Remarks`."""
         self._remarks = replace(self._remarks, known=known, trackers=trackers, news=news)
 
-    def again(self, status: str) -> None:
+    def again(self, status: str, reason: str = "") -> None:
         """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
-        self._fault, self._remarks = None, Remarks(earlier=status)
+        tries = (*self._remarks.tries, f"{status}: {reason}" if reason else status)
+        self._fault, self._remarks = None, Remarks(earlier=status, tries=tries)
+
+    def away(self, host: str) -> None:
+        """The running test's host is not available."""
+        if self._identity is not None:
+            self._identity = self._identity.on(host)
+        self._remarks = replace(self._remarks, away=True)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""
@@ -276,7 +287,7 @@ def stamp(
         if fault is None:
             fault = Fault.PRODUCT if result.status == Status.FAILED else Fault.HARNESS
         result.labels.append(Label(name="fault", value=fault.value))
-        if fault is Fault.MOVED:
+        if fault in (Fault.MOVED, Fault.NOT_QUIET):
             result.status = Status.UNKNOWN
         if result.statusDetails is not None and result.statusDetails.message:
             result.statusDetails.message = _MODULE.sub("", result.statusDetails.message)

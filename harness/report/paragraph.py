@@ -19,6 +19,8 @@ _WORDS = {
     Verdict.LAB: "failed with the lab",
     Verdict.ERROR: "broke",
     Verdict.KNOWN: "failed as known",
+    Verdict.FLAKY: "passed only when tried again",
+    Verdict.AWAY: "left out because their host was gone",
 }
 
 
@@ -57,9 +59,10 @@ def paragraph(outcomes: Sequence[Outcome], about: About) -> str:
     counts = Counter(outcome.status for outcome in outcomes)
     bad = [outcome for outcome in outcomes if outcome.status not in _GOOD]
     said = [f"interop, lab {about.lab}: {_head(counts, bad, about)}."]
-    if bad:
-        named = "; ".join(_named(outcome) for outcome in bad[:_NAMED])
-        said.append(f"Look at {named}{f'; and {len(bad) - _NAMED} more' if len(bad) > _NAMED else ''}.")
+    named = list(dict.fromkeys(_named(outcome) for outcome in bad))  # of a host that is gone there is one thing to say
+    if named:
+        more = f"; and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        said.append(f"Look at {'; '.join(named[:_NAMED])}{more}.")
     warned = sum(outcome.warned for outcome in outcomes)
     said += [f"{warned} passed beyond a limit that only warns."] if warned else []
     ran = [f"image {about.image}"] if about.image else []
@@ -82,7 +85,8 @@ def _head(counts: Counter[Verdict], bad: Sequence[Outcome], about: About) -> str
 
 
 def _named(outcome: Outcome) -> str:
-    where = f"{outcome.label} on {outcome.host or outcome.pool}{' (twin)' if outcome.twin else ''}"
+    of = "" if outcome.status is Verdict.AWAY else f"{outcome.label} on "
+    where = f"{of}{outcome.host or outcome.pool}{' (twin)' if outcome.twin else ''}"
     reason = " ".join(_CONTROL.sub(" ", outcome.reason).split())
     reason = reason if len(reason) <= _LONGEST else f"{reason[:_LONGEST]} ..."
     return f"{where} ({outcome.status.value}{f': {reason}' if reason else ''})"

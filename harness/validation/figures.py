@@ -97,7 +97,7 @@ def _taken(one: Recorded) -> Taken:
         one.measurement.better,
         one.host,
         twin=around.twin or around.accel in EMULATED,
-        loud=neighbours or ("" if around.quiet else "not in quiet"),
+        loud=neighbours or ("" if around.quiet and not around.disturbed else "not in quiet"),
     )
 
 

@@ -104,3 +104,11 @@ def test_a_run_that_was_stopped_and_one_in_which_all_is_well_say_so():
     assert "all is well; stopped after 4 of 8 tests" in said
     assert "2 passed, 1 failed as known, 1 skipped. 1 passed beyond a limit that only warns." in said
     assert "nothing ran." in paragraph([], About("berlin"))
+
+
+def test_a_host_that_is_gone_is_named_once_and_a_flaky_pass_needs_a_look():
+    gone = [outcome(Verdict.AWAY, number, reason="not available since 02:10") for number in range(1, 9)]
+    said = paragraph([outcome(Verdict.FLAKY, 9, reason="passed at try 2"), *gone], ABOUT)
+    assert said.count("kvm-1 (away: not available since 02:10)") == 1
+    assert "C09 it is on kvm-1 (flaky: passed at try 2); kvm-1 (away" in said
+    assert "8 left out because their host was gone, 1 passed only when tried again" in said

@@ -19,6 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 TESTS = """
 import pathlib
 import pytest
+from harness.core import LabError
 from harness.core.waiting import pause
 
 @pytest.mark.check("ACME-001")
@@ -32,6 +33,12 @@ def test_it_waits(host):
 @pytest.mark.parametrize("n", [1, 2])
 def test_it_holds(host, n):
     assert n == 1, "two is not one: \\x1b[31m"
+
+@pytest.mark.check("ACME-004")
+def test_again_it_passes(host):
+    if not pathlib.Path("tried").exists():
+        pathlib.Path("tried").touch()
+        raise LabError("no route yet")
 
 @pytest.mark.check("ACME-003")
 def test_it_is_stopped(host):
@@ -88,7 +95,7 @@ def deadline():
 def watched(lab):
     """A run on a terminal, looked at from another shell while a test of it stands still."""
     (lab.place / "hold").touch()
-    process = OnTerminal(lab.argv("-k", "not stopped", "--host=first"), lab.place, lab.env)
+    process = OnTerminal(lab.argv("-k", "not stopped and not again", "--host=first"), lab.place, lab.env)
     wait_for("the test to begin", lambda: (lab.place / "held").exists() or Pending(process.written), deadline())
     shown = re.compile(r"first.*ACME-001 it waits")
     wait_for(
@@ -118,7 +125,9 @@ def test_a_terminal_shows_what_runs_where_and_in_the_end_pytests_own_lines(watch
     assert "failed ACME-002 it holds on first: two is not one: [31m" in "\n".join(screen(written))
     assert "nobody may see this" not in written
     assert 0 < written.rfind("\x1b[?25l") < written.rfind("\x1b[?25h")  # the cursor is back
-    other = OnTerminal(lab.argv("-k", "not stopped", "--host=first", "--progress=none"), lab.place, lab.env)
+    other = OnTerminal(
+        lab.argv("-k", "not stopped and not again", "--host=first", "--progress=none"), lab.place, lab.env
+    )
     assert other.wait() == 1
     assert "of 3 done" not in other.written
     assert plain(written) == plain(other.written)
@@ -146,7 +155,7 @@ def test_once_it_is_over_no_run_lives(watched, lab):
 @pytest.fixture(scope="module")
 def logged(lab):
     """A run of workers whose output goes to a log."""
-    return (*lab.run("-k", "not stopped", "-n", "2", CI="true"), lab.summary)
+    return (*lab.run("-k", "not stopped and not again", "-n", "2", CI="true"), lab.summary)
 
 
 def test_a_log_gets_a_plain_line_for_each_failure(logged):
@@ -179,6 +188,7 @@ ENDS = {
     2: (["-k", "stopped or holds", "--host=first"], "1 of 2 need a look; stopped after 2 of 3 tests"),
     4: (["--host=nobody"], "nothing ran"),
     5: (["-k", "nothing"], "nothing ran"),
+    10: (["-k", "again", "--host=first"], "1 of 1 need a look; 1 tests in"),
 }
 
 
