@@ -85,7 +85,7 @@ def carried_out(controller, words):
         done = run(["git", "clone", "--quiet", "--no-checkout", str(ROOT), str(target)])
         return done.returncode, done.stderr
     if program == "make":
-        done = run(["make", "--dry-run", *[str(ROOT) if word == "/srv/interop" else word for word in words[1:]]])
+        done = run(["make", "--dry-run", *words[1:]], cwd=ROOT)
         return done.returncode, done.stderr
     if program == "systemctl":
         done = run(
