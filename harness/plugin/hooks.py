@@ -14,6 +14,7 @@ from harness.core import InteropError
 from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
 from harness.plugin.deadlines import Deadlines
 from harness.plugin.lines import LineWriter
+from harness.plugin.progress import Progress
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -36,6 +37,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
     config.pluginmanager.register(Deadlines(config.stash[KEY]), "interop_deadlines")
     config.pluginmanager.register(LineWriter(config.stash[KEY]), "interop_lines")
+    if not config.stash[KEY].is_worker:
+        config.pluginmanager.register(Progress(config.stash[KEY]), "interop_progress")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -40,6 +40,10 @@ class Options:
     """Patterns of check numbers; empty: every test."""
     exports: tuple[str, ...] = ()
     """Exporters that get the results, as ``NAME`` or ``NAME=TARGET``."""
+    progress: str = "auto"
+    """How progress is shown: ``auto``, ``live``, ``lines``, ``none``."""
+    summary: Path | None = None
+    """Where a paragraph about the run is written; None: nowhere."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -133,6 +137,20 @@ def add(parser: pytest.Parser) -> None:
         metavar="NAME[=TARGET]",
         help="give the results to this exporter when the run ends; may be given several times (default: none)",
     )
+    group.addoption(
+        "--progress",
+        dest="interop_progress",
+        default="auto",
+        choices=["auto", "live", "lines", "none"],
+        help="what runs where: live below pytest's lines, or a plain line each minute and for each failure "
+        "(default: live on a terminal, lines elsewhere and where CI=true)",
+    )
+    group.addoption(
+        "--summary-file",
+        default=None,
+        metavar="FILE",
+        help="write one paragraph about the run there, for a mail or a chat (default: none)",
+    )
 
 
 def read(config: pytest.Config) -> Options:
@@ -156,6 +174,8 @@ def read(config: pytest.Config) -> Options:
         firmware=Firmware(config.getoption("--firmware")),
         keep=_keep(config.getoption("--keep")),
         checks=tuple(config.getoption("interop_checks") or ()),
+        progress=config.getoption("interop_progress"),
+        summary=Path(config.getoption("--summary-file")).absolute() if config.getoption("--summary-file") else None,
         exports=_exports(config.getoption("interop_exports")),
     )
 

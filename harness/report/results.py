@@ -26,7 +26,8 @@ from harness.report.redact import Redactor
 _BINARY = frozenset({"png", "jpg", "gif", "bmp", "tiff", "webm", "mp4", "ogg", "pdf", "zip", "gz", "pcap"})
 
 # A folder, and hidden: Allure reads the files of a results folder only.
-_RUNNING = ".running"
+RUNNING = ".running"
+"""Holds a note for each process of the run that is in a test."""
 _NAMED = 20
 """How many of those things are named that could not be written."""
 
@@ -215,8 +216,8 @@ def write_crashed_worker(
 
 def settle(folder: Path, message: str = "the run ended before this test did") -> list[Identity]:
     """Write results for tests that began and never ended because their run was killed; not for those still running."""
-    notes = sorted((folder / _RUNNING).glob("*.json"))
-    dead = [note for note in notes if not _alive(json.loads(note.read_bytes())["pid"])]
+    notes = sorted((folder / RUNNING).glob("*.json"))
+    dead = [note for note in notes if not alive(json.loads(note.read_bytes())["pid"])]
     return [identity for note in dead if (identity := _settle_note(note, folder, message, None))]
 
 
@@ -234,7 +235,8 @@ def _settle_note(note: Path, folder: Path, message: str, redactor: Redactor | No
     return identity
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -245,7 +247,7 @@ def _alive(pid: int) -> bool:
 
 
 def _note(folder: Path, worker: str) -> Path:
-    return folder / _RUNNING / f"{worker or 'main'}.json"
+    return folder / RUNNING / f"{worker or 'main'}.json"
 
 
 def _masked(value: Any, redactor: Redactor) -> Any:
