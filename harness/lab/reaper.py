@@ -110,11 +110,11 @@ class Reaper:
             host = self._lab.hosts.get(entry.host)
             if host is not None and judge.dead(entry):
                 thing = self._thing(entry)
-                if entry.kind is _HERE:
-                    left += [Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}")] * self._unneeded(host, entry)
-                    continue
                 spared = judge.spared(host, thing)
-                if spared is None:
+                if entry.kind is _HERE:
+                    if self._unneeded(host, entry):
+                        left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
+                elif spared is None:
                     left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
                 elif spared[0] is Fate.WARM and thing.kind is ResourceKind.MACHINE and killed:
                     left.append(Finding(host.name, thing, Fate.WARM, f"run {killed[0]} was killed: it may still run"))
