@@ -27,6 +27,8 @@ from harness.lab.models import Host
 LAYOUT = 1
 
 CHECKPOINT = "warm"
+SHELF = "slots"
+"""The folder, in a host's scratch, that guests' keys, seeds and records are in."""
 
 # Of HostFacts.details: what says where, or how it was found out, not what runs.
 _NO_MATTER = {"acceleration", "uri", "host name", "datastore", "cluster rules"}
@@ -73,7 +75,7 @@ class Shelf:
 
     def records(self) -> Iterator[Record]:
         """All that can be read, least recently used first."""
-        found = [record for path in self.folder.glob("*/slot.json") if (record := _read(path))]
+        found = [record for path in self.folder.glob("*/slot.json") if (record := read_record(path.parent))]
         yield from sorted(found, key=lambda record: record.used)
 
     def put(self, record: Record) -> Record:
@@ -106,7 +108,7 @@ class Shelf:
             older: what is younger may belong to a run that lives.
         """
         for path in self.folder.glob("*"):
-            record = _read(path / "slot.json")
+            record = read_record(path)
             needed = path.name in names or (record is not None and record.machine in machines)
             if not needed and self._now() - path.stat().st_mtime > older.total_seconds():
                 self.drop(path.name)
@@ -164,9 +166,9 @@ def _digest(tree: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _read(path: Path) -> Record | None:
-    """A record, or None for what another version wrote, or half wrote."""
+def read_record(folder: Path) -> Record | None:
+    """The record in a guest's folder; None where there is none, or what another version wrote, or half wrote."""
     try:
-        return Record(**json.loads(path.read_text()))
+        return Record(**json.loads((folder / "slot.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None
