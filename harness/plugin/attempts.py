@@ -41,7 +41,7 @@ def run(state: State, item: pytest.Item, nextitem: pytest.Item | None, place: Pl
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if len(tries) + 1 == TRIES or not _worth_another(state, place, record):
             return reports
-        tries.append(f"{record.status}: {record.reason}")
+        tries.append(record.mask(f"{record.status}: {record.reason}"))
         if state.results is not None:
             state.results.again(item.nodeid, record.status, record.reason)
         state.say(f"{item.nodeid}: {record.reason}; trying again")

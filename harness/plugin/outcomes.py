@@ -92,7 +92,12 @@ class Record:
     def plain(self) -> dict[str, Any]:
         """As JSON-able data, without secrets."""
         values = {name: value for name, value in asdict(self).items() if name != "mask"}
-        return {name: self.mask(value) if isinstance(value, str) else value for name, value in values.items()}
+        return {name: self._masked(value) for name, value in values.items()}
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._masked(one) for one in value]
+        return self.mask(value) if isinstance(value, str) else value
 
 
 def title_of(item: pytest.Item) -> str:
