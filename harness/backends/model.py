@@ -314,6 +314,40 @@ class ClockReading:
     uncertainty: float
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessorTimes:
+    """What a host's processors did since some moment of old: two of these tell what they did between.
+
+    Args:
+        at: when, in seconds of a clock that only goes forward.
+        processors: logical processors that share the work.
+        busy: processor seconds of all work.
+        ours: those of each machine (or process) of ours that is there, by a name that no later one has.
+    """
+
+    at: float
+    processors: int
+    busy: float
+    ours: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessorUse:
+    """What a host's processors do now, as the host itself averages it.
+
+    Args:
+        processors: logical processors that share the work.
+        busy: how many of them work, on the average.
+        ours: how many of them work for machines of ours.
+        span: seconds that are averaged, and so the age of the oldest of it.
+    """
+
+    processors: int
+    busy: float
+    ours: float
+    span: float
+
+
 MOVED = "moved"
 """The kind of every :class:`HostEvent` that says: the host took the machine elsewhere, or reset it, by itself."""
 

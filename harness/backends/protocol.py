@@ -37,6 +37,8 @@ from harness.backends.model import (
     MachineView,
     NicSpec,
     Owned,
+    ProcessorTimes,
+    ProcessorUse,
     PublishedImage,
     ResourceKind,
     ServiceView,
@@ -60,6 +62,10 @@ class LeaseLost(LabError):
 
 class Moved(LabError):
     """The host took the machine elsewhere or reset it by itself in the middle: what was seen means nothing."""
+
+
+class NotQuiet(LabError):
+    """Others used the host's processors while a test measured: what was seen means nothing."""
 
 
 class Creation(Protocol):
@@ -395,3 +401,14 @@ class HostClock(Protocol):
 
     def clock(self, deadline: Deadline) -> ClockReading:
         """What it shows when this returns, however long it took to find out."""
+
+
+@runtime_checkable
+class HostLoad(Protocol):
+    """No capability, of a hypervisor that tells how busy its processors are, and how much of it is ours.
+
+    Asked every second or so beside a test that measures, and so one cheap question; it never asks the guest.
+    """
+
+    def load(self, deadline: Deadline) -> ProcessorTimes | ProcessorUse:
+        """Counters, or, where the host keeps none for us, its own average of the last moments."""

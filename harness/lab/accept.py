@@ -277,7 +277,7 @@ def verbs() -> Iterator[tuple[str, list[tuple[str, str]]]]:
     for name, kind in inspect.getmembers(protocol, inspect.isclass):
         own = kind.__module__ == protocol.__name__ and getattr(kind, "_is_protocol", False)
         if own and kind not in {protocol.Hypervisor, protocol.Machine, protocol.Console, *_LEDGER}:
-            prefix = "host." if kind is protocol.HostClock else ""
+            prefix = "host." if kind in (protocol.HostClock, protocol.HostLoad) else ""
             optional += [(f"{name}.{verb}", f"{prefix}{verb}") for verb in _methods(kind)]
     yield "Optional", optional
 

@@ -225,6 +225,7 @@ def _hosts(tree: Any, name: str, backend: Any, frame: _Frame | None) -> tuple[di
             networks=frame.networks,
             proxy=section.proxy,
             twin=name if settings_type.twin_module and getattr(each, "twin", False) else None,
+            foreign_load=section.foreign_load or frame.limits.foreign_load,
         )
     return hosts, problems
 

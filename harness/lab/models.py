@@ -66,6 +66,9 @@ class Jump(StrictModel):
     """The file that holds the jump host's key: it is always verified."""
 
 
+Percent = Annotated[float, Field(gt=0, le=100)]
+"""A share in percent."""
+
 Reach = Literal["direct", "forward", "jump"]
 
 
@@ -204,9 +207,21 @@ class Limits(StrictModel):
     """How often a run says that it lives."""
     wait: Duration = timedelta(minutes=30)
     """How long a test waits for capacity, a quiet host, or an address before it is a lab error."""
+    test: Duration = timedelta(hours=2)
+    """How long a test may take, set-up included, where it has no marker `deadline`; then it fails, and alone."""
+    teardown: Duration = timedelta(minutes=15)
+    """How long a test's teardown may take."""
+    guest: Duration = timedelta(minutes=12)
+    """How long a test waits for a guest that answers, the time that a release takes to install not counted."""
+    host: Duration = timedelta(minutes=2)
+    """How long a host may take to tell what it is, and whether it is still there after a failure."""
     silence: Duration = timedelta(minutes=5)
     """How long what a process leases in the lab's `database` stays its own when nothing is heard of it; then others may
     have it. A controller's own processes are told dead from alive at once."""
+    foreign_load: Percent | None = None
+    """How much of a host's processors others may use while a test measures, in percent, over any five seconds; beyond
+    it the result is unknown, *not quiet* (docs/spreading.md). Left out: 10, but for twins and emulated guests, where it
+    is recorded alone. 100 never spoils a result."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -231,6 +246,8 @@ class HostFile(StrictModel):
     own name. Hosts that share hardware name the same domain."""
     networks: Roles = Roles()
     """Which networks its guests are plugged into."""
+    foreign_load: Percent | None = None
+    """As `foreign_load` under `limits`, for this host alone."""
     proxy: Annotated[str, StringConstraints(pattern=r"^(https?|socks5h?)://[^/@\s]+/?$")] | None = None
     """The proxy for reaching the host, for example `http://proxy.example:3128`, where the backend can use one. No other
     is used for it: proxies of the environment are for downloads."""
@@ -268,6 +285,7 @@ class Host:
         networks: the networks by name.
         proxy: the proxy to reach the host by, if any.
         twin: the section of the lab file that one twin stands in for; None: the host is real.
+        foreign_load: percent of its processors that others may use while a test measures; None: the lab does not say.
     """
 
     name: str
@@ -281,6 +299,7 @@ class Host:
     networks: dict[str, Network] = field(repr=False)
     proxy: str | None = None
     twin: str | None = None
+    foreign_load: float | None = None
 
     @property
     def embedded(self) -> bool:

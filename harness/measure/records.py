@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from harness.core import MiB, UsageError
 from harness.core.config import StrictModel
@@ -21,7 +21,8 @@ from harness.core.files import write_whole
 from harness.measure.measurement import Better, Measurement
 
 FOLDER = "measurements"
-FORMAT = 1
+FORMAT = 2
+"""Version 2 tells what others did on the host meanwhile; files of version 1 are read as well."""
 _LIMIT = 64 * MiB
 
 
@@ -37,6 +38,10 @@ class Circumstances:
         load: the controller's load of the last minute, our own included, in processes that run or want to; None where
             the host is another machine.
         processors: what that load shares; None where the load is.
+        foreign: the share of the host's processors that others used while the test measured, on the average until now;
+            None: nobody looked, or the host does not tell.
+        foreign_worst: the same over the worst five seconds.
+        foreign_limit: the share that the lab allows; None: it is held against nothing.
     """
 
     accel: str
@@ -45,6 +50,14 @@ class Circumstances:
     neighbours: tuple[str, ...] = ()
     load: float | None = None
     processors: int | None = None
+    foreign: float | None = None
+    foreign_worst: float | None = None
+    foreign_limit: float | None = None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others did more on the host than the lab allows."""
+        return None not in (self.foreign_worst, self.foreign_limit) and self.foreign_worst > self.foreign_limit  # type: ignore[operator]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +119,9 @@ class Recorded:
                 "neighbours": list(around.neighbours),
                 "load": around.load,
                 "processors": around.processors,
+                "foreign": around.foreign,
+                "foreign_worst": around.foreign_worst,
+                "foreign_limit": around.foreign_limit,
             },
             "history": self.history,
             "attempt": self.attempt,
@@ -176,10 +192,13 @@ class _Around(StrictModel):
     neighbours: tuple[str, ...]
     load: float | None
     processors: int | None
+    foreign: float | None = None
+    foreign_worst: float | None = None
+    foreign_limit: float | None = None
 
 
 class _File(StrictModel):
-    format: Literal[1]
+    format: Literal[1, 2]
     name: str
     value: float
     unit: str
@@ -198,6 +217,16 @@ class _File(StrictModel):
     circumstances: _Around
     history: str
     attempt: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        missing = [name for name in _SINCE_2 if name not in self.circumstances.model_fields_set]
+        if self.format > 1 and missing:
+            raise ValueError(f"circumstances.{missing[0]}: Field required")
+        return self
+
+
+_SINCE_2 = ("foreign", "foreign_worst", "foreign_limit")
 
 
 def _load(path: Path) -> Recorded:
@@ -226,9 +255,7 @@ def _load(path: Path) -> Recorded:
         backend=one.backend,
         run=one.run,
         at=one.at,
-        circumstances=Circumstances(
-            around.accel, around.twin, around.quiet, around.neighbours, around.load, around.processors
-        ),
+        circumstances=Circumstances(**around.model_dump()),
         history=one.history,
         attempt=one.attempt,
     )

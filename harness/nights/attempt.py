@@ -15,16 +15,17 @@ from pathlib import Path
 
 from harness.nights.models import CARRIED, Cell
 from harness.qemu.process import leashed
+from harness.report.summary import FLAKY_STATUS
 
 _GRACE = timedelta(minutes=15)
 """For the teardown of running tests and the report, after Ctrl-C; then it is killed, and the reaper does the rest."""
-_RAN = (0, 1)
-"""pytest's exit status where it ran to its end: all passed, some did not."""
+_RAN = (0, 1, FLAKY_STATUS)
+"""pytest's exit status where it ran to its end: all passed, some did not, some passed only when tried again."""
 _NOTHING = 5
 JUNIT = "junit.xml"
 _STATUS = {
     2: "pytest was interrupted",
-    3: "pytest met an error of its own",
+    3: "pytest met an error of its own, or could not write results",
     4: "pytest was called wrongly",
     _NOTHING: "no test was selected",
 }

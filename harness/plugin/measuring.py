@@ -80,6 +80,9 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
         identity = state.identity(item)
         if state.results is None or identity is None:
             return
+        if state.running is not None:
+            figure = {"value": measurement.value, "unit": measurement.unit, "better": measurement.better.value}
+            state.running.figures.append({"name": measurement.name} | figure)
         state.results.measured(
             Recorded(
                 measurement,
@@ -91,7 +94,7 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
                 pool=identity.pool,
                 host=host.name,
                 backend=host.backend,
-                run=state.run.id,
+                run=state.named,
                 at=datetime.now(UTC),
                 circumstances=circumstances(state, host),
                 history=identity.history_id,
@@ -106,6 +109,9 @@ def circumstances(state: State, host: HostUnderTest) -> Circumstances:
     """Under what a measurement is taken now."""
     leases, domain = state.run.leases, host.settings.domain
     here = domain == THIS_MACHINE
+    watch = state.watch
+    foreign = watch.so_far() if watch is not None else None
+    limit = watch.limit if watch is not None else None
     return Circumstances(
         accel=host.facts.accelerated,
         twin=host.facts.twin,
@@ -113,4 +119,7 @@ def circumstances(state: State, host: HostUnderTest) -> Circumstances:
         neighbours=leases.neighbours(domain),
         load=os.getloadavg()[0] if here else None,
         processors=len(os.sched_getaffinity(0)) if here else None,
+        foreign=foreign.mean if foreign is not None else None,
+        foreign_worst=foreign.worst if foreign is not None else None,
+        foreign_limit=limit / 100 if limit is not None else None,
     )

@@ -94,6 +94,8 @@ def _taken(one: Recorded) -> Taken:
     name = f"{one.measurement.name} ({values})" if values else one.measurement.name
     around = one.circumstances
     loud = f"beside {', '.join(around.neighbours)}" if around.neighbours else "" if around.quiet else "not in quiet"
+    if not loud and around.disturbed:
+        loud = f"while others used {around.foreign_worst:.0%} of the host"
     if not loud and around.load is not None and around.load > _BUSY * (around.processors or 1):
         loud = f"while {around.load:.1f} processes wanted {around.processors or 1} processors of the controller"
     return Taken(

@@ -12,6 +12,7 @@ from typing import Protocol
 
 from harness.core import LabError, UsageError
 from harness.measure.plan import candidate_first
+from harness.report.summary import FLAKY_STATUS
 from harness.validation.cells import SideName
 from harness.validation.child import run
 from harness.validation.ledger import Ledger, Round
@@ -19,7 +20,7 @@ from harness.validation.ledger import Ledger, Round
 OUTPUT = "output.txt"
 _TAIL = 12
 # pytest's own: https://docs.pytest.org/en/stable/reference/exit-codes.html
-_ENDED = (0, 1)
+_ENDED = (0, 1, FLAKY_STATUS)
 _INTERRUPTED, _USAGE, _NOTHING = 2, 4, 5
 
 

@@ -8,8 +8,8 @@ import time
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import Firmware, Shape
-from harness.backends.protocol import HostClock, Hypervisor
+from harness.backends.model import Firmware, ProcessorTimes, ProcessorUse, Shape
+from harness.backends.protocol import HostClock, HostLoad, Hypervisor
 from harness.core import GiB, InteropError, Size
 
 pytestmark = pytest.mark.read_only
@@ -91,6 +91,22 @@ def test_the_hosts_clock_goes_on_and_states_its_uncertainty(site):
     if site.host.embedded or site.host.twin:
         for reading, now in ((first, between), (second, after)):
             assert -_BUSY - reading.uncertainty <= reading.at - now <= reading.uncertainty
+
+
+def test_a_host_tells_how_busy_its_processors_are(site):
+    """Never more than they are; of counters, the later reading is of later, and nothing is undone."""
+    host = site.hypervisor
+    assert isinstance(host, HostLoad)
+    first, second = host.load(site.deadline()), host.load(site.deadline())
+    for reading in (first, second):
+        assert reading.processors > 0
+        if isinstance(reading, ProcessorUse):
+            assert reading.ours >= 0
+            assert 0 <= reading.busy <= reading.processors
+            assert reading.span > 0
+    if isinstance(first, ProcessorTimes):
+        assert second.at > first.at
+        assert second.busy >= first.busy > 0
 
 
 def test_a_machine_nobody_made_cannot_be_opened(site):

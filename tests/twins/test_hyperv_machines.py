@@ -2,6 +2,11 @@
 
 import contextlib
 import json
+import os
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,10 +14,11 @@ from harness.backends import hyperv
 from harness.backends.capabilities import Capability
 from harness.backends.hyperv.steps import Step
 from harness.backends.model import DiskSpec, Firmware, NicSpec, PowerState
-from harness.backends.protocol import GuestIgnored, NicPlug, Refused, WrongState
+from harness.backends.protocol import GuestIgnored, HostLoad, NicPlug, Refused, WrongState
 from harness.backends.registry import Context
 from harness.core import GiB, MiB, Size
 from harness.image.model import Image
+from harness.twins.hyperv.emulated import performance
 from tests.twins.hyperv_driver import FIRST, OWNER, PEERS, SECOND, host, image, machine, spec, twin
 from tests.unit.fake_ledger import NoLedger
 from tests.unit.powershell import soon
@@ -297,3 +303,41 @@ def test_every_verb_is_one_round_trip(host, spec):
     of(machine.destroy)
     assert len(cost) >= 27
     assert {name: count for name, count in cost.items() if count != 1} == {}
+
+
+def test_a_host_tells_how_busy_it_is_and_which_of_its_machines_are_ours(host, machine, monkeypatch):
+    """By the hypervisor's counters, of machines that run: ours are known by their notes. Each keeps one processor."""
+    assert isinstance(host, HostLoad)
+    monkeypatch.setattr(performance, "_spent", lambda vm: time.monotonic())
+    theirs = {"Name": "somebody-elses", "MemoryStartupBytes": 64 * MiB, "NoVHD": True}
+    host.agents.run("make", [Step("New-VM", theirs), Step("Start-VM", {"Name": "somebody-elses"})], soon())
+    try:
+        machine.start(soon())
+        host.load(soon())  # Windows averages since it was asked before
+        found = host.load(soon())
+        assert found.processors == os.cpu_count()
+        assert 0 <= found.busy <= found.processors
+        assert found.ours == pytest.approx(1, abs=0.1)
+        machine.stop(soon())
+        assert host.load(soon()).ours == 0
+    finally:
+        names = {"Name": "somebody-elses", "Force": True}
+        host.agents.run("drop", [Step("Stop-VM", names | {"TurnOff": True}), Step("Remove-VM", names)], soon())
+
+
+def test_a_machines_time_is_that_of_the_process_behind_it():
+    """Of a machine without a guest it is none."""
+    with subprocess.Popen([sys.executable, "-c", "while True: pass"]) as burner:
+        try:
+            vm = SimpleNamespace(name="one", on=True, config=SimpleNamespace(vcpus=2), machine=burner)
+            counters = performance.Performance()
+            counters.virtual([vm])
+            end = time.monotonic() + 60
+            while performance._spent(vm) < 0.5 and time.monotonic() < end:
+                pass
+            one, two, total = counters.virtual([vm])
+        finally:
+            burner.kill()
+    assert [row["Name"] for row in (one, two, total)] == ["one:Hv VP 0", "one:Hv VP 1", "_Total"]
+    assert 0 < one["PercentTotalRunTime"] == two["PercentTotalRunTime"] <= 51
+    assert performance._spent(SimpleNamespace(machine=None)) == 0

@@ -35,6 +35,7 @@ OPTIONAL = {
 LEFT_OUT = {
     protocol.FileCopy: "takes as many round trips as the file has pieces",
     protocol.FullDisk: "needs a small disk of the host that its lab made for it",
+    protocol.HostLoad: "is asked beside tests that measure, and never by one",
     protocol.Quiescing: "takes as long as its guest needs to write what it holds",
     protocol.Ballooning: "is over when the guest was told, and its guest's work begins then",
 }

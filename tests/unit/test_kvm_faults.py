@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -174,3 +175,31 @@ def test_a_network_that_a_host_has_not_got_is_refused_before_anything_is_made(ho
     with pytest.raises(Refused, match="embedded hosts only"):
         host.create(MachineSpec("two", machine.spec.image, Shape(nics=1), (nic,), None, OWNER), soon())
     assert sorted((daemon.folder / "pool").iterdir()) == files
+
+
+def test_a_daemons_host_tells_how_busy_it_is_and_how_much_of_it_is_ours(daemon, host, machine, tmp_path):
+    """By libvirt's counters, machines without a system: another lab's on the same host is none of ours."""
+    stranger = Context("far", replace(OWNER, run="run2", token="other"), NoLedger(), tmp_path / "other")
+    theirs = connect(Settings(uri=daemon.uri, accel="tcg", storage="pool"), stranger)
+    foreign = theirs.create(replace(machine.spec, name="two", owner=stranger.owner), soon())
+    assert host.load(soon()).ours == {}
+    for one in (machine, foreign):
+        one.start(soon())
+    (before,) = host.load(soon()).ours.items()
+    assert before[0].startswith(machine.id)
+
+    def counted():
+        found = host.load(soon())
+        return found if found.ours[before[0]] > before[1] else Pending("no time was counted")
+
+    after = wait_for("the machine to be seen at work", counted, soon(60))
+    assert after.busy >= after.ours[before[0]]
+    assert after.processors == host.facts(soon()).cpus
+    machine.stop(soon())
+    assert host.load(soon()).ours == {}
+    machine.start(soon())
+    (again,) = host.load(soon()).ours
+    assert again != before[0], "counters of a machine that was started anew begin anew"
+    for one in (machine, foreign):
+        one.destroy(soon())
+    theirs.close()

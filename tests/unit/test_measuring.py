@@ -134,7 +134,10 @@ def test_circumstances_are_told(figure, results):
     assert (around.accel, around.twin, around.quiet, around.neighbours) == ("tcg", False, True, ())
     assert around.load is not None
     assert around.processors >= 1
+    assert 0 <= around.foreign <= around.foreign_worst <= 1
+    assert around.foreign_limit is None, "guests are emulated, and the lab file sets none"
     assert [one.circumstances.quiet for one in records.read(results)] == [True, False, False]
+    assert [one.circumstances.foreign is None for one in records.read(results)] == [False, True, True]
 
 
 def test_it_survives_the_death_of_the_run(results):

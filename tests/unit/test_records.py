@@ -16,7 +16,8 @@ ONE = Recorded(
     check="C01", part="cold", title="the clock is right", test="suites/clock/test_offset.py::test_it[kvm]",
     params=(("vcpus", "2"),), pool="ws2019", host="hv1", backend="hyperv", run="1ngp62p04x",
     at=datetime(2026, 3, 1, 12, 0, 0, 250000, UTC),
-    circumstances=Circumstances("hyperv", neighbours=("run a (process 1) is active",), load=0.5, processors=8),
+    circumstances=Circumstances("hyperv", neighbours=("run a (process 1) is active",), load=0.5, processors=8,
+                                foreign=0.02, foreign_worst=0.05, foreign_limit=None),
     history="3fa627854cff87bf8cbc7271ae727c75", attempt=2,
 )  # fmt: skip
 
@@ -26,6 +27,26 @@ def test_what_is_written_is_read(tmp_path):
     keep(tmp_path, ONE)
     assert read(tmp_path) == [ONE]
     assert read(tmp_path).damaged == ()
+
+
+def test_what_the_version_before_wrote_is_read(tmp_path):
+    """It knew nothing of others' work on the host; a file of this version must tell."""
+    path = keep(tmp_path, ONE)
+    known = json.loads(path.read_text())
+    around = {name: value for name, value in known["circumstances"].items() if not name.startswith("foreign")}
+    path.write_text(json.dumps(known | {"format": 1, "circumstances": around}))
+    old = replace(ONE.circumstances, foreign=None, foreign_worst=None, foreign_limit=None)
+    assert read(tmp_path) == [replace(ONE, circumstances=old)]
+    path.write_text(json.dumps(known | {"circumstances": around}))
+    assert "circumstances.foreign: Field required" in read(tmp_path).damaged[0]
+
+
+def test_what_others_did_beyond_the_limit_disturbs():
+    limited = replace(ONE.circumstances, foreign_limit=0.1)
+    assert not replace(limited, foreign_worst=0.1).disturbed
+    assert replace(limited, foreign_worst=0.11).disturbed
+    assert not replace(limited, foreign_worst=None).disturbed
+    assert not replace(limited, foreign_worst=0.9, foreign_limit=None).disturbed
 
 
 def test_a_run_without_measurements_has_none(tmp_path):
@@ -53,7 +74,7 @@ def test_a_first_try_does_not_count_once_there_was_a_second(tmp_path):
     [
         (lambda data: data[: len(data) // 2], "EOF while parsing"),
         (lambda data: b"", "EOF while parsing"),
-        (lambda data: data.replace(b'"format": 1', b'"format": 2'), "format: Input should be 1"),
+        (lambda data: data.replace(b'"format": 2', b'"format": 3'), "format: Input should be 1 or 2"),
         (lambda data: data.replace(b'"value": 0.012', b'"value": "12"'), "value: Input should be a valid number"),
         (lambda data: data.replace(b'"value": 0.012', b'"value": NaN'), "nan is not a finite number"),
         (lambda data: data.replace(b"+00:00", b""), "at: no time zone"),

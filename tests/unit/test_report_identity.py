@@ -6,7 +6,7 @@ import pytest
 from allure_commons import model2
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails
 
-from harness.backends.protocol import Moved
+from harness.backends.protocol import Moved, NotQuiet
 from harness.core import GuestError, LabError, UsageError
 from harness.report.identity import Fault, Identity, Stamper, clashes, fault_of, text_of
 
@@ -117,6 +117,7 @@ def test_a_strangers_result_is_left_alone():
         (LabError("refused"), Fault.LAB),
         (UsageError("no such lab"), Fault.LAB),
         (Moved("to another host"), Fault.MOVED),
+        (NotQuiet("others used 40 %"), Fault.NOT_QUIET),
         (GuestError("panicked"), Fault.GUEST),
         (AssertionError("7 == 8"), Fault.PRODUCT),
         (KeyError("x"), Fault.HARNESS),
@@ -127,9 +128,10 @@ def test_each_family_of_errors_has_its_own_fault(error, fault):
     assert fault_of(error) is fault
 
 
-def test_of_a_machine_that_was_moved_nothing_is_known():
-    made = stamped(error=Moved("to another host"), status=Status.BROKEN)
-    assert (made.status, labels(made, "fault")) == (Status.UNKNOWN, ["moved"])
+@pytest.mark.parametrize(("error", "word"), [(Moved("elsewhere"), "moved"), (NotQuiet("others"), "not quiet")])
+def test_of_a_machine_that_was_moved_or_disturbed_nothing_is_known(error, word):
+    made = stamped(error=error, status=Status.BROKEN)
+    assert (made.status, labels(made, "fault")) == (Status.UNKNOWN, [word])
 
 
 def test_pytest_fail_speaks_of_the_product():

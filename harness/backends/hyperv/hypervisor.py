@@ -13,6 +13,7 @@ from harness.backends.hyperv import check, create, facts, marks
 from harness.backends.hyperv.abilities import abilities
 from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.door import Door
+from harness.backends.hyperv.load import Meter
 from harness.backends.hyperv.machine import HypervMachine, machine
 from harness.backends.hyperv.owned import Belongings
 from harness.backends.hyperv.publish import Publisher
@@ -20,7 +21,16 @@ from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell
 from harness.backends.hyperv.steps import Step, seconds
-from harness.backends.model import ClockReading, HostFacts, MachineSpec, NetworkSpec, Owned, PublishedImage, Shape
+from harness.backends.model import (
+    ClockReading,
+    HostFacts,
+    MachineSpec,
+    NetworkSpec,
+    Owned,
+    ProcessorUse,
+    PublishedImage,
+    Shape,
+)
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
 from harness.core import Deadline, InteropError, LabError
@@ -53,6 +63,7 @@ class HypervHypervisor:
         self._facts = facts.read(host, Deadline.after(host.settings.connect_seconds))
         self._publisher = Publisher(host)
         self._belongings = Belongings(host, self._publisher)
+        self._meter = Meter(host)
 
     @property
     def name(self) -> str:
@@ -116,6 +127,10 @@ class HypervHypervisor:
         rows = self._host.agents.run("clock", [step], deadline, repeatable=True)[0]
         spent = time.monotonic() - before
         return ClockReading(seconds(str(rows[0]["."])) + spent / 2, spent / 2)
+
+    def load(self, deadline: Deadline) -> ProcessorUse:
+        """By the hypervisor's performance counters."""
+        return self._meter.read(deadline)
 
     def examine(self, networks: Iterable[NetworkSpec], deadline: Deadline) -> tuple[Remark, ...]:
         """Rights, switches, the folder, space, and whether it reaches us, before a run needs them."""

@@ -18,6 +18,7 @@ from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.distant_clock import DistantClock
 from harness.backends.kvm.domain import build
 from harness.backends.kvm.full_disk import ScarceMachine
+from harness.backends.kvm.load import Meter
 from harness.backends.kvm.machine import KvmMachine, undefine
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.xml import owner_of, parse, spec_of, text
@@ -28,6 +29,7 @@ from harness.backends.model import (
     MachineSpec,
     Owned,
     Ownership,
+    ProcessorTimes,
     PublishedImage,
     ResourceKind,
     Shape,
@@ -64,6 +66,7 @@ class KvmHypervisor:
         self._context = context
         self._host = access
         self._facts = self._read_facts(Deadline.after(settings.connect_seconds))
+        self._meter = Meter(context.ours)
 
     @property
     def name(self) -> str:
@@ -81,7 +84,15 @@ class KvmHypervisor:
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Once by content."""
         self._host.ledger.check()
-        return self._host.places.publish(image, deadline)
+        places = self._host.places
+        if places.published(image.digest, deadline) is not None:
+            return places.publish(image, deadline)
+        partial = places.partial(image.digest)
+        with self._host.ledger.creating(ResourceKind.IMAGE, partial) as creation:
+            done = places.publish(image, deadline)
+            creation.made(partial)
+        self._host.ledger.gone(ResourceKind.IMAGE, partial)  # complete, it belongs to no run
+        return done
 
     def create(self, spec: MachineSpec, deadline: Deadline) -> Machine:
         """Files first, under a mark; then the domain, defined and off."""
@@ -130,13 +141,17 @@ class KvmHypervisor:
             case ResourceKind.MACHINE:
                 self._remove_machine(thing, deadline)
             case ResourceKind.IMAGE:
-                self._host.places.withdraw(thing.handle, deadline)
+                self._host.places.withdraw(thing.handle, deadline, whole=thing.owner is None)
             case ResourceKind.CHECKPOINT:
                 machine, _, name = thing.handle.partition("/")
                 if any(one.handle == machine for one in self.owned(deadline)):
                     KvmMachine.drop_checkpoint(self.open(machine, deadline), name, deadline)  # type: ignore[arg-type]
             case _:
                 raise Refused(f"a {thing.kind.value} is nothing this host makes", host=self.name, operation="remove")
+
+    def load(self, deadline: Deadline) -> ProcessorTimes:
+        """By libvirt alone, so that it holds for distant hosts, too."""
+        return self._host.connection.call("load", self._meter.read, deadline)
 
     def reaches(self, machine_id: str) -> bool:
         """Whether no other root has it; see :class:`~harness.backends.abandoned.AbandonedMachines`."""

@@ -101,6 +101,30 @@ def below(
     return session.renewing(look, deadline)
 
 
+def beside(
+    session: Session,
+    root: Ref,
+    path: str,
+    wanted: Mapping[str, Sequence[str]],
+    deadline: Deadline,
+    *,
+    operation: str = "read",
+) -> dict[Ref, Values]:
+    """An object and those that one of its properties refers to, in one round trip.
+
+    Args:
+        session: where.
+        root: the object.
+        path: its property, which holds references.
+        wanted: the paths of each kind, that of ``root`` among them.
+        deadline: when to give up.
+        operation: what it is for, in messages.
+    """
+    step = _query.TraversalSpec(name="beside", path=path, skip=False, type=managed_type(root.kind))
+    chosen = _query.ObjectSpec(obj=root.managed, skip=False, selectSet=[step])
+    return session.renewing(lambda: _retrieve(session, _filter(wanted, [chosen]), deadline, operation), deadline)
+
+
 def wait(
     session: Session,
     what: str,

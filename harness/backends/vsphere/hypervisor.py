@@ -18,12 +18,13 @@ from harness.backends.model import (
     MachineSpec,
     NetworkSpec,
     Owned,
+    ProcessorUse,
     PublishedImage,
     Shape,
 )
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
-from harness.backends.vsphere import check, clock, collector, create, facts, inventory, marks, placement
+from harness.backends.vsphere import check, clock, collector, create, facts, inventory, load, marks, placement
 from harness.backends.vsphere.abilities import abilities
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.datastore import Files
@@ -144,6 +145,10 @@ class VsphereHypervisor:
     def clock(self, deadline: Deadline) -> ClockReading:
         """The ESXi's own, read around the edge of its tick."""
         return self._clock.read(deadline)
+
+    def load(self, deadline: Deadline) -> ProcessorUse:
+        """As the ESXi averages it."""
+        return load.read(self._session, self._found.place.host, self._context.ours, deadline)
 
     def _ask_time(self, deadline: Deadline) -> datetime:
         if self._clock_of is None:

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from harness.twins.engine import EngineError
-from harness.twins.hyperv.emulated import pairs, power
+from harness.twins.hyperv.emulated import pairs, performance, power
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet
 from harness.twins.hyperv.emulated.configuration import KVP, STATES
 from harness.twins.hyperv.emulated.machines import Vm
@@ -111,6 +111,10 @@ def _instances(call: Call, name: str) -> list[Thing]:
         return [_thing(name, "host", {"Name": settings.name, "ElementName": settings.name, "EnabledState": 2})] + [
             _system(vm) for vm in call.world.all()
         ]
+    if lowered in {performance.LOGICAL, performance.VIRTUAL}:
+        counters = call.world.performance
+        rows = counters.logical() if lowered == performance.LOGICAL else counters.virtual(call.world.all())
+        return [_thing(name, f"counter/{row['Name']}", row) for row in rows]
     if lowered.startswith("msvm_"):
         return [one for vm in call.world.all() for one in _of(vm, lowered)]
     raise Refusal("HRESULT 0x80041010", f"Invalid class {name}", "MetadataError", -2147217392)

@@ -19,6 +19,7 @@ from harness.twins.hyperv.emulated.configuration import Checkpoint, Drive, Nic
 from harness.twins.hyperv.emulated.events import Events
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.objects import Choice, Thing
+from harness.twins.hyperv.emulated.performance import Performance
 from harness.twins.hyperv.emulated.pipes import Pipes
 from harness.twins.hyperv.emulated.refusals import Refusal, no_file, no_machine
 from harness.twins.hyperv.emulated.signatures import BUILDS, Signature, signatures
@@ -119,6 +120,7 @@ class World:
     vms: dict[uuid.UUID, Vm] = field(default_factory=dict)
     switches: list[Switch] = field(default_factory=list)
     events: Events = field(default_factory=Events)
+    performance: Performance = field(default_factory=Performance)
     pipes: Pipes = field(init=False)
     plan: FaultPlan = field(default_factory=FaultPlan)
     _macs: int = 0
