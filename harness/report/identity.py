@@ -184,8 +184,8 @@ def clashes(identities: Iterable[Identity]) -> list[str]:
 def text_of(value: object) -> str:
     """A parameter's value as it stands in an identity: words bare, everything else by its stable ``repr``."""
     if isinstance(value, str):
-        return value
-    return _ADDRESS.sub("", str(value) if isinstance(value, (StrEnum, int, float)) else repr(value))
+        return str.__str__(value)  # of an enumeration the text alone: what goes from process to process has no classes
+    return _ADDRESS.sub("", str(value) if isinstance(value, (int, float)) else repr(value))
 
 
 def labels_of(identity: Identity) -> list[Label]:
