@@ -201,7 +201,7 @@ def test_a_parameters_text_holds_no_memory_address():
 
 
 def test_a_word_of_an_enumeration_is_sent_from_process_to_process():
-    """execnet takes no subclasses of str: a worker that met one ended the whole run."""
+    """Execnet takes no subclasses of str: a worker that met one ended the whole run."""
     assert execnet.loads(execnet.dumps(text_of(Firmware.UEFI))) == "uefi"
 
 
