@@ -107,9 +107,11 @@ def run(pytester, monkeypatch, cache):
     monkeypatch.chdir(place)
     furnished = []
 
-    def run(*arguments, source=TESTS, first="", second=""):
+    def run(*arguments, source=TESTS, first="", second="", limits=""):
         if not furnished:
             furnished.extend(furnish(place, first=first, second=second))
+            with (place / "lab.yaml").open("a") as lab:
+                lab.write(limits)
         options = [one for one in furnished if one not in ("-p", "no:cacheprovider")]
         pytester.makepyfile(source)
         done = pytester.runpytest_subprocess(*options, *arguments, timeout=120)
@@ -181,7 +183,7 @@ def test_a_host_that_cannot_be_opened_costs_one_test_and_its_column_only(run):
 @pytest.mark.parametrize("workers", [(), ("-n", "2")], ids=["one process", "workers"])
 def test_a_host_that_dies_in_the_middle_is_asked_once_more_and_then_left_alone(run, pytester, workers):
     """The test it died under is not tried again there; the others go on elsewhere, and --lf runs what was left out."""
-    status, output, found = run(*workers, source=DYING)
+    status, output, found = run(*workers, source=DYING, limits="limits: {host: 7s}\n")
     assert status == pytest.ExitCode.TESTS_FAILED
     assert (found["11", "first"].status, found["11", "first"].earlier) == ("lab", ()), output
     assert found["11", "first"].reason == "LabError: connection reset by peer"
@@ -191,7 +193,7 @@ def test_a_host_that_dies_in_the_middle_is_asked_once_more_and_then_left_alone(r
     assert {cell.status for (_, pool, *_), cell in found.items() if pool == "second"} == {"passed"}
     assert output.count("its other tests are left out") == 1
     asked = (pytester.path / "asked-first").read_text()
-    assert len(asked) == 1, "one time-out, not ten"
+    assert asked == "within 7 s\n", "one time-out, as long as the lab file says, and not ten"
     if workers:
         return
     (pytester.path / "dead-first").unlink()
