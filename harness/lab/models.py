@@ -209,8 +209,8 @@ class Limits(StrictModel):
     """How long a test waits for capacity, a quiet host, or an address before it is a lab error."""
     test: Duration = timedelta(hours=2)
     """How long a test may take, set-up included, where it has no marker `deadline`; then it fails, and alone."""
-    teardown: Duration = timedelta(minutes=15)
-    """How long a test's teardown may take."""
+    teardown: Duration = timedelta(minutes=8)
+    """How long a test's teardown may take; whoever stops a run waits ten minutes for it."""
     guest: Duration = timedelta(minutes=12)
     """How long a test waits for a guest that answers, the time that a release takes to install not counted."""
     host: Duration = timedelta(minutes=2)

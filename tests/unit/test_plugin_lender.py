@@ -90,6 +90,16 @@ def test_readers_share_one_guest(lender, slots):
     assert slots.asked == 1
 
 
+def test_a_guest_is_waited_for_as_long_as_the_lab_says(slots, monkeypatch):
+    given = []
+    fresh = slots.fresh
+    monkeypatch.setattr(
+        slots, "fresh", lambda shape, deadline, **more: given.append(deadline) or fresh(shape, deadline)
+    )
+    Lender(slots, patience=timedelta(seconds=60)).shared(demand())
+    assert 0 < given[0].seconds <= 60
+
+
 def test_who_shares_a_guest_is_known_by_its_life(lender):
     """Until it is replaced: what a test that changed it did is nothing to those after it."""
     lives = []
