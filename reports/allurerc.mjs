@@ -29,7 +29,7 @@ export default {
   output: settings.output,
   ...(settings.history ? { historyPath: settings.history, historyLimit: settings.historyLimit, appendHistory: true } : {}),
   // What only tools look at; suite and subSuite must stay, the tree is made of them.
-  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool", "news", "earlier"],
+  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool", "news", "earlier", "attempt"],
   environments,
   variables: settings.variables,
   categories: {
@@ -49,6 +49,19 @@ export default {
         name: "Warnings: beyond a limit that nobody calibrated",
         matchers: [{ statuses: ["passed"], labels: { tag: "^beyond a limit$" } }],
         groupBy: ["environment"],
+        expand: true,
+      },
+      {
+        name: "Flaky: passed only when tried again",
+        matchers: [{ statuses: ["passed"], labels: { tag: "^flaky$" } }],
+        groupBy: ["environment"],
+        expand: true,
+      },
+      {
+        name: "Lab: the host was not available any more",
+        matchers: [{ statuses: ["skipped"], labels: { tag: "^host not available$" } }],
+        groupBy: ["environment"],
+        groupByMessage: true,
         expand: true,
       },
       {

@@ -5,7 +5,7 @@
   const table = $("table"), groups = [...table.tBodies], heads = [...table.querySelectorAll("thead button")];
   const names = [...table.querySelectorAll("thead th[data-name]")];
   // From the worst to what says nothing: the order that sorting by a column gives.
-  const order = ["fail", "error", "guest", "lab", "known", "pass", "cannot", "skip", "none"];
+  const order = ["fail", "error", "guest", "lab", "away", "flaky", "known", "pass", "cannot", "skip", "none"];
   let texts = null;
 
   const filter = () => {

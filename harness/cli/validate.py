@@ -22,7 +22,7 @@ from harness.core.config import read_text
 from harness.lab.load import DEFAULT, load_lab
 from harness.lab.models import Lab
 from harness.lab.releases import Release
-from harness.validation import deciding, figures, judging, noise, signing, wanted
+from harness.validation import child, deciding, figures, judging, noise, signing, wanted
 from harness.validation.concluding import Concluded, conclude
 from harness.validation.deciding import BISECT_SKIP, EXIT, Word
 from harness.validation.figures import Paired
@@ -35,7 +35,6 @@ _ROUNDS, _PAIRS = 1, 40
 _SHOWN = 20
 _UNITS = {"m": 60, "h": 3600, "d": 86400}
 _USAGE = 2
-_INTERRUPTED = 130  # as shells have it; `git bisect run` stops at anything above 127
 
 
 class Budget(click.ParamType[tuple[int, float]]):
@@ -122,32 +121,25 @@ def command(  # noqa: PLR0917  click calls it by name
     console = Console(stderr=True, highlight=False)
     status = None
     try:
-        place = load_lab(lab)
-        signer = key or place.signing_key
-        if signer is not None:
-            signing.fingerprint(signer.expanduser())  # hours of rounds would be in vain
-        terms = Terms("", "", lab, image, seed or 0, rounds, *budget, arguments, allow_twins, itself, host)
-        if itself:
-            if release is not None or earlier is not None:
-                raise UsageError("--self needs no release and no --from: it runs A against A")
-            _hold_against_itself(console, place, terms, checks, out=out, drawn=seed is None)
-            status = 0
-            return
-        if release is None:
-            raise UsageError("name a release: `interop validate configs/releases/NEW.yaml`, or hold the lab --self")
-        if checks:
-            raise UsageError("--check is for --self: the release file says what is required")
-        file = Release.load(release)
-        concluded = _validate(
-            console, place, file, terms, out=out, earlier=earlier, key=signer, redact=redact, drawn=seed is None
-        )
-        status = EXIT[concluded.judged.decision.word]
+        with child.interruptible():
+            status = _answer(
+                console,
+                load_lab(lab),
+                Terms("", "", lab, image, seed or 0, rounds, *budget, arguments, allow_twins, itself, host),
+                release=release,
+                checks=checks,
+                out=out,
+                earlier=earlier,
+                key=key,
+                redact=redact,
+                drawn=seed is None,
+            )
     except InteropError as error:
         click.echo(f"interop: {error}", err=True)
         status = _USAGE if isinstance(error, UsageError) else EXIT[Word.LAB]
-    except KeyboardInterrupt:
-        click.echo("interop: interrupted; the same command with the same --out goes on from here", err=True)
-        status = _INTERRUPTED
+    except child.Interrupted as interrupted:
+        click.echo(f"interop: interrupted ({interrupted})", err=True)
+        status = interrupted.status
     finally:
         if status is None:  # a defect of ours: Python would end with 1, which here means that the candidate failed
             traceback.print_exc()
@@ -155,6 +147,38 @@ def command(  # noqa: PLR0917  click calls it by name
     if bisect and status in (EXIT[Word.INCONCLUSIVE], EXIT[Word.LAB]):
         status = BISECT_SKIP
     sys.exit(status)
+
+
+def _answer(
+    console: Console,
+    lab: Lab,
+    terms: Terms,
+    *,
+    release: str | None,
+    checks: Sequence[str],
+    out: Path | None,
+    earlier: Path | None,
+    key: Path | None,
+    redact: bool,
+    drawn: bool,
+) -> int:
+    """What was asked for; the exit status."""
+    signer = key or lab.signing_key
+    if signer is not None:
+        signing.fingerprint(signer.expanduser())  # hours of rounds would be in vain
+    if terms.itself:
+        if release is not None or earlier is not None:
+            raise UsageError("--self needs no release and no --from: it runs A against A")
+        _hold_against_itself(console, lab, terms, checks, out=out, drawn=drawn)
+        return 0
+    if release is None:
+        raise UsageError("name a release: `interop validate configs/releases/NEW.yaml`, or hold the lab --self")
+    if checks:
+        raise UsageError("--check is for --self: the release file says what is required")
+    concluded = _validate(
+        console, lab, Release.load(release), terms, out=out, earlier=earlier, key=signer, redact=redact, drawn=drawn
+    )
+    return EXIT[concluded.judged.decision.word]
 
 
 def _validate(
@@ -237,9 +261,12 @@ def _run(
                 return ledger.terms.budget - had
             return figures.more(figures.findings(pairs(), ledger.terms.budget), had, ledger.terms.budget)
 
-        Campaign(
+        def say(words: str) -> None:
+            console.print(escape(words))
+
+        campaign = Campaign(
             ledger,
-            Pytest(ledger, release=release, backends=tuple(backends)),
+            Pytest(ledger, release=release, backends=tuple(backends), tell=say),
             demands.checks,
             measuring=lambda: sorted({one.check for one in pairs().series}),
             suspicious=lambda: deciding.suspicious(judging.results_of(ledger)),
@@ -247,7 +274,13 @@ def _run(
             # Pairs are of one host; of a pool with several, the first is as good as any.
             hosts=[members[0].name for members in pools] if several else (),
             tell=tell,
-        ).carry_out()
+        )
+        try:
+            campaign.carry_out()
+        except KeyboardInterrupt:
+            ended = f"kept in {ledger.path}: the rounds that ended, {len(ledger.rounds)}"
+            say(f"{ended}; the same command with --out {ledger.path} goes on with the one that was interrupted")
+            raise
 
 
 def _hold_against_itself(
@@ -257,14 +290,14 @@ def _hold_against_itself(
     ledger = _begun(terms, "", "", out, drawn=drawn)
     with ledger.alone():
         _run(console, lab, ledger, demands)
-    series = judging.pairs_of(ledger, None, figures.read).series
-    if not series:
+    paired = judging.pairs_of(ledger, None, figures.read)
+    if not paired.series:
         raise UsageError("nothing was measured", hint="which checks measure? name them by --check")
-    enough = [one for one in series if one.pairs >= noise.FEWEST]
-    for one in series:
+    enough = tuple(one for one in paired.series if one.pairs >= noise.FEWEST)
+    for one in paired.series:
         if one not in enough:
             click.echo(f"{one}: left out, {one.pairs} pairs say nothing of its noise")
-    found = noise.noise(enough, ledger.terms.budget)
+    found = noise.noise(replace(paired, series=enough), ledger.terms.budget)
     for pool in found:
         click.echo(f"{pool.pool}: {pool}")
         for name, loss in pool.smallest.items():

@@ -53,3 +53,6 @@ def command(lab: str, jobs: int, nights: tuple[str, ...], once: bool) -> None:
         await worker.run(once=once)
 
     asyncio.run(work())
+    if worker.refused:
+        hint = "give all controllers one version; or `interop night cancel`, and start it anew"
+        raise UsageError(worker.refused, hint=hint)

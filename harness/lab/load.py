@@ -9,14 +9,16 @@ from pydantic import Field, create_model
 
 from harness.backends import registry
 from harness.backends.registry import HostSettings
-from harness.core import UsageError, paths
+from harness.core import UsageError
 from harness.core.config import Problem, StrictModel, check, complaint, nearest, parse_yaml, problem, read_text
+from harness.core.named import Shelf
 from harness.core.secrets import Secret
 from harness.lab.database import Database
 from harness.lab.fields import NAME_RULE, Name, is_name
 from harness.lab.models import THIS_MACHINE, Host, HostFile, Lab, Limits, Network, slug, unreserved
 
 DEFAULT = "local"
+_LABS = Shelf("labs", "lab")
 
 
 class _Frame(StrictModel):
@@ -61,22 +63,12 @@ def find_lab(name_or_path: str | Path) -> Path:
     Raises:
         UsageError: there is none; suggests the nearest name.
     """
-    text = str(name_or_path)
-    if "/" in text or text.endswith((".yaml", ".yml")):
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise UsageError(f"{text}: there is no such lab file")
-        return path
-    found = labs()
-    if text not in found:
-        raise UsageError(f"no lab is called {text!r}{nearest(text, found)}", hint="or give the path of a lab file")
-    return found[text]
+    return _LABS.find(name_or_path)
 
 
 def labs() -> dict[str, Path]:
     """The labs that can be named, those of the working directory before the product's own."""
-    folders = (paths.configs() / "labs", Path("configs/labs"))
-    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    return _LABS.files()
 
 
 def read_lab(text: str, path: Path) -> Lab:

@@ -207,6 +207,14 @@ class Limits(StrictModel):
     """How often a run says that it lives."""
     wait: Duration = timedelta(minutes=30)
     """How long a test waits for capacity, a quiet host, or an address before it is a lab error."""
+    test: Duration = timedelta(hours=2)
+    """How long a test may take, set-up included, where it has no marker `deadline`; then it fails, and alone."""
+    teardown: Duration = timedelta(minutes=15)
+    """How long a test's teardown may take."""
+    guest: Duration = timedelta(minutes=12)
+    """How long a test waits for a guest that answers, the time that a release takes to install not counted."""
+    host: Duration = timedelta(minutes=2)
+    """How long a host may take to tell what it is, and whether it is still there after a failure."""
     silence: Duration = timedelta(minutes=5)
     """How long what a process leases in the lab's `database` stays its own when nothing is heard of it; then others may
     have it. A controller's own processes are told dead from alive at once."""

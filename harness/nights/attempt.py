@@ -14,17 +14,18 @@ from datetime import timedelta
 from pathlib import Path
 
 from harness.nights.models import CARRIED, Cell
-from harness.qemu import leash
+from harness.qemu.process import leashed
+from harness.report.summary import FLAKY_STATUS
 
 _GRACE = timedelta(minutes=15)
 """For the teardown of running tests and the report, after Ctrl-C; then it is killed, and the reaper does the rest."""
-_RAN = (0, 1)
-"""pytest's exit status where it ran to its end: all passed, some did not."""
+_RAN = (0, 1, FLAKY_STATUS)
+"""pytest's exit status where it ran to its end: all passed, some did not, some passed only when tried again."""
 _NOTHING = 5
 JUNIT = "junit.xml"
 _STATUS = {
     2: "pytest was interrupted",
-    3: "pytest met an error of its own",
+    3: "pytest met an error of its own, or could not write results",
     4: "pytest was called wrongly",
     _NOTHING: "no test was selected",
 }
@@ -91,7 +92,7 @@ async def perform(
         asyncio.CancelledError: somebody cancelled the job, or the worker is stopping; the run has ended.
     """
     # The kernel kills it when this process dies: nobody else may begin on the host while it still runs there.
-    argv = [sys.executable, "-IS", leash.__file__, str(os.getpid()), sys.executable, *words]
+    argv = leashed([sys.executable, *words])
     with log.open("ab") as out:
         process = await asyncio.create_subprocess_exec(
             *argv, stdin=asyncio.subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True

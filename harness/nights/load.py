@@ -7,19 +7,16 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.core import UsageError, paths
+from harness.core import UsageError
 from harness.core.config import Problem, Steps, check, complaint, nearest, parse_yaml, problem, read_text
+from harness.core.named import Shelf
 from harness.lab.load import load_lab
 from harness.lab.models import Lab, slug
 from harness.lab.releases import Release
 from harness.nights.cells import product
 from harness.nights.models import CARRIED, Cell, Match, Night, NightFile
 
-
-def nights() -> dict[str, Path]:
-    """The nights that can be named, those of the working directory before the product's own."""
-    folders = (paths.configs() / "nights", Path("configs/nights"))
-    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+_NIGHTS = Shelf("nights", "night")
 
 
 def load_night(name_or_path: str | Path) -> Night:
@@ -28,13 +25,7 @@ def load_night(name_or_path: str | Path) -> Night:
     Raises:
         UsageError: no such night, or one line ``file:line:column dotted.path: problem`` for everything wrong in it.
     """
-    text = str(name_or_path)
-    path = Path(text).expanduser()
-    if "/" not in text and not text.endswith((".yaml", ".yml")):
-        found = nights()
-        if text not in found:
-            raise UsageError(f"no night is called {text!r}{nearest(text, found)}", hint="or give the path of its file")
-        path = found[text]
+    path = _NIGHTS.find(name_or_path)
     return read_night(read_text(path), path)
 
 

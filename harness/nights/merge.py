@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.nights.place import Place
+from harness.report.alike import refuse
 
 WHOLE = ("done", "cut", "stopped", "broken", "wrong", "lost")
 """What an attempt that began and ended may have ended as (:class:`harness.nights.attempt.Ended`)."""
@@ -115,11 +116,12 @@ def merged(place: Place, night: str) -> Merged:
         night: its name.
 
     Raises:
-        UsageError: there is no such night.
+        UsageError: there is no such night, or controllers of several versions had a part in it.
         LabError: its place cannot be read.
     """
     said = place.night(night)
     attempts = place.attempts(night)
+    refuse(_versions(said, attempts), f"{night}: controllers of several versions of the harness")
     cells = [
         Became(
             *(one["name"], one["page"], one["host"]),
@@ -142,6 +144,17 @@ def pages(place: Place, night: str, found: Merged, scratch: Path) -> dict[str, l
         results = sorted(run.glob("*/results")) if run is not None else []
         folders.setdefault(cell.page, []).extend(one for one in results if next(one.glob("*-result.json"), None))
     return {page: found for page, found in folders.items() if found}
+
+
+def _versions(said: Mapping[str, Any], attempts: Mapping[str, Mapping[int, Mapping[str, Any]]]) -> dict[str, str]:
+    """Who had a part in it with which version; whoever does not say is of before it was asked."""
+    told = {"night.json": said} | {
+        str(one["begun"].get("worker", cell)): one["begun"]
+        for cell, numbers in attempts.items()
+        for one in numbers.values()
+        if "begun" in one
+    }
+    return {who: str(each["harness"]) for who, each in told.items() if each.get("harness")}
 
 
 def _attempt(number: int, told: Mapping[str, Any]) -> Attempt:

@@ -114,6 +114,7 @@ def _order(night: Night, name: str, until: datetime, one: Planned) -> dict[str, 
     file = night.file
     return {
         "night": name,
+        "harness": __version__,
         "cell": plain(one.cell),
         "until": until.timestamp(),
         "results": file.results,

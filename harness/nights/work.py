@@ -23,6 +23,7 @@ from procrastinate.exceptions import ConnectorException, JobAborted
 from procrastinate.jobs import Job, Status
 from procrastinate.types import JSONValue
 
+from harness import __version__
 from harness.core import InteropError, LabError
 from harness.lab.cordons import cordons
 from harness.lab.models import Lab
@@ -87,6 +88,8 @@ class Worker:
     jobs: int = 1
     name: str = field(default_factory=lambda: f"{platform.node()}/{os.getpid()}")
     now: Callable[[], float] = time.time
+    refused: str = ""
+    """Why it ended by itself: what it was to work on is another version's."""
     _running: set[asyncio.Task[Any]] = field(default_factory=set)
     _engine: asyncio.Future[None] | None = None
     _stopping: bool = False
@@ -162,6 +165,7 @@ class Worker:
 
     async def cell(self, context: JobContext, /, **order: Any) -> str:
         """Run one cell. What becomes of it is said where its results are; the engine is told what it must know."""
+        self._one_version(order["night"], str(order.get("harness", "")))
         cell, night, place = Cell(**order["cell"]), order["night"], Place(order["results"])
         attempt = context.job.attempts + 1
         why = await asyncio.to_thread(self._not_now, cell, order["until"])
@@ -171,6 +175,7 @@ class Worker:
             raise JobAborted(why)
         spool = await asyncio.to_thread(Spool.begin, night, cell.name, attempt, order["results"])
         begun = {"worker": self.name, "at": self._stamp(), "cell": order["cell"], "job": context.job.id}
+        begun["harness"] = __version__
         await asyncio.to_thread(place.begin, night, cell.name, attempt, begun)
         logger.info("%s: %s, attempt %d", night, cell.name, attempt)
         words = command(
@@ -209,6 +214,19 @@ class Worker:
         if ended.status != "done":
             raise (LabError if ended.status == "wrong" else Broken)(f"{cell.name}: {ended.why}")
         return ended.status
+
+    def _one_version(self, night: str, began: str) -> None:
+        """A night of another version is others' work: its pages would tell apart what only its controllers do.
+
+        Raises:
+            Stopped: it is; the cell goes back to the queue, and this worker ends.
+        """
+        if began == __version__:
+            return
+        by = f"harness {began}" if began else "a harness that did not say its version"
+        self.refused = f"{night} was begun by {by}, and this worker's is {__version__}"
+        self.stop()
+        raise Stopped(self.refused)
 
     async def _bring(self, spool: Spool, ended: Ended) -> None:
         """Bring an attempt's results; a place that is away is waited for, and in the end they stay on this disk."""

@@ -22,6 +22,7 @@ from harness.plugin.hooks import (
     pytest_runtest_setup,
     pytest_runtest_teardown,
     pytest_sessionfinish,
+    pytest_testnodedown,
     pytest_xdist_make_scheduler,
     pytest_xdist_node_collection_finished,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "pytest_runtest_setup",
     "pytest_runtest_teardown",
     "pytest_sessionfinish",
+    "pytest_testnodedown",
     "pytest_xdist_make_scheduler",
     "pytest_xdist_node_collection_finished",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware, Shape
 from harness.core import Size, UsageError
 from harness.core.config import nearest
+from harness.core.fields import duration
 
 MARKERS = {
     "check(number, part='')": "the check's number: C01, or a lab's own such as ACME-001; part tells tests apart that "
@@ -22,6 +24,7 @@ MARKERS = {
     "quiet": "the test measures: it holds its host's capacity domain alone",
     "changes_guest": "the test leaves its guest changed: it gets a clean one, and so does the next test",
     "untouched_clock": "the test looks at the clock: it gets a guest whose clock the harness never set",
+    "deadline(span)": "how long the test may take, set-up included: 30m, 4h (default: limits.test of the lab file)",
     "smoke": "part of the short selection that `make run` runs",
     "slow": "takes minutes; meant for the night",
 }
@@ -42,6 +45,8 @@ class Demand:
     changes_guest: bool
     untouched_clock: bool
     expects: tuple[str, ...] = ()
+    deadline: timedelta | None = None
+    """How long it may take; None: as long as the lab lets any test."""
 
 
 def of(item: pytest.Item, firmware: Firmware = Firmware.BIOS) -> Demand:
@@ -77,7 +82,18 @@ def of(item: pytest.Item, firmware: Firmware = Firmware.BIOS) -> Demand:
         changes_guest=item.get_closest_marker("changes_guest") is not None,
         untouched_clock=item.get_closest_marker("untouched_clock") is not None,
         expects=tuple(str(key) for mark in item.iter_markers("expects") for key in mark.args),
+        deadline=_deadline(item),
     )
+
+
+def _deadline(item: pytest.Item) -> timedelta | None:
+    marker = item.get_closest_marker("deadline")
+    if marker is None:
+        return None
+    try:
+        return duration(str(marker.args[0]))
+    except (ValueError, IndexError) as error:
+        raise UsageError(f"{item.nodeid}: deadline: {error}", hint="write deadline('30m')") from error
 
 
 def shape(where: str, /, **asked: Any) -> Shape:

@@ -8,11 +8,13 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from _pytest.runner import runtestprotocol
 
 from harness.backends import registry
 from harness.core import InteropError
-from harness.plugin import demand, multiply, options, order, outcomes, spread
+from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
+from harness.plugin.deadlines import Deadlines
+from harness.plugin.lines import LineWriter
+from harness.plugin.progress import Progress
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
 
@@ -33,6 +35,10 @@ def pytest_configure(config: pytest.Config) -> None:
         config.addinivalue_line("markers", f"{name}: runs on a host of this backend")
     config.stash[KEY] = State(config)
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
+    config.pluginmanager.register(Deadlines(config.stash[KEY]), "interop_deadlines")
+    config.pluginmanager.register(LineWriter(config.stash[KEY]), "interop_lines")
+    if not config.stash[KEY].is_worker:
+        config.pluginmanager.register(Progress(config.stash[KEY]), "interop_progress")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -128,10 +134,18 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     except InteropError as error:
         from harness.lab.cordons import Cordoned  # noqa: PLC0415  strangers' tests don't pay for it
         from harness.lab.twins import NoTwin  # noqa: PLC0415
+        from harness.plugin.away import Away  # noqa: PLC0415
 
         if isinstance(error, (NoTwin, Cordoned)):
             pytest.skip(f"{error.host}: {error.message}")
+        if isinstance(error, Away) and state.running is not None:
+            state.running.away, state.running.host = True, error.host or ""
+            if state.results is not None:
+                state.results.away(error.host or "")
+            pytest.skip(error.message)
         raise
+    if state.session is not None and state.session.moved(place.column):
+        attempts.tear_down_all(item)
     state.running_on(item, column)
     reason = column.host.lacks(place.demand)
     if reason:
@@ -179,33 +193,27 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         state = item.config.stash[KEY]
         lender = state.lender(item)
-        if lender is not None and state.session is not None:
+        if lender is not None and state.running is not None and not state.running.guests:
+            state.running.guests = lender.lives
+        # Where the host is gone there is nobody to give them back to; the reaper knows them.
+        if lender is not None and state.session is not None and not state.session.is_away(state.places[item].column):
             failed = state.running is not None and state.running.failed
             state.session.finish(lender, state.demand(item), item.nodeid, failed=failed)
 
 
 def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> bool | None:
-    """Run one test; when the lab was at fault, once more on a fresh guest."""
+    """Run one test; where the lab was at fault, again on a fresh guest."""
     state = item.config.stash[KEY]
     place = state.places.get(item)
     if place is None:
         return None
     item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-    reports: list[pytest.TestReport] = []
-    for attempt in (1, 2):
-        if state.results is not None:
-            state.results.begin(state.identity(item))
-        state.running = outcomes.Record.of(item, place.demand, place.column, attempt=attempt)
-        state.measure_anew()
-        reports = runtestprotocol(item, nextitem=nextitem, log=False)
-        if state.running.status != "lab" or attempt == 2 or state.open().is_down(place.column):
-            break
-        if state.results is not None:
-            state.results.again(state.running.status)
+    reports = attempts.run(state, item, nextitem, place)
     from harness.plugin import known  # noqa: PLC0415  allure loads only where results are written
 
     assert state.running is not None
     known.settle(state, item, state.running, reports)
+    attempts.settle(state.running, reports)
     reports[-1].user_properties.append((outcomes.KEY, state.running.plain()))
     for report in reports:
         item.ihook.pytest_runtest_logreport(report=report)
@@ -214,7 +222,8 @@ def pytest_runtest_protocol(item: pytest.Item, nextitem: pytest.Item | None) -> 
     if state.results is not None:
         state.results.end()
     if state.session is not None:
-        state.session.end_activity()
+        with contextlib.suppress(InteropError):  # a full disk: the next test says so, and this one has ended
+            state.session.end_activity()
     return True
 
 
@@ -225,27 +234,22 @@ def pytest_runtest_makereport(
     """Take note of each phase, and of a failure's evidence while the guest is still there."""
     report = yield
     state = item.config.stash[KEY]
-    record, lender = state.running, state.lender(item)
+    record = state.running
     if record is None or item not in state.places:
         return report
     first_failure = report.failed and not record.failed
+    record.note(report, call)
     if report.failed and call.excinfo is not None:
         state.errors[call.when] = call.excinfo
-    record.note(report, call)
+        if record.status == "lab" and state.session is not None:
+            state.session.look_after(state.places[item].column, call.excinfo.value)
     if report.when == "call" and state.readings is not None:
         record.warnings = state.readings.warnings()
         if state.results is not None:
+            state.results.took(item.nodeid, report.duration)
             state.results.keep(state.readings)
     if first_failure and state.session is not None:
-        record.repeat = state.session.repeat_command(item.nodeid, record.host)
-        report.sections.append(("repeat exactly this check with", record.repeat))
-        if state.results is not None and call.excinfo is not None:
-            state.results.blame(call.excinfo.value)
-        if state.results is not None and lender is not None and report.when != "teardown":
-            from harness.plugin import evidence  # noqa: PLC0415
-
-            for loan in lender.loans:
-                state.results.attach(evidence.collect(loan))
+        _explain(state, item, report, call)
     if report.when == "call" or first_failure:
         from harness.plugin import known  # noqa: PLC0415
 
@@ -253,11 +257,33 @@ def pytest_runtest_makereport(
     return report
 
 
+def _explain(state: State, item: pytest.Item, report: pytest.TestReport, call: pytest.CallInfo[None]) -> None:
+    """What a failure takes with it: how to repeat it, whose fault it is, and evidence while there are guests."""
+    record, session, lender = state.running, state.session, state.lender(item)
+    assert record is not None
+    assert session is not None
+    record.repeat = session.repeat_command(item.nodeid, record.host)
+    report.sections.append(("repeat exactly this check with", record.repeat))
+    if state.results is None:
+        return
+    if call.excinfo is not None:
+        state.results.blame(call.excinfo.value)
+    if lender is not None and report.when != "teardown" and not session.is_away(state.places[item].column):
+        from harness.plugin import evidence  # noqa: PLC0415
+
+        for loan in lender.loans:
+            state.results.attach(evidence.collect(loan))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport | pytest.CollectReport) -> Any:
-    """A failure that is known has a word of its own."""
+    """A failure that is known, a pass that took several tries, and a host that is gone have words of their own."""
     if str(getattr(report, "wasxfail", "")).startswith(outcomes.KNOWN) and report.skipped:
         return "known", "k", ("KNOWN", {"yellow": True})
+    if report.when == "call" and getattr(report, outcomes.FLAKY, False):
+        return outcomes.FLAKY, "Y", ("FLAKY", {"yellow": True})
+    if report.skipped and getattr(report, outcomes.AWAY, False):
+        return outcomes.AWAY, "a", ("AWAY", {"yellow": True})
     return None
 
 
@@ -268,6 +294,12 @@ def pytest_configure_node(node: Any) -> None:
     shared = state.share()
     if shared:
         node.workerinput["interop"] = shared
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Xdist: what a worker could not write."""
+    node.config.stash[KEY].dropped += getattr(node, "workeroutput", {}).get("interop", ())
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -291,8 +323,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[KEY]
     if state.results is not None and state.session is not None and state.session.columns:
         state.results.describe(
-            state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
+            state.named, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
+    if state.results is not None and state.results.dropped:
+        state.dropped.append(state.results.dropped)
+    if state.is_worker:
+        vars(session.config)["workeroutput"]["interop"] = state.dropped  # xdist puts it there, and sends it
+    elif state.dropped:
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not all that tests came to is known
+    elif session.exitstatus == pytest.ExitCode.OK and any(
+        one.status == outcomes.FLAKY for one in state.records.values()
+    ):
+        from harness.report.summary import FLAKY_STATUS  # noqa: PLC0415  strangers' tests don't pay for it
+
+        session.exitstatus = FLAKY_STATUS
     if state.folder is not None and not state.is_worker:
         try:
             spread.remember(state, state.folder.path / GROUPS)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.plugin.state import State
 
 _EXPLAINED = (Fault.PRODUCT, Fault.GUEST)
-_RAN = ("passed", "failed", "guest", "known")
+_RAN = ("passed", "flaky", "failed", "guest", "known")
 
 
 def look(state: State, item: pytest.Item) -> None:
@@ -156,7 +156,7 @@ def tidings(book: KnownIssues, records: Iterable[Record], lab: Lab) -> list[tupl
         if failed:
             word = "expired" if "expired" in failed[0].news else "other"
             found.append((word, f"{_where(issue, failed)}: {failed[0].news}"))
-        if fits and not entry.sometimes and all(record.status == "passed" for record in fits):
+        if fits and not entry.sometimes and all(record.status in ("passed", "flaky") for record in fits):
             found.append(("again", f"{_where(issue, fits)} passes again: {entry.tracker}; remove {issue.where}"))
         if not fits and (why := _unused(issue, ran, lab)):
             found.append(("unused", f"{issue.where} {entry.check}: {why} ({entry.tracker})"))

@@ -80,6 +80,9 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
         identity = state.identity(item)
         if state.results is None or identity is None:
             return
+        if state.running is not None:
+            figure = {"value": measurement.value, "unit": measurement.unit, "better": measurement.better.value}
+            state.running.figures.append({"name": measurement.name} | figure)
         state.results.measured(
             Recorded(
                 measurement,
@@ -91,7 +94,7 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
                 pool=identity.pool,
                 host=host.name,
                 backend=host.backend,
-                run=state.run.id,
+                run=state.named,
                 at=datetime.now(UTC),
                 circumstances=circumstances(state, host),
                 history=identity.history_id,

@@ -34,8 +34,16 @@ class Options:
     """The guests' firmware where a test asks for none."""
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
+    join: Path | None = None
+    """The folder of an earlier run that results join as further attempts."""
     checks: tuple[str, ...] = ()
     """Patterns of check numbers; empty: every test."""
+    exports: tuple[str, ...] = ()
+    """Exporters that get the results, as ``NAME`` or ``NAME=TARGET``."""
+    progress: str = "auto"
+    """How progress is shown: ``auto``, ``live``, ``lines``, ``none``."""
+    summary: Path | None = None
+    """Where a paragraph about the run is written; None: nowhere."""
 
 
 def add(parser: pytest.Parser) -> None:
@@ -88,6 +96,14 @@ def add(parser: pytest.Parser) -> None:
         help="where runs are kept; each gets a folder of its own with results/ (default: reports/out)",
     )
     group.addoption(
+        "--join-run",
+        dest="interop_join",
+        default=None,
+        metavar="FOLDER",
+        help="let results join those of an earlier run, as further attempts; `interop rerun` uses it "
+        "(default: a folder of their own)",
+    )
+    group.addoption(
         "--each-host",
         action="store_true",
         help="run every test on each host of the lab (default: once per pool, on any free member)",
@@ -113,13 +129,35 @@ def add(parser: pytest.Parser) -> None:
         metavar="failed[:24h]",
         help="keep the guest of a failed test for that long; see `interop guest list` (default: kept are none)",
     )
+    group.addoption(
+        "--export",
+        dest="interop_exports",
+        action="append",
+        default=None,
+        metavar="NAME[=TARGET]",
+        help="give the results to this exporter when the run ends; may be given several times (default: none)",
+    )
+    group.addoption(
+        "--progress",
+        dest="interop_progress",
+        default="auto",
+        choices=["auto", "live", "lines", "none"],
+        help="what runs where: live below pytest's lines, or a plain line each minute and for each failure "
+        "(default: live on a terminal, lines elsewhere and where CI=true)",
+    )
+    group.addoption(
+        "--summary-file",
+        default=None,
+        metavar="FILE",
+        help="write one paragraph about the run there, for a mail or a chat (default: none)",
+    )
 
 
 def read(config: pytest.Config) -> Options:
     """The options as typed values.
 
     Raises:
-        UsageError: ``--keep`` is not of the form ``failed[:24h]``.
+        UsageError: ``--keep`` is not of the form ``failed[:24h]``, or there is no such exporter.
     """
     directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
     issues = config.getoption("--known-issues")
@@ -130,12 +168,26 @@ def read(config: pytest.Config) -> Options:
         calibration=Path(own).absolute() if own else None,
         known_issues=Path(issues).absolute() if issues else None,
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
+        join=Path(config.getoption("interop_join")).absolute() if config.getoption("interop_join") else None,
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
         firmware=Firmware(config.getoption("--firmware")),
         keep=_keep(config.getoption("--keep")),
         checks=tuple(config.getoption("interop_checks") or ()),
+        progress=config.getoption("interop_progress"),
+        summary=Path(config.getoption("--summary-file")).absolute() if config.getoption("--summary-file") else None,
+        exports=_exports(config.getoption("interop_exports")),
     )
+
+
+def _exports(orders: list[str] | None) -> tuple[str, ...]:
+    """Exporters that are not there are told before the night, and not after it."""
+    if orders:
+        from harness.report import exporting  # noqa: PLC0415  who names none does not pay for it
+
+        for order in orders:
+            exporting.find(order.partition("=")[0])
+    return tuple(orders or ())
 
 
 def _keep(text: str | None) -> timedelta | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -11,6 +13,10 @@ from harness.core import GuestError, LabError
 from harness.plugin.demand import Demand
 
 KEY = "interop"
+FLAKY = "flaky"
+"""What became of a test that passed only when it was tried again; and the mark of its reports."""
+AWAY = "away"
+"""What became of a test whose host was not available any more."""
 KNOWN = "known issue: "
 """How the reason of a known failure begins in pytest's reports."""
 
@@ -29,6 +35,14 @@ class Record:
     reason: str = ""
     repeat: str = ""
     attempt: int = 1
+    tries: list[str] = field(default_factory=list)
+    """What the tries before this one came to, and why."""
+    away: bool = False
+    """Its host is not available: nothing is known of the product."""
+    options: list[str] = field(default_factory=list)
+    """pytest's options that choose the same host, image and release again."""
+    guests: list[str] = field(default_factory=list)
+    """The guests that it had: tests that name the same one shared it, in the state it was left in."""
     warnings: list[str] = field(default_factory=list)
     """Limits that were exceeded and only warn."""
     issues: list[int] = field(default_factory=list)
@@ -41,6 +55,14 @@ class Record:
     """Where that one is followed."""
     news: str = ""
     """What it has to tell, if the test did not fail as it says: it expired, the test passes, the failure is another."""
+    began: float = field(default_factory=time.time)
+    """Seconds since the epoch."""
+    facts: dict[str, Any] = field(default_factory=dict)
+    """What else ``results.jsonl`` tells of it: who it is in full, and what it ran on."""
+    figures: list[dict[str, Any]] = field(default_factory=list)
+    """What it measured, without samples."""
+    mask: Callable[[str], str] = str
+    """Takes secrets out of texts; stays in the process that knows them."""
 
     @classmethod
     def of(cls, item: pytest.Item, demand: Demand, pool: str, attempt: int) -> Record:
@@ -56,7 +78,8 @@ class Record:
         """Take in one phase: the worst one gives the status, all of them the duration."""
         self.duration += report.duration
         if report.skipped and not self.failed:
-            self.status, self.reason = "skipped", _skip_reason(report)
+            self.status, self.reason = AWAY if self.away else "skipped", _skip_reason(report)
+            report.__dict__[AWAY] = self.away
         elif report.failed and not self.failed:
             error = call.excinfo.value if call.excinfo else None
             self.status = (
@@ -67,8 +90,14 @@ class Record:
             self.status = "passed"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-able data."""
-        return asdict(self)
+        """As JSON-able data, without secrets."""
+        values = {name: value for name, value in asdict(self).items() if name != "mask"}
+        return {name: self._masked(value) for name, value in values.items()}
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._masked(one) for one in value]
+        return self.mask(value) if isinstance(value, str) else value
 
 
 def title_of(item: pytest.Item) -> str:
@@ -83,8 +112,11 @@ def suite_of(item: pytest.Item) -> str:
 
 
 def read(report: pytest.TestReport) -> Record | None:
-    """The record a report carries, if it is one of ours."""
-    for key, value in report.user_properties:
+    """The record a report carries, if it is one of ours.
+
+    The main process takes it from the report's properties, which JUnit shows, and keeps it beside them.
+    """
+    for key, value in (*report.user_properties, (KEY, report.__dict__.get(KEY))):
         if key == KEY and isinstance(value, dict):
             return Record(**value)
     return None

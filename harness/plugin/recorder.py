@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -16,11 +17,47 @@ class Recorder:
     def __init__(self, state: State) -> None:
         self._state = state
 
+    @pytest.hookimpl(trylast=True)  # after whoever thinks that it was skipped
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Take the record out of a finished test's report."""
         record = outcomes.read(report)
         if record is not None:
             self._state.records[report.nodeid] = record
+            if record.options and self._state.folder is not None and not self._state.is_worker:
+                self._note(report.nodeid, record)
+            if record.status == outcomes.AWAY:
+                self._still_to_run(report.nodeid)
+
+    def _note(self, nodeid: str, record: outcomes.Record) -> None:
+        from harness import __version__  # noqa: PLC0415
+        from harness.report import ran  # noqa: PLC0415
+
+        config, folder = self._state.config, self._state.folder
+        assert folder is not None
+        one = ran.Ran(
+            test=nodeid,
+            check=record.check or "",
+            pool=record.pool,
+            host=record.host,
+            status=record.status,
+            options=tuple(record.options),
+            guests=tuple(record.guests),
+            where=str(config.invocation_params.dir),
+            root=str(config.rootpath),
+            settings=str(config.inipath or ""),
+            seed=os.environ.get("INTEROP_SEED", ""),
+            harness=__version__,
+        )
+        try:
+            ran.note(folder.path, one)
+        except OSError as error:  # a full disk: then this test cannot be repeated by `interop rerun`
+            self._state.dropped.append(f"not written, {error.strerror}: how {nodeid} can be repeated")
+
+    def _still_to_run(self, nodeid: str) -> None:
+        """``--lf`` forgets what was skipped; a test whose host was gone is one that it should run."""
+        plugin = self._state.config.pluginmanager.get_plugin("lfplugin")
+        if plugin is not None:
+            plugin.lastfailed[nodeid] = True
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_handlecrashitem(self, crashitem: str, report: pytest.TestReport, sched: Any) -> None:
@@ -32,6 +69,13 @@ class Recorder:
             self._state.records[crashitem] = results.crashed(
                 self._state.folder, worker, crashitem, str(report.longrepr)
             )
+
+    def pytest_keyboard_interrupt(self) -> None:
+        """Ctrl-C or SIGTERM: xdist's workers end in order, before xdist ends them."""
+        if not self._state.is_worker and self._state.config.pluginmanager.has_plugin("dsession"):
+            from harness.plugin import interrupts  # noqa: PLC0415
+
+            interrupts.end_workers(self._state)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
         """A table that fits a screen, or one helpful line where nothing ran."""

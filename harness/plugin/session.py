@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
 from harness.backends.model import Firmware, HostFacts
-from harness.backends.protocol import Hypervisor
-from harness.core import Deadline, InteropError, LabError
+from harness.backends.protocol import Hypervisor, LeaseLost, Moved
+from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.core.secrets import Secret
 from harness.image import resolve
 from harness.image.model import Image
@@ -21,7 +22,8 @@ from harness.lab.expectations import Expectations
 from harness.lab.limits import Readings
 from harness.lab.releases import Prepared, Release, Which
 from harness.lab.slots import Slots
-from harness.lab.twins import find
+from harness.lab.twins import NoTwin, find
+from harness.plugin.away import Notes
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
@@ -29,7 +31,6 @@ from harness.plugin.releasing import chosen_image, made_ready, nothing_for
 from harness.report.links import repeat_command
 from harness.report.redact import Redactor
 
-_CONNECT = timedelta(minutes=2)
 _QUIET = timedelta(minutes=30)
 
 
@@ -72,6 +73,8 @@ class HostUnderTest:
         hypervisor: Hypervisor,
         calibration: Calibration | None = None,
         kernel: str | None = None,
+        *,
+        within: timedelta = timedelta(minutes=2),
     ) -> HostUnderTest:
         """The host behind a connection; reads its facts.
 
@@ -81,8 +84,9 @@ class HostUnderTest:
             hypervisor: connected.
             calibration: what the lab says of limits and sizes.
             kernel: the version of its guests' kernel, where it is known before one runs.
+            within: how long it may take to tell.
         """
-        facts = hypervisor.facts(Deadline.after(_CONNECT))
+        facts = hypervisor.facts(Deadline.after(within))
         expect = _expectations(member, facts, Firmware.BIOS, calibration, kernel=kernel)
         return cls(member.name, pool, member.backend, hypervisor, facts, expect, member, calibration, kernel)
 
@@ -121,7 +125,10 @@ class Column:
 
 
 class Session:
-    """Opens hosts when first asked for; the first failure of a host sticks, so 300 tests don't each wait for it."""
+    """Opens hosts when first asked for; the first failure of a host sticks, so 300 tests don't each wait for it.
+
+    That holds of a host that cannot be opened and of one that goes away later, for all processes of the run.
+    """
 
     def __init__(
         self,
@@ -134,6 +141,7 @@ class Session:
         attend: Callable[[Host, Image], None] | None = None,
         calibration: Calibration | None = None,
         release: tuple[Release, Which] | None = None,
+        away: Notes | None = None,
     ) -> None:
         self.lab = lab
         self.calibration = calibration
@@ -145,7 +153,9 @@ class Session:
         self._worker = worker
         self._progress = progress
         self._attend = attend
+        self._away = away or Notes()
         self._columns: dict[str, Column | InteropError] = {}
+        self._served: dict[str, str] = {}
         self._activity: Lease | None = None
         self.redactor = Redactor()
 
@@ -189,17 +199,29 @@ class Session:
         """The opened host for a pool's (or, with ``--each-host``, a host's) name.
 
         Raises:
-            LabError: it cannot be opened; the same error again for every later test.
+            Away: it went away, or could not be opened, as an earlier test or another process of the run found.
+            LabError: it cannot be opened, and nobody knew so before.
         """
-        if name not in self._columns:
+        column = self._columns.get(name)
+        if isinstance(column, Column) and self._away.of(column.host.name) is not None:
+            self._drop(column)  # another member of its pool may do
+            column = None
+        if column is None:
             try:
-                self._columns[name] = self._open(name)
+                column = self._columns[name] = self._open(name)
             except InteropError as error:
-                self._columns[name] = error
-        column = self._columns[name]
+                gone = [away for member in self._members(name) if (away := self._away.of(member.name))]
+                self._columns[name] = gone[0] if gone else error
+                raise
         if isinstance(column, InteropError):
             raise column.with_traceback(None)  # or every test adds its own frames to it
         return column
+
+    def moved(self, name: str) -> bool:
+        """Whether another host serves this column since this was last asked: fixtures may hold the one before it."""
+        host = self.column(name).host.name
+        before, self._served[name] = self._served.get(name, host), host
+        return before != host
 
     def opened(self, name: str) -> Column | None:
         """The column, if it is open; opens nothing."""
@@ -207,8 +229,36 @@ class Session:
         return column if isinstance(column, Column) else None
 
     def is_down(self, name: str) -> bool:
-        """True when opening this host failed: trying again cannot help."""
-        return isinstance(self._columns.get(name), InteropError)
+        """True when there is no host for this column: trying again cannot help."""
+        members = self._members(name)
+        gone = bool(members) and all(self._away.of(member.name) is not None for member in members)
+        return gone or isinstance(self._columns.get(name), InteropError)
+
+    def is_away(self, name: str) -> bool:
+        """True when the host that this column had open is gone: nothing can be asked of it."""
+        column = self.opened(name)
+        return column is not None and self._away.of(column.host.name) is not None
+
+    def look_after(self, name: str, error: BaseException) -> None:
+        """After a failure that is the lab's: ask the column's host whether it is there at all.
+
+        It is asked for what it surely can tell: a host that is unreachable, refuses the login or died does not. So one
+        test pays for that, and no other.
+
+        Args:
+            name: the column.
+            error: what failed; one that says itself that the host is there is not looked after.
+        """
+        column = self.opened(name)
+        if column is None or isinstance(error, (LeaseLost, Moved, UsageError)):
+            return
+        try:
+            for _ in column.host.hypervisor.owned(Deadline.after(self.lab.limits.host), self.run.id):
+                return
+        except LeaseLost:
+            return
+        except LabError as silence:
+            self._found_away(column.host.name, silence)
 
     def column_of(self, host: HostUnderTest) -> Column:
         """The column a host under test belongs to."""
@@ -249,11 +299,20 @@ class Session:
             firmware="" if self._options.firmware is Firmware.BIOS else self._options.firmware.value,
         )
 
+    def repeat_options(self, host: str) -> list[str]:
+        """Pytest's options that choose the same lab, host, image and release again, and judge alike."""
+        _, _, *words = shlex.split(self.repeat_command("it", host))
+        words += ["--each-host"] if self._options.each_host else []
+        return [*words, *(["--known-issues", str(self._options.known_issues)] if self._options.known_issues else [])]
+
     def close(self) -> None:
         """Give guests back, drop connections, end the run. What fails is left to the reaper and reported first."""
         problems: list[InteropError] = []
         self.end_activity()
         for column in self.columns:
+            if self._away.of(column.host.name) is not None:
+                self._drop(column)
+                continue
             for step in (column.lender.close, column.host.hypervisor.close):
                 try:
                     step()
@@ -264,15 +323,43 @@ class Session:
             raise problems[0]
 
     def _open(self, name: str) -> Column:
-        members = self._open_to_us(members_of(self.lab, name, self._options.host))
-        problems: list[InteropError] = []
+        members = self._open_to_us(self._members(name))
+        _ = self.prepared, self.image  # what is wrong with these is no host's fault
+        found: list[LabError] = []
+        known: list[LabError] = []
         for turn in range(len(members)):
             member = members[(turn + self._worker) % len(members)]
+            away = self._away.of(member.name)
+            if away is not None:
+                known.append(away)
+                continue
             try:
                 return self._open_member(member, name)
             except LabError as error:
-                problems.append(error)
-        raise problems[0]
+                wrong = isinstance(error, (UsageError, NoTwin, LeaseLost))
+                if wrong or self._found_away(member.name, error):
+                    found.append(error)
+                else:
+                    known.append(self._away.of(member.name) or error)
+        raise [*found, *known][0]
+
+    def _members(self, name: str) -> tuple[Host, ...]:
+        return members_of(self.lab, name, self._options.host)
+
+    def _found_away(self, host: str, error: LabError) -> bool:
+        """Note it, for everybody; whether nobody had before."""
+        first = self._away.put(host, error)
+        if first:
+            self._progress(f"{self._away.of(host)}; its other tests are left out")
+        return first
+
+    def _drop(self, column: Column) -> None:
+        """Forget a host that is gone, and its guests with it: to give them back would wait for it once for each."""
+        for name, one in list(self._columns.items()):
+            if one is column:
+                del self._columns[name]
+        with suppress(InteropError):
+            column.host.hypervisor.close()
 
     def _open_to_us(self, members: tuple[Host, ...]) -> tuple[Host, ...]:
         """Those that nobody has cordoned off."""
@@ -292,8 +379,10 @@ class Session:
         hypervisor = connect(member, self.run, self.image)
         prepared = None if nothing_for(self.prepared, member.backend) else self.prepared
         kernel = (prepared.side.kernel if prepared else None) or self.image.labels.get("kernel")
-        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel)
-        return Column(host, Lender(Slots(self.run, member, hypervisor, self.image, self._progress, prepared)))
+        limits = self.lab.limits
+        host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel, within=limits.host)
+        slots = Slots(self.run, member, hypervisor, self.image, self._progress, prepared)
+        return Column(host, Lender(slots, patience=limits.guest))
 
     def _hide(self, member: Host) -> None:
         """What the host, or the lab's database, is reached with never gets into a report."""

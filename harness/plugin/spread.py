@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # strangers' tests don't pay for these
     from harness.plugin.scheduling.host_scheduling import HostScheduling
     from harness.plugin.state import State
 
-_COUNTS = ("passed", "skipped", "failed", "known")
+_COUNTS = ("passed", "skipped", "failed", "known", "flaky")
 """How a test must have ended for its time to count: others waited for what was broken."""
 _STRANGER = 0.1  # seconds expected of a test that asks for no host: it hardly counts beside one that boots a guest
 
@@ -90,7 +90,7 @@ def remember(state: State, path: Path) -> None:
     from harness.plugin.scheduling import record  # noqa: PLC0415  allure loads only where results are written
 
     known = load(path) or works(state, state.places)
-    _durations(state).note(
+    durations_of(state).note(
         (known[nodeid].test, known[nodeid].column, seen.duration)
         for nodeid, seen in state.records.items()
         if nodeid in known and seen.status in _COUNTS and seen.duration > 0
@@ -102,7 +102,7 @@ def remember(state: State, path: Path) -> None:
 
 def _groups(state: State, collection: Sequence[str], known: dict[str, Work]) -> list[Group]:
     """The groups of what was collected; a stranger's tests stay together by module or class, as if they shared one."""
-    durations = _durations(state)
+    durations = durations_of(state)
     tasks: dict[tuple[str, str], list[Task]] = {}
     for index, nodeid in enumerate(collection):
         work = known.get(nodeid) or Work(nodeid.rpartition("::")[0], "", "", quiet=False)
@@ -119,7 +119,8 @@ def _members(state: State, column: str) -> tuple[Member, ...]:
     return tuple(Member(host.name, host.domain) for host in members_of(state.lab, column, state.options.host))
 
 
-def _durations(state: State) -> Durations:
+def durations_of(state: State) -> Durations:
+    """What tests took in the runs before this one."""
     from harness.plugin.scheduling import durations  # noqa: PLC0415
 
     return durations.Durations(state.options.report_dir / durations.FILE)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from harness.core import InteropError, UsageError
-from harness.plugin import multiply, options, outcomes, spread
+from harness.plugin import interrupts, multiply, options, outcomes, spread
 from harness.plugin.demand import Demand
 from harness.plugin.order import Place
 from harness.plugin.outcomes import Record
@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
 KEY: pytest.StashKey[State] = pytest.StashKey()
 GROUPS = "groups.json"
 NEWS = "news"
+AWAY = "away"
+"""What a run keeps in its folder of hosts that went away."""
 
 
 @dataclass(slots=True)
@@ -61,8 +63,12 @@ class State:
     folder: RunFolder | None = None
     """This run's folder; None until it is known that a lab is involved."""
     results: Results | None = None
+    dropped: list[str] = field(default_factory=list)
+    """What this process or a worker could not write, in a sentence each."""
     scheduling: HostScheduling | None = None
     """What spreads the run over workers; in xdist's controller alone."""
+    _joined: dict[str, int] = field(default_factory=dict)
+    """How often each test was tried in the run that this one joins; read before anything is added to it."""
     _options: options.Options | None = None
     _lab: Lab | None = None
     _calibration: Calibration | None = None
@@ -170,6 +176,7 @@ class State:
         place = self.places.get(item)
         if place is None:
             return None
+        from harness.plugin import sources  # noqa: PLC0415
         from harness.report.identity import Identity, text_of  # noqa: PLC0415
 
         params = {name: value for name, value in item.callspec.params.items() if name != multiply.HOST}  # type: ignore[attr-defined]
@@ -182,6 +189,7 @@ class State:
             parameters=tuple((name, text_of(value)) for name, value in sorted(params.items())),
             thread=self.worker_name if self.is_worker else "",
             test=getattr(item, "originalname", item.name),
+            source=sources.digest_of(item),
         )
 
     def demand(self, item: pytest.Item) -> Demand | None:
@@ -193,6 +201,7 @@ class State:
         """The running test's host is known now."""
         if self.running is not None:
             self.running.host = column.host.name
+            self.running.options = self.open().repeat_options(column.host.name)
         identity = self.identity(item)
         if self.results is not None and identity is not None:
             host = column.host
@@ -230,9 +239,13 @@ class State:
     def open(self) -> Session:
         """The session, begun on first use."""
         if self.session is None:
+            from harness.plugin.away import Notes  # noqa: PLC0415
             from harness.plugin.session import Session  # noqa: PLC0415
 
-            self.folder = self._folder(self.run.id).make()
+            self.folder = self._folder(self.run.id)
+            if self.options.join is None:
+                self.folder.make()
+            self.config.add_cleanup(interrupts.listen(worker=self.is_worker))
             number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
             attend = None if self.is_worker else self.attend
             self.session = Session(
@@ -244,6 +257,7 @@ class State:
                 worker=number,
                 progress=self.say,
                 attend=attend,
+                away=Notes(self.folder.path / AWAY),
             )
         return self.session
 
@@ -301,6 +315,7 @@ class State:
             run = self.run
         except (pytest.UsageError, InteropError):
             return None
+        self.config.add_cleanup(interrupts.listen(worker=False))
         # Workers make the folder once they meet a test with a host: a stranger's run leaves no trace.
         self.folder = self._folder(run.id)
         return {"run": run.share(), "folder": str(self.folder.path)}
@@ -309,10 +324,43 @@ class State:
         from harness.report.layout import RunFolder  # noqa: PLC0415
 
         shared = self.worker.get("interop")
-        return RunFolder(Path(shared["folder"]) if shared else self.options.report_dir / run)
+        return RunFolder(Path(shared["folder"]) if shared else self.options.join or self.options.report_dir / run)
+
+    @property
+    def named(self) -> str:
+        """What the run is called in results: by its id, or as the run that it joins."""
+        if self.options.join is None:
+            return self.run.id
+        from harness.report.cells import read  # noqa: PLC0415
+
+        return str(or_usage_error(read, self.options.join).run)
+
+    def attempts_before(self, item: pytest.Item) -> int:
+        """How often the test was tried in the run that this one joins."""
+        identity = self.identity(item)
+        if self.options.join is None or identity is None:
+            return 0
+        if not self._joined:
+            from harness.report.cells import read  # noqa: PLC0415
+
+            found = or_usage_error(read, self.options.join).cells
+            self._joined = {cell.history: 1 + len(cell.earlier) for cell in found} | {"": 0}
+        return self._joined.get(identity.history_id, 0)
+
+    def other_processes(self) -> list[int]:
+        """The process ids of this run's workers that take part in it and live."""
+        if self._run is None:
+            return []
+        from harness.lab.liveness import Liveness  # noqa: PLC0415  see TYPE_CHECKING above
+
+        run, store, liveness = self._run, self._run.store, Liveness()
+        rows = store.rows("SELECT id, pid FROM members WHERE run = ? AND ended IS NULL", run.id)
+        return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def say(self, text: str) -> None:
-        """One line to the user past pytest's capture; long work says what it is doing."""
+        """One line to the user past pytest's capture, without secrets; long work says what it is doing."""
+        if self.session is not None:
+            text = self.session.redactor.text(text)
         if self.is_worker:
             if self.folder is not None:
                 from harness.plugin.news import send  # noqa: PLC0415

@@ -58,6 +58,15 @@ class Child:
             return ""
 
 
+def leashed(argv: Sequence[str]) -> list[str]:
+    """The command line for a program that dies with this process, where the thread that starts it stays to the end.
+
+    Args:
+        argv: the program by full path, and its arguments.
+    """
+    return [sys.executable, "-IS", leash.__file__, str(os.getpid()), *argv]
+
+
 def spawn(argv: Sequence[str], *, log: Path, fds: Sequence[int] = ()) -> Child:
     """Start a program that dies with this process.
 
@@ -71,8 +80,7 @@ def spawn(argv: Sequence[str], *, log: Path, fds: Sequence[int] = ()) -> Child:
     """
     try:
         with log.open("wb") as output:
-            words = [sys.executable, "-IS", leash.__file__, str(os.getpid()), *argv]
-            return Child(_spawner().start(words, output.fileno(), fds), log)
+            return Child(_spawner().start(leashed(argv), output.fileno(), fds), log)
     except OSError as error:
         raise QemuError(f"{argv[0]} cannot be started: {error}") from error
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from harness.core import UsageError
 from harness.report import cells, history, matrix, plots
+from harness.report.alike import refuse_mixed
 from harness.report.layout import find
 from harness.report.measured import Measurements
 from harness.report.render import title_of
@@ -67,7 +68,8 @@ def write(
         None where no result is of a pool, because another tool wrote them all.
 
     Raises:
-        UsageError: there are no results, none of that pool, or no such record.
+        UsageError: there are no results, none of that pool, or no such record; or results of several versions of the
+            harness.
         LabError: a file cannot be opened, or a page would ask somebody for something.
     """
     for path in merge:
@@ -78,6 +80,7 @@ def write(
     read = [cells.read(folder) for folder in folders]
     if not any(run.cells for run in read):
         return None
+    refuse_mixed(run for run in read if run.cells)
     taken = {str(run.results): Measurements(run.results) for run in read}
     ours = history.together([history.of(run, taken[str(run.results)].figures) for run in read])
     others = [history.read(path) for path in merge]

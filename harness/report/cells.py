@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.report.environment import POOLS_FILE, HostRecord
-from harness.report.identity import POOL, Fault, digest
+from harness.report.identity import HARNESS, POOL, SOURCE, Fault, digest
 from harness.report.layout import find
-from harness.report.remarks import EARLIER, KNOWN, NEWS, WARNING
+from harness.report.remarks import ATTEMPT, AWAY, EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
 # What `environment.properties` calls the facts that a run's record may not hold.
@@ -45,19 +45,23 @@ class Cell:
         host: the member of the pool that ran it; the pool, where no host was reached.
         backend: ``kvm``, ``hyperv``, ``vsphere``; empty where no host was reached.
         twin: the host is a stand-in.
-        status: what became of it; ``known``: failed, as a known issue says.
+        status: what became of it; ``known``: failed, as a known issue says; ``flaky``: passed, and not at the first
+            try; ``away``: its host was not available any more.
         reason: why it failed or was skipped, in one line.
         tracker: where the known issue is followed, for ``known`` and for one that passes again.
         news: what a known issue has to tell: that it expired, or that the test passes again.
         warnings: it passed beyond a limit that only warns.
         duration: seconds of its own body; of its set-up, where it did not get further.
         start: when it began, seconds since the epoch; 0.0 where the result does not say.
-        earlier: what attempts in the same run before this one came to: a test that passed the second time is flaky.
+        attempt: which try of its run it was, as far as it says so.
+        earlier: what attempts in the same run before this one came to.
         uuid: the result's own (not in its file's name).
         file: where the result stands; None: it was not read from a file.
         test_case: the same for the test on every pool (Allure's ``testCaseId``).
         history: the same for this test and pool in every run (Allure's ``historyId``).
         attachments: name and file of each attachment.
+        source: the digest of the check's source; empty: the harness that wrote it did not say.
+        harness: the version of that harness; empty: it did not say.
     """
 
     check: str
@@ -76,12 +80,15 @@ class Cell:
     warnings: bool = False
     duration: float = 0.0
     start: float = 0.0
+    attempt: int = 1
     earlier: tuple[Verdict, ...] = ()
     uuid: str = ""
     file: Path | None = None
     test_case: str = ""
     history: str = ""
     attachments: tuple[tuple[str, Path], ...] = ()
+    source: str = ""
+    harness: str = ""
 
     @property
     def key(self) -> tuple[str, str, tuple[tuple[str, str], ...]]:
@@ -109,6 +116,7 @@ class RunCells:
         build: the build id inside it.
         kernel: the image's kernel.
         release: the release of integration services under test.
+        harness: the version of the harness; several, joined by ``/``, where results are of several.
         hosts: the hosts that took part.
         cells: one a test and pool, in order of pool and check.
         broken: results that could not be read: a run that was killed leaves half a file.
@@ -122,6 +130,7 @@ class RunCells:
     build: str = ""
     kernel: str = ""
     release: str = ""
+    harness: str = ""
     hosts: tuple[HostRecord, ...] = ()
     cells: tuple[Cell, ...] = ()
     broken: tuple[Path, ...] = field(default=())
@@ -158,9 +167,9 @@ def read(results: Path) -> RunCells:
     facts = _facts(folder) | {name: known[name] for name in _FACTS.values() if isinstance(known.get(name), str)}
     hosts = tuple(_host(host) for host in known.get("hosts", ()))
     run = str(known.get("run") or (folder.parent.name if folder.name == "results" else folder.name))
-    return RunCells(
-        folder, run, str(known.get("lab", "")), hosts=hosts, cells=tuple(cells), broken=tuple(broken), **facts
-    )
+    wrote = sorted({cell.harness for cell in cells if cell.harness}) or [str(known.get("harness", ""))]
+    facts |= {"lab": str(known.get("lab", "")), "harness": " / ".join(wrote)}
+    return RunCells(folder, run, hosts=hosts, cells=tuple(cells), broken=tuple(broken), **facts)
 
 
 def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
@@ -190,6 +199,8 @@ def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
     details = result.get("statusDetails") or {}
     start, stop = result.get("start") or 0, result.get("stop") or 0
     status = _status(str(result.get("status", "")), labels.get("fault", ""), known=bool(details.get("known")))
+    if AWAY in tags:
+        status = Verdict.AWAY
     links = [str(link.get("url", "")) for link in result.get("links", ()) if link.get("name", "").startswith(KNOWN)]
     story = labels.get("story") or full
     return Cell(
@@ -209,10 +220,13 @@ def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
         warnings=WARNING in tags,
         duration=max(stop - start, 0) / 1000,
         start=start / 1000,
+        attempt=int(labels.get(ATTEMPT, "1")),
         earlier=(Verdict(labels[EARLIER]),) if EARLIER in labels else (),
         uuid=str(result.get("uuid", "")),
         test_case=str(result.get("testCaseId", "")),
         history=str(result.get("historyId") or digest(full, labels[POOL], str(params))),
+        source=labels.get(SOURCE, ""),
+        harness=labels.get(HARNESS, ""),
         attachments=tuple(
             (str(one.get("name", "")), folder / Path(str(one["source"])).name) for one in result.get("attachments", ())
         ),
@@ -232,9 +246,13 @@ def _status(status: str, fault: str, *, known: bool) -> Verdict:
 
 
 def _settled(attempts: list[Cell]) -> Cell:
-    """The last attempt, knowing those before it."""
-    *earlier, last = sorted(attempts, key=lambda cell: cell.start)
-    return replace(last, earlier=(*(cell.status for cell in earlier), *last.earlier))
+    """The last attempt, knowing those before it; a pass that took several is flaky, one after another pass is not."""
+    *before, last = sorted(attempts, key=lambda cell: (cell.attempt, cell.start))
+    # What the last says of the one before it counts where that left no result of its own.
+    earlier = tuple(cell.status for cell in before) or last.earlier
+    if last.status is Verdict.PASSED and set(earlier) - {Verdict.PASSED}:
+        last = replace(last, status=Verdict.FLAKY, reason=next((c.reason for c in before if c.reason), ""))
+    return replace(last, earlier=earlier)
 
 
 def _record(folder: Path) -> dict[str, Any]:

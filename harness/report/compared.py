@@ -17,6 +17,7 @@ FORMAT = 1
 """Grows when the data's form changes in a way that a reader must know of."""
 
 NO_VERDICT = "one run each: changes of measurements are no verdict, and do not count; `interop validate` gives one"
+_REWRITTEN = "; the check itself changed"
 _SHOWN = 20
 _WHOLE = (Change.FAILING, Change.FAILS_OTHERWISE)
 """What is told to the last row, however many there are."""
@@ -66,6 +67,7 @@ def data(comparison: Comparison, *, strict: bool = False) -> dict[str, Any]:
             {
                 "change": one.change.value,
                 "worse": one.worse or (strict and one.covers_less),
+                "rewritten": comparison.is_rewritten(one.cell),
                 "pool": one.cell.pool,
                 "check": one.cell.check,
                 "part": one.cell.part,
@@ -90,6 +92,18 @@ def data(comparison: Comparison, *, strict: bool = False) -> dict[str, Any]:
             }
             for one in comparison.measured
         ],
+        "rewritten": [
+            {
+                "pool": cell.pool,
+                "check": cell.check,
+                "part": cell.part,
+                "params": dict(cell.params),
+                "title": cell.title,
+                "source": cell.source,
+            }
+            for cell in comparison.rewritten
+        ],
+        "unsure": comparison.unsure,
         "environment": [
             {"pool": one.pool, "what": one.what, "before": one.before, "after": one.after}
             for one in comparison.differences
@@ -101,6 +115,12 @@ def _head(comparison: Comparison, *, strict: bool, plain: Callable[[str], str]) 
     lines = [f"{word} {plain(_named(run))}" for word, run in (("from", comparison.before), ("to  ", comparison.after))]
     worse = [one for one in comparison.changed if one.worse or (strict and one.covers_less)]
     lines.append(f"{len(worse)} worse" if worse else "nothing got worse")
+    if comparison.rewritten:
+        lines.append(f"{len(comparison.rewritten)} checks are not what they were: their source changed")
+    if comparison.unsure:
+        lines.append(
+            f"{comparison.unsure} results do not say of which source their check was, or by another kind of digest"
+        )
     for word, run in (("from", comparison.before), ("to", comparison.after)):
         if run.broken:
             lines.append(f"{len(run.broken)} results of the run {word} which this is cannot be read")
@@ -119,8 +139,11 @@ def _sections(comparison: Comparison, plain: Callable[[str], str]) -> Iterator[t
         sections = []
         of_pool = [one for one in comparison.changed if one.cell.pool == pool]
         for change, group in groupby(of_pool, key=lambda one: one.change):
-            rows = [_row(one, plain) for one in group]
+            rows = [_row(one, plain) + (_REWRITTEN if comparison.is_rewritten(one.cell) else "") for one in group]
             sections.append((change.value, rows if change in _WHOLE else _bounded(rows)))
+        rewritten = [plain(one.label) for one in comparison.rewritten if one.pool == pool]
+        if rewritten:
+            sections.append(("checks that changed", _bounded(rewritten)))
         figures = [one for one in comparison.measured if one.pool == pool]
         if figures:
             sections.append(("measurements", _bounded([_figures(one, plain) for one in figures])))
@@ -143,7 +166,7 @@ def _row(changed: Changed, plain: Callable[[str], str]) -> str:
         return f"{words} ({was} before)"
     was_not_there = "new, " if changed.change is Change.FAILING else ""
     before = f"{changed.before.status.value}, now " if changed.before else was_not_there
-    again = " the second time" if changed.after.earlier and changed.after.status is Verdict.PASSED else ""
+    again = " when tried again" if changed.after.status is Verdict.FLAKY else ""
     reason = f": {plain(changed.after.reason)}" if changed.after.reason else ""
     tracker = f" {plain(changed.after.tracker)}" if changed.after.tracker else ""
     return f"{words} ({before}{changed.after.status.value}{again}){tracker}{reason}"
@@ -190,7 +213,7 @@ def _marked(said: str) -> str:
 
 
 def _run(run: RunCells) -> dict[str, Any]:
-    names: Sequence[str] = ("run", "lab", "image", "digest", "build", "kernel", "release")
+    names: Sequence[str] = ("run", "lab", "image", "digest", "build", "kernel", "release", "harness")
     return {name: getattr(run, name) for name in names} | {
         "results": str(run.results),
         "count": len(run.cells),

@@ -37,6 +37,7 @@ class Change(StrEnum):
     FAILS_OTHERWISE = "fails otherwise"
     KNOWN = "fails as a known issue now"
     FLAKY = "passed only when tried again"
+    AWAY = "its host was not available"
     SKIPPED = "skipped now"
     DISAPPEARED = "disappeared"
     PASSING = "newly passing"
@@ -73,8 +74,8 @@ class Changed:
     @property
     def covers_less(self) -> bool:
         """It passed, and now nobody knows."""
-        lost = self.change in (Change.SKIPPED, Change.DISAPPEARED)
-        return lost and self.before is not None and self.before.status in (Verdict.PASSED, Verdict.KNOWN)
+        lost = self.change in (Change.AWAY, Change.SKIPPED, Change.DISAPPEARED)
+        return lost and self.before is not None and self.before.status in (Verdict.PASSED, Verdict.FLAKY, Verdict.KNOWN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +167,8 @@ class Comparison:
         changed: tests that came to something else, by pool, the most urgent first.
         measured: measurements that both took, by pool, the greatest loss first.
         differences: of the surroundings.
+        rewritten: tests of both runs whose check's source is another, by pool: the newer of the two.
+        unsure: how many tests of both do not say of which source they were, or by digests of two kinds.
     """
 
     before: RunCells
@@ -173,6 +176,8 @@ class Comparison:
     changed: tuple[Changed, ...]
     measured: tuple[Measured, ...]
     differences: tuple[Difference, ...]
+    rewritten: tuple[Cell, ...] = ()
+    unsure: int = 0
 
     def worse(self, *, strict: bool = False) -> bool:
         """Whether something got worse. Measurements do not count: one run each proves nothing.
@@ -182,10 +187,15 @@ class Comparison:
         """
         return any(one.worse or (strict and one.covers_less) for one in self.changed)
 
+    def is_rewritten(self, cell: Cell) -> bool:
+        """Whether a test's check is another than in the first run: what it came to says little about the product."""
+        return any((one.pool, one.key) == (cell.pool, cell.key) for one in self.rewritten)
+
     @property
     def pools(self) -> tuple[str, ...]:
         """The pools of which there is something to tell, sorted."""
         named = [one.cell.pool for one in self.changed]
+        named += [one.pool for one in self.rewritten]
         named += [one.pool for one in self.measured]
         named += [one.pool for one in self.differences]
         return tuple(sorted({pool for pool in named if pool}))
@@ -206,7 +216,18 @@ def compare(before: Path, after: Path) -> Comparison:
     order = list(Change)
     changed.sort(key=lambda found: (found.cell.pool, order.index(found.change), found.cell.key))
     measured = sorted(_measured(one, other), key=lambda found: (found.pool, found.gain, found.label, found.name))
-    return Comparison(one, other, tuple(changed), tuple(measured), tuple(_differences(one, other)))
+    both = [(old, new) for old, new in _pairs(one, other) if old is not None and new is not None]
+    return Comparison(
+        *(one, other, tuple(changed), tuple(measured), tuple(_differences(one, other))),
+        rewritten=tuple(new for old, new in both if _comparable(old, new) and old.source != new.source),
+        unsure=sum(not _comparable(old, new) for old, new in both),
+    )
+
+
+def _comparable(before: Cell, after: Cell) -> bool:
+    """Whether digests of sources say something about each other: both are there, and of one kind."""
+    kinds = {cell.source.partition(":")[0] for cell in (before, after)}
+    return len(kinds) == 1 and "" not in kinds
 
 
 def _pairs(before: RunCells, after: RunCells) -> Iterator[tuple[Cell | None, Cell | None]]:
@@ -231,13 +252,15 @@ def _change(before: Cell | None, after: Cell | None) -> Change | None:  # noqa: 
         return Change.APPEARED
     if after.status is Verdict.KNOWN:
         return Change.KNOWN if before.status is not Verdict.KNOWN else None
+    if after.status is Verdict.AWAY:
+        return Change.AWAY if before.status is not Verdict.AWAY else None
     if after.status is Verdict.SKIPPED:
         return Change.SKIPPED if before.status is not Verdict.SKIPPED else None
-    if before.status is Verdict.SKIPPED:
+    if before.status in (Verdict.SKIPPED, Verdict.AWAY):
         return Change.RUNS
-    if before.status is not Verdict.PASSED:
+    if before.status not in (Verdict.PASSED, Verdict.FLAKY):
         return Change.PASSING
-    return Change.FLAKY if after.earlier and not before.earlier else None
+    return Change.FLAKY if after.status is Verdict.FLAKY and before.status is not Verdict.FLAKY else None
 
 
 def _measured(before: RunCells, after: RunCells) -> Iterator[Measured]:
@@ -302,7 +325,7 @@ def _relative(before: float, after: float) -> float | None:
 
 
 def _differences(before: RunCells, after: RunCells) -> Iterator[Difference]:
-    for what in ("lab", "image", "digest", "build", "kernel", "release"):
+    for what in ("lab", "image", "digest", "build", "kernel", "release", "harness"):
         old, new = getattr(before, what), getattr(after, what)
         # Older records hold the first digits of the digest alone.
         if old != new and not (what == "digest" and old and new and (old.startswith(new) or new.startswith(old))):

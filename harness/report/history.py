@@ -68,6 +68,7 @@ class Entry:
         status: what became of it.
         duration: in seconds.
         figures: what it measured, sorted by name.
+        source: the digest of the check's source; empty: not known.
     """
 
     check: str
@@ -77,6 +78,7 @@ class Entry:
     status: Verdict
     duration: float = 0.0
     figures: tuple[Figure, ...] = ()
+    source: str = ""
 
     @property
     def key(self) -> tuple[str, str, Params, str]:
@@ -98,6 +100,7 @@ class Night:
         release: the release of integration services under test; empty: what the image carries.
         pools: what ran where, by pool.
         entries: sorted by check, part, parameters and pool.
+        harness: the version of the harness; empty: not known.
     """
 
     run: str
@@ -109,6 +112,7 @@ class Night:
     release: str = ""
     pools: Mapping[str, PoolFacts] = field(default_factory=dict)
     entries: tuple[Entry, ...] = ()
+    harness: str = ""
 
     @property
     def kind(self) -> tuple[str, str, str]:
@@ -142,7 +146,10 @@ def of(run: RunCells, taken: Callable[[Cell], tuple[Figure, ...]] | None = None)
     """
     taken = taken or Measurements(run.results).figures
     entries = [
-        Entry(cell.check, cell.part, cell.params, cell.pool, cell.status, round(cell.duration, 3), taken(cell))
+        Entry(
+            *(cell.check, cell.part, cell.params, cell.pool, cell.status),
+            *(round(cell.duration, 3), taken(cell), cell.source),
+        )
         for cell in run.cells
     ]
     return Night(
@@ -155,6 +162,7 @@ def of(run: RunCells, taken: Callable[[Cell], tuple[Figure, ...]] | None = None)
         release=run.release,
         pools=_pools(run),
         entries=tuple(sorted(entries, key=lambda entry: entry.key)),
+        harness=run.harness,
     )
 
 
@@ -255,6 +263,7 @@ def dump(night: Night) -> str:
         "time": night.start.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "image": _filled(name=night.image, digest=night.digest, build=night.build),
         "release": night.release,
+        "harness": night.harness,
         "pools": {
             pool: _filled(product=facts.product, build=facts.build, accel=facts.accel, twin=facts.twin)
             for pool, facts in sorted(night.pools.items())
@@ -282,6 +291,7 @@ def load(line: str) -> Night:
         digest=str(image.get("digest", "")),
         build=str(image.get("build", "")),
         release=str(said.get("release", "")),
+        harness=str(said.get("harness", "")),
         pools={str(pool): PoolFacts(**facts) for pool, facts in said.get("pools", {}).items()},
         entries=tuple(sorted((_entry(one) for one in said.get("results", ())), key=lambda entry: entry.key)),
     )
@@ -295,6 +305,7 @@ def _plain(entry: Entry) -> dict[str, Any]:
         pool=entry.pool,
         status=entry.status.value,
         s=round(entry.duration, 3),
+        source=entry.source,
         m={one.name: _plain_figure(one) for one in entry.figures},
     )
 
@@ -317,6 +328,7 @@ def _entry(said: Mapping[str, Any]) -> Entry:
         pool=str(said["pool"]),
         status=Verdict(said["status"]),
         duration=float(said.get("s", 0.0)),
+        source=str(said.get("source", "")),
         figures=tuple(_figure(name, row) for name, row in sorted(said.get("m", {}).items())),
     )
 

@@ -18,11 +18,18 @@ from typing import Any
 from allure_commons import hookimpl
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails, TestResult
 
+from harness import __version__
 from harness.backends.protocol import Moved, NotQuiet
 from harness.core import GuestError, LabError
 from harness.report.remarks import Remarks, described, remark
 
 POOL = "pool"
+HARNESS = "harness"
+"""The label with the version of the harness that wrote a result."""
+SOURCE = "source"
+"""The label with the digest of the check's source (:mod:`harness.plugin.sources`)."""
+SOURCE_SCHEME = 1
+"""How those digests are made; digests of two schemes say nothing about each other."""
 
 # What `repr` says of an object without one of its own: true for one process only.
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
@@ -47,6 +54,9 @@ _REPLACED = frozenset(
         "backend",
         "news",
         "earlier",
+        HARNESS,
+        SOURCE,
+        "attempt",
     }
 )
 
@@ -102,6 +112,7 @@ class Identity:
         twin: the host is a stand-in.
         thread: the worker that runs it (``gw0``); empty without workers.
         test: the test's own name, used as its identity where there is no check number.
+        source: the digest of its source as it ran; evidence, not identity.
     """
 
     check: str | None
@@ -115,6 +126,7 @@ class Identity:
     twin: bool = False
     thread: str = ""
     test: str = ""
+    source: str = ""
 
     @property
     def full_name(self) -> str:
@@ -186,7 +198,10 @@ def labels_of(identity: Identity) -> list[Label]:
         (POOL, identity.pool),
         ("host", identity.host or identity.pool),
         ("thread", identity.thread or "main"),
+        (HARNESS, __version__),
     ]
+    if identity.source:
+        pairs.append((SOURCE, identity.source))
     if identity.parameters:
         pairs.append(("subSuite", identity.label))
     if identity.check:
@@ -227,9 +242,20 @@ class Stamper:
         """What known issues say of the running test; see :class:`Remarks`."""
         self._remarks = replace(self._remarks, known=known, trackers=trackers, news=news)
 
-    def again(self, status: str) -> None:
+    def again(self, status: str, reason: str = "") -> None:
         """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
-        self._fault, self._remarks = None, Remarks(earlier=status)
+        tries = (*self._remarks.tries, f"{status}: {reason}" if reason else status)
+        self._fault, self._remarks = None, Remarks(earlier=status, tries=tries)
+
+    def number(self, attempt: int) -> None:
+        """Which try of its run the running test is."""
+        self._remarks = replace(self._remarks, attempt=attempt)
+
+    def away(self, host: str) -> None:
+        """The running test's host is not available."""
+        if self._identity is not None:
+            self._identity = self._identity.on(host)
+        self._remarks = replace(self._remarks, away=True)
 
     def blame(self, error: BaseException) -> None:
         """The running test failed with ``error``; the first failure of a test is the one that counts."""

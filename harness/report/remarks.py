@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from dataclasses import dataclass
 
-from allure_commons.model2 import Label, Link, StatusDetails, TestResult
+from allure_commons.model2 import Label, Link, Status, StatusDetails, TestResult
 
 WARNING = "beyond a limit"
 """The tag of results that exceeded a limit which only warns."""
@@ -15,6 +15,12 @@ NEWS = "news"
 """The label of results about which a known issue has something to tell: it expired, say."""
 NEWS_TAG = "news of a known issue"
 """The tag of them."""
+FLAKY = "flaky"
+"""The tag of results that passed only when they were tried again."""
+AWAY = "host not available"
+"""The tag of results of tests whose host was not available any more: nothing is known of the product."""
+ATTEMPT = "attempt"
+"""The label that says which try of its run a result is, from the second on: clocks may be set back in between."""
 EARLIER = "earlier"
 """The label that says what the attempt before this one came to."""
 
@@ -29,6 +35,9 @@ class Remarks:
         trackers: where the issues that were looked at for it are followed: the link's name, and the address.
         news: what they have to tell, in one sentence: one expired, or the test passes again.
         earlier: what the attempt before this one came to (``lab``); empty: it was the first.
+        tries: what each before it came to, and why.
+        attempt: which try of its run it is.
+        away: its host was not available any more.
     """
 
     warnings: tuple[str, ...] = ()
@@ -36,12 +45,21 @@ class Remarks:
     trackers: tuple[tuple[str, str], ...] = ()
     news: str = ""
     earlier: str = ""
+    tries: tuple[str, ...] = ()
+    attempt: int = 1
+    away: bool = False
 
 
 def remark(result: TestResult, remarks: Remarks) -> None:
     """Tags, labels and links of what there is to say; a known failure keeps its status, message and evidence."""
     result.labels += [Label(name="tag", value=WARNING)] if remarks.warnings else []
     result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
+    result.labels += [Label(name=ATTEMPT, value=str(remarks.attempt))] if remarks.attempt > 1 else []
+    result.labels += [Label(name="tag", value=AWAY)] if remarks.away else []
+    if remarks.earlier and result.status == Status.PASSED:
+        result.labels.append(Label(name="tag", value=FLAKY))
+        result.statusDetails = result.statusDetails or StatusDetails()
+        result.statusDetails.flaky = True  # Allure's own word for it
     result.links += [Link(type="issue", url=url, name=name) for name, url in remarks.trackers]
     if remarks.news:
         result.labels += [Label(name=NEWS, value=remarks.news), Label(name="tag", value=NEWS_TAG)]
@@ -54,6 +72,7 @@ def remark(result: TestResult, remarks: Remarks) -> None:
 def described(title: str, description: str | None, remarks: Remarks) -> str | None:
     """What there is to say of a result besides its title: warnings, news, and the rest of the test's docstring."""
     parts = [f"**Warning**: {warning}" for warning in remarks.warnings]
+    parts += [f"**Tried before**: {one}" for one in remarks.tries]
     parts += [f"**Known issue**: {remarks.news}"] if remarks.news else []
     beyond = _beyond(title, description)
     return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None

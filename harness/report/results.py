@@ -26,7 +26,10 @@ from harness.report.redact import Redactor
 _BINARY = frozenset({"png", "jpg", "gif", "bmp", "tiff", "webm", "mp4", "ogg", "pdf", "zip", "gz", "pcap"})
 
 # A folder, and hidden: Allure reads the files of a results folder only.
-_RUNNING = ".running"
+RUNNING = ".running"
+"""Holds a note for each process of the run that is in a test."""
+_NAMED = 20
+"""How many of those things are named that could not be written."""
 
 
 class ResultsWriter:
@@ -43,6 +46,22 @@ class ResultsWriter:
         self._folders = [folder]
         self._redactor = redactor
         self._displaced: list[AllureFileLogger] = []
+        self._dropped: list[str] = []
+        self._why = ""
+
+    @property
+    def dropped(self) -> str:
+        """What could not be written, and why, in a sentence; empty: nothing."""
+        if not self._dropped:
+            return ""
+        shown = [*dict.fromkeys(self._dropped)]
+        more = f" and {len(shown) - _NAMED} more" if len(shown) > _NAMED else ""
+        return f"not written, {self._why}: {', '.join(shown[:_NAMED])}{more}"
+
+    def drop(self, what: str, error: OSError) -> None:
+        """Remember what could not be written; the run goes on, and says so in the end."""
+        self._dropped.append(what)
+        self._why = self._why or f"{error.strerror} in {self._folders[0]}"
 
     def install(self) -> Callable[[], None]:
         """Take the place of allure-pytest's own writers, and write where they would have written as well.
@@ -110,11 +129,15 @@ class ResultsWriter:
     def _write_item(self, item: Any) -> None:
         data = attr.asdict(item, filter=lambda _, value: bool(value) or value is False)
         name = item.file_pattern.format(prefix=uuid.uuid4())
-        self._write(name, json.dumps(_masked(data, self._redactor), ensure_ascii=False).encode())
+        what = f"the result of {item.name}" if isinstance(item, TestResult) else "what belongs to results"
+        self._write(name, json.dumps(_masked(data, self._redactor), ensure_ascii=False).encode(), what)
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes, what: str = "attachments") -> None:
         for folder in self._folders:
-            write_whole(folder / name, data)
+            try:
+                write_whole(folder / name, data)
+            except OSError as error:  # a full disk, a share that is gone: what is there stays as it is
+                self.drop(what, error)
 
 
 class Running:
@@ -193,8 +216,8 @@ def write_crashed_worker(
 
 def settle(folder: Path, message: str = "the run ended before this test did") -> list[Identity]:
     """Write results for tests that began and never ended because their run was killed; not for those still running."""
-    notes = sorted((folder / _RUNNING).glob("*.json"))
-    dead = [note for note in notes if not _alive(json.loads(note.read_bytes())["pid"])]
+    notes = sorted((folder / RUNNING).glob("*.json"))
+    dead = [note for note in notes if not alive(json.loads(note.read_bytes())["pid"])]
     return [identity for note in dead if (identity := _settle_note(note, folder, message, None))]
 
 
@@ -212,7 +235,8 @@ def _settle_note(note: Path, folder: Path, message: str, redactor: Redactor | No
     return identity
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
+    """Whether there is such a process on this machine."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -223,7 +247,7 @@ def _alive(pid: int) -> bool:
 
 
 def _note(folder: Path, worker: str) -> Path:
-    return folder / _RUNNING / f"{worker or 'main'}.json"
+    return folder / RUNNING / f"{worker or 'main'}.json"
 
 
 def _masked(value: Any, redactor: Redactor) -> Any:

@@ -33,6 +33,10 @@ class Verdict(StrEnum):
     ERROR = "error"
     KNOWN = "known"
     """It failed as a known issue says (docs/known-issues.md): shown, and no failure of the run."""
+    FLAKY = "flaky"
+    """It passed only when it was tried again, after the lab had failed it."""
+    AWAY = "away"
+    """Its host was not available any more: neither passed nor failed."""
     SKIPPED = "skipped"
 
 
@@ -43,6 +47,8 @@ _STYLE = {
     Verdict.LAB: "bold yellow",
     Verdict.ERROR: "bold red",
     Verdict.KNOWN: "cyan",
+    Verdict.FLAKY: "yellow",
+    Verdict.AWAY: "yellow",
     Verdict.SKIPPED: "dim",
 }
 _SHORT = {
@@ -52,8 +58,12 @@ _SHORT = {
     Verdict.LAB: "lab",
     Verdict.ERROR: "error",
     Verdict.KNOWN: "known",
+    Verdict.FLAKY: "flaky",
+    Verdict.AWAY: "away",
     Verdict.SKIPPED: "skip",
 }
+FLAKY_STATUS = 10
+"""pytest's exit status where it would be 0, but that something passed only when it was tried again."""
 _WARNED = "warned"
 """Counted beside the verdicts: a test that warns has passed."""
 Counts: TypeAlias = Counter[tuple[str, str, str]]
@@ -122,7 +132,10 @@ def show(
         console.print(_table(outcomes, console.width))
         told = _issues(issues, _spare(outcomes, console))
         warnings = _warnings(outcomes, _spare(outcomes, console) - len(told))
-        _failures(outcomes, console, _room(outcomes, console, len(told) + len(warnings)))
+        tried = _tried(outcomes)
+        _failures(outcomes, console, _room(outcomes, console, len(told) + len(warnings) + len(tried)))
+        for line in tried:
+            _line(console, line)
         for line in told:
             _line(console, line, fold=True)
         for warning in warnings:
@@ -177,7 +190,7 @@ def _cell(counts: Counts, suites: Iterable[str], pool: str | None) -> Text:
     words += [(f"({sums[_WARNED]} warn)", "yellow")] if sums[_WARNED] else []
     words += [
         (f"{sums[status]} {_SHORT[status]}", _STYLE[status])
-        for status in (*_BAD, Verdict.KNOWN, Verdict.SKIPPED)
+        for status in (*_BAD, Verdict.FLAKY, Verdict.AWAY, Verdict.KNOWN, Verdict.SKIPPED)
         if sums[status]
     ]
     return Text("  ").join(Text(word, style=style) for word, style in words)
@@ -209,6 +222,21 @@ def _failures(outcomes: Sequence[Outcome], console: Console, room: int) -> None:
         _line(console, Text(f"      and {len(bad) - room} more; the report has them all", style="dim"))
     if bad:
         console.print()
+
+
+def _tried(outcomes: Sequence[Outcome]) -> list[Text]:
+    """What passed only when tried again, and hosts that went away; in few lines, for both may be many."""
+    lines = []
+    flaky = [outcome for outcome in outcomes if outcome.status is Verdict.FLAKY]
+    for outcome in flaky[:_REASONS]:
+        where = f"{outcome.label} on {outcome.host or outcome.pool}"
+        lines.append(Text.assemble(("flaky ", _STYLE[Verdict.FLAKY]), where, (f": {_one_line(outcome.reason)}", "dim")))
+    if len(flaky) > _REASONS:
+        lines.append(Text(f"      and {len(flaky) - _REASONS} more; the report has them all", style="dim"))
+    away = Counter((one.host or one.pool, _one_line(one.reason)) for one in outcomes if one.status is Verdict.AWAY)
+    for (host, reason), count in away.items():
+        lines.append(Text.assemble(("away  ", _STYLE[Verdict.AWAY]), f"{count} x  {host}: {reason}"))
+    return lines
 
 
 def _issues(issues: Sequence[tuple[str, str]], spare: int) -> list[Text]:

@@ -127,12 +127,21 @@ def read(results: Path, side: SideName, number: int) -> Iterator[Ran]:
             cell=Cell(one.check, one.pool, one.label + (f" [{one.part}]" if one.part else ""), one.history),
             side=side,
             round=number,
-            status=one.status,
+            status=_said(one),
             host=one.host,
             reason=one.reason[:500],
             twin=one.twin or one.host in twins,
             accel=accel.get(one.host, ""),
         )
+
+
+def _said(one: cells.Cell) -> Verdict:
+    """What a result says of the product: the lab's failures before a pass say nothing, nor does a host that is gone."""
+    if one.status is Verdict.AWAY:
+        return Verdict.LAB
+    if one.status is Verdict.FLAKY and set(one.earlier) <= {Verdict.LAB}:
+        return Verdict.PASSED
+    return one.status
 
 
 def _json(path: Path) -> Any:

@@ -150,7 +150,8 @@ def came(runs: Sequence[Ran]) -> Came:
     said = {ran.status for ran in runs} - {Verdict.LAB}
     if not said:
         return Came.LAB if runs else Came.MISSING
-    if Verdict.PASSED in said and said & {Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN}:
+    bad = said & {Verdict.FAILED, Verdict.GUEST, Verdict.ERROR, Verdict.KNOWN}
+    if Verdict.FLAKY in said or (Verdict.PASSED in said and bad):
         return Came.FLAKY
     # The worst that was seen; that some runs were skipped and others not is for a reader to look into.
     for status in (Verdict.GUEST, Verdict.FAILED, Verdict.ERROR, Verdict.KNOWN, Verdict.SKIPPED, Verdict.PASSED):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,13 +12,15 @@ from typing import Protocol
 
 from harness.core import LabError, UsageError
 from harness.measure.plan import candidate_first
+from harness.report.summary import FLAKY_STATUS
 from harness.validation.cells import SideName
+from harness.validation.child import run
 from harness.validation.ledger import Ledger, Round
 
 OUTPUT = "output.txt"
 _TAIL = 12
 # pytest's own: https://docs.pytest.org/en/stable/reference/exit-codes.html
-_ENDED = (0, 1)
+_ENDED = (0, 1, FLAKY_STATUS)
 _INTERRUPTED, _USAGE, _NOTHING = 2, 4, 5
 
 
@@ -38,37 +39,33 @@ class Pytest:
         ledger: the validation.
         release: the release file, as ``--release`` takes it; empty: guests are as the image has them.
         backends: the release's kinds of hosts; empty: every one of the lab.
+        tell: told what happens where we are asked to end while it runs.
     """
 
     ledger: Ledger
     release: str = ""
     backends: tuple[str, ...] = ()
+    tell: Callable[[str], object] = lambda _: None
 
     def words(self, round_: Round, checks: Sequence[str], folder: Path) -> list[str]:
-        """The command line."""
+        """The command line.
+
+        Values stand in one word with their options: pytest takes a word that is a folder or a file for a place to look
+        for its configuration in, and finds none beside an ``--out`` or a lab file that lies elsewhere.
+        """
         terms = self.ledger.terms
-        words = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "--lab",
-            terms.lab,
-            "--report-dir",
-            str(folder),
-            "-p",
-            "no:cacheprovider",
-        ]
+        words = [sys.executable, "-m", "pytest", f"--lab={terms.lab}", f"--report-dir={folder}", "-pno:cacheprovider"]
         if terms.image:
-            words += ["--image", terms.image]
+            words.append(f"--image={terms.image}")
         if self.release:
-            words += ["--release", f"{self.release}@{round_.side}"]
+            words.append(f"--release={self.release}@{round_.side}")
         host = round_.host or terms.host
         if host:
-            words += ["--host", host]
+            words.append(f"--host={host}")
         elif self.backends:
             words += ["-m", " or ".join(self.backends)]
         for check in checks:
-            words += ["--check", check]
+            words.append(f"--check={check}")
         return [*words, *terms.arguments]
 
     def __call__(self, round_: Round, checks: Sequence[str], folder: Path) -> int:
@@ -76,20 +73,9 @@ class Pytest:
 
         Raises:
             LabError: pytest could not start.
+            KeyboardInterrupt: we are to end; it has ended.
         """
-        words = self.words(round_, checks, folder)
-        with (folder / OUTPUT).open("wb") as output:
-            try:
-                process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-            except OSError as error:
-                raise LabError(f"pytest could not start: {error}", operation="validate") from error
-            try:
-                # No deadline: a round of a night's checks takes hours, and each wait within it has its own.
-                return process.wait()
-            except KeyboardInterrupt:
-                # The terminal interrupted both of us: pytest gives guests back before it ends.
-                process.wait()
-                raise
+        return run(self.words(round_, checks, folder), folder / OUTPUT, self.tell)
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 BACKEND = """\
+import os
 from harness.backends.model import HostFacts, PublishedImage
 from harness.backends.registry import HostSettings
 from harness.core import LabError, Size
@@ -18,8 +19,8 @@ class Settings(HostSettings):
 
 
 class Host:
-    def __init__(self, settings):
-        self.settings = settings
+    def __init__(self, settings, name):
+        self.settings, self.name = settings, name
 
     def facts(self, deadline):
         settings = self.settings
@@ -32,6 +33,10 @@ class Host:
         return PublishedImage(image.digest, "handle")
 
     def owned(self, deadline, run=None):
+        if os.path.exists(f"dead-{self.name}"):  # what a test makes, to have this host die
+            with open(f"asked-{self.name}", "a") as file:
+                file.write("x")
+            raise LabError("nobody answers any more", host=self.name)
         return []
 
     def close(self):
@@ -41,7 +46,7 @@ class Host:
 def connect(settings, context):
     if settings.down:
         raise LabError("nobody answers", host=context.host)
-    return Host(settings)
+    return Host(settings, context.host)
 """
 LAB = """\
 hosts:

@@ -217,3 +217,15 @@ def test_a_host_that_is_cordoned_gets_no_cell(lab, workers):
     (cell,) = settled(lab, night, unreached=1).values()
     assert "LAB-3: its disk is dying" in cell.remarks[0]
     assert lab.ran() == []
+
+
+def test_a_worker_of_another_version_leaves_the_night_alone_and_says_so(lab, workers, monkeypatch):
+    """Its cells wait for controllers of the version that began it."""
+    lab.night()
+    monkeypatch.setattr("harness.nights.starting.__version__", "0.0.9")
+    night = begun(lab)
+    assert workers(1, "--once").wait(60) == 1
+    assert f"{night} was begun by harness 0.0.9, and this worker's is" in lab.log()
+    assert Place(str(lab.results)).attempts(night) == {}
+    assert lab.ran() == []
+    assert lab.interop("night", "status", "--lab", str(lab.lab)).splitlines()[-1] == f"{night}: 6 waiting"

@@ -328,3 +328,13 @@ def test_results_stay_on_the_worker_s_disk_while_their_place_is_away(tmp_path, m
     assert list(left()) == []
     assert Place(str(tmp_path / "nights")).attempts("n-1")["h1/bios/x/none"][1]["ended"]["status"] == "done"
     assert (tmp_path / "nights/n-1/cells/h1/bios/x/none/1/run/20260301/results/1-result.json").exists()
+
+
+def test_a_night_of_controllers_of_two_versions_makes_no_page(place):
+    """Who has which is named; what a version before left unsaid is no other version."""
+    place.put_night("n-1", said("h1") | {"harness": "0.1.0"})
+    place.begin("n-1", "h1/bios/x/none", 1, {"worker": "w0"})
+    assert merged(place, "n-1").counts == {"gone": 1}
+    place.begin("n-1", "h1/bios/x/none", 2, {"worker": "w1", "harness": "0.2.0"})
+    with pytest.raises(UsageError, match=r"several versions of the harness: 0\.1\.0 in night\.json; 0\.2\.0 in w1"):
+        merged(place, "n-1")

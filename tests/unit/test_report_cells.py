@@ -102,7 +102,20 @@ def test_the_last_attempt_counts_and_knows_those_before(write, tmp_path):
     write(ONLINE, Status.BROKEN, "no route", fault=Fault.LAB, start=1_000)
     write(ONLINE, earlier="guest", start=9_000)
     (cell,) = read(tmp_path)
-    assert (cell.status, cell.earlier) == (Verdict.PASSED, (Verdict.LAB, Verdict.GUEST))
+    assert (cell.status, cell.earlier) == (Verdict.FLAKY, (Verdict.LAB,))
+
+
+def test_an_attempt_that_left_no_result_is_known_by_what_the_last_one_says(write, tmp_path):
+    write(ONLINE, earlier="lab")
+    (cell,) = read(tmp_path)
+    assert (cell.status, cell.earlier) == (Verdict.FLAKY, (Verdict.LAB,))
+
+
+def test_a_pass_after_a_pass_is_not_flaky(write, tmp_path):
+    write(ONLINE, start=1_000)
+    write(ONLINE, start=9_000)
+    (cell,) = read(tmp_path)
+    assert (cell.status, cell.earlier) == (Verdict.PASSED, (Verdict.PASSED,))
 
 
 def test_a_test_whose_worker_died_is_a_cell(write, tmp_path):

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.backends.model import Endpoint
+from harness.backends.model import Endpoint, ResourceKind
 from harness.backends.protocol import LeaseLost
 from harness.backends.registry import HostSettings
 from harness.cli import interop
@@ -21,6 +21,8 @@ from harness.lab import Host, Lab, Run
 from harness.lab.database import Database
 from harness.lab.keep import Kept, KeptGuest
 from harness.lab.liveness import Liveness
+from harness.lab.living import elsewhere as runs_of_others
+from harness.lab.living import living
 from harness.lab.load import read_lab
 from harness.lab.models import Capacity, Limits
 from harness.lab.server import ServerStore
@@ -305,3 +307,23 @@ def test_looking_at_a_lab_tells_whether_its_database_answers(tmp_path, postgresq
     assert done.exit_code == 1
     assert "its controllers share postgresql://nobody@/none" in done.stdout
     assert 'role "nobody" does not exist' in done.stdout
+
+
+def test_a_controller_sees_the_others_runs_that_live_and_where_they_are(controller, tmp_path):
+    """Of its own it knows more, and of one that is silent nothing can be said."""
+    one, other, gone = controller("one"), controller("other"), controller("gone")
+    for run in (one, gone):
+        run.leases.capacity(run.lab.hosts[FAR], now(), vcpus=1, memory=GiB)
+    held = other.leases.activity(FAR, now())
+    silent(gone, 3600)
+    seen = {each.run: each for each in runs_of_others(other.lab, Liveness(tmp_path / "other" / "runs"))}
+    assert list(seen) == [one.id]
+    assert (seen[one.id].domains, seen[one.id].quiet) == ((FAR,), ())
+    assert seen[one.id].controller
+    held.release()
+    one.leases.leave()
+    assert list(runs_of_others(other.lab, Liveness(tmp_path / "other" / "runs"))) == []
+    with other.ledger(FAR).creating(ResourceKind.MACHINE, "vm"):
+        pass
+    (own,) = living(other.store, Liveness(tmp_path / "other" / "runs"))
+    assert (own.run, own.controller, own.things) == (other.id, "", {FAR: 1})

@@ -1,11 +1,17 @@
 """``interop validate`` as its users meet it: its own rounds, in processes of their own, of which no guest knows."""
 
 import json
+import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
+from harness.core import Deadline
+from harness.core.waiting import Pending, wait_for
 
 ROOT = Path(__file__).resolve().parents[2]
 RELEASE = """
@@ -38,14 +44,32 @@ class Place:
         monkeypatch.setenv("VALIDATION_SCENARIO", str(path / "scenario.json"))
         monkeypatch.setenv("INTEROP_STATE", str(path / "state"))
 
-    def validate(self, *words: str, release: str | None = "new.yaml", **changes) -> subprocess.CompletedProcess:
-        """The command's exit status and output."""
+    def words(self, *words: str, release: str | None = "new.yaml", **changes) -> list[str]:
+        """The command line, its scenario written."""
         (self.path / "scenario.json").write_text(json.dumps(SCENARIO | changes))
         argv = [sys.executable, "-m", "harness.cli", "validate", *([release] if release else [])]
-        argv += ["--lab", "mylab.yaml", "--out", str(self.out), *words]
+        return [*argv, "--lab", "mylab.yaml", "--out", str(self.out), *words]
+
+    def validate(self, *words: str, **changes) -> subprocess.CompletedProcess:
+        """The command's exit status and output."""
+        argv = self.words(*words, **changes)
         done = subprocess.run(argv, cwd=self.path, capture_output=True, text=True, timeout=300, check=False)
         done.output = done.stdout + done.stderr
         return done
+
+    @contextmanager
+    def waiting(self) -> Iterator[tuple[subprocess.Popen, int]]:
+        """The command in its second round, which does not end by itself, and that round's process id."""
+        argv = self.words("--seed", "3", waits_at=2)
+        with subprocess.Popen(
+            argv, cwd=self.path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as begun:
+            try:
+                pid = self.path / "pid"
+                wait_for("the second round", lambda: pid.exists() or Pending("the first"), Deadline.after(60))
+                yield begun, int(pid.read_text())
+            finally:
+                begun.kill()
 
     def calls(self) -> list[dict]:
         """What rounds were called with."""
@@ -88,3 +112,36 @@ def test_a_killed_validation_goes_on_where_it_was(place):
     assert (first, second) != (second, third)
     assert second == third
     assert [path.name for path in (place.out / "rounds").glob("*.1")] == [f"002-{second}.1"]
+
+
+def test_a_killed_validation_takes_its_round_along(place):
+    """Nobody would wait for that pytest, and the hosts it is on would not be free for the next."""
+    with place.waiting() as (command, pid):
+        assert not ended(pid)
+        command.kill()
+        wait_for("the round's end", lambda: ended(pid) or Pending("it runs"), Deadline.after(30))
+    assert not (place.path / "torn-down").exists(), "SIGKILL leaves nobody the time for that"
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_who_asks_it_to_end_is_told_what_is_kept_and_how_to_go_on(place, number, status):
+    """The round gives its guests back before the command ends."""
+    with place.waiting() as (command, pid):
+        command.send_signal(number)
+        said, _ = command.communicate(timeout=60)
+    assert command.returncode == status, said
+    assert ended(pid)
+    assert (place.path / "torn-down").exists(), said
+    told = f"the rounds that ended, 1; the same command with --out {place.out} goes on with the one that was"
+    assert told in " ".join(said.split())
+    done = place.validate("--seed", "3")
+    assert done.returncode == 0, done.output
+    assert len(place.calls()) == 3
+
+
+def ended(pid: int) -> bool:
+    """Whether a process does nothing more."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True

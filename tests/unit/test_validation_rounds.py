@@ -1,6 +1,7 @@
 """Which rounds are run, in which order, and when there are enough."""
 
 import random
+import subprocess
 
 import pytest
 
@@ -8,7 +9,7 @@ from harness.core import LabError, UsageError
 from harness.measure.plan import candidate_first
 from harness.validation import deciding, figures, judging
 from harness.validation.cells import SideName
-from harness.validation.ledger import Ledger
+from harness.validation.ledger import Ledger, Round
 from harness.validation.rounds import Campaign, Pytest
 from harness.validation.wanted import Figure, Required, Wanted
 from tests.unit.validation_sample import Test, host, record, terms
@@ -152,9 +153,26 @@ def test_the_command_line_names_lab_side_host_and_checks(tmp_path):
     baseline = next(each for each in rounds.ledger.rounds if each.side is SideName.BASELINE)
     words = Pytest(ledger, "/x/new.yaml", ("vsphere", "kvm")).words(baseline, ["I0*"], tmp_path)[3:]
     assert words == [
-        *("--lab", "mylab", "--report-dir", str(tmp_path), "-p", "no:cacheprovider", "--image", "debian13"),
-        *("--release", "/x/new.yaml@baseline", "-m", "vsphere or kvm", "--check", "I0*", "-x"),
+        *("--lab=mylab", f"--report-dir={tmp_path}", "-pno:cacheprovider", "--image=debian13"),
+        *("--release=/x/new.yaml@baseline", "-m", "vsphere or kvm", "--check=I0*", "-x"),
     ]
+
+
+def test_the_checkouts_own_settings_hold_wherever_the_validation_lies(tmp_path, monkeypatch):
+    """A folder or a file that is a word of its own is where pytest would look for its settings instead."""
+    checkout, elsewhere = tmp_path / "checkout", tmp_path / "elsewhere"
+    (checkout / "mine").mkdir(parents=True)
+    elsewhere.mkdir()
+    (checkout / "pytest.ini").write_text("[pytest]\ntestpaths = mine\n")
+    (checkout / "mine" / "test_it.py").write_text("def test_it(): pass\n")
+    (checkout / "test_other.py").write_text("def test_other(): pass\n")
+    (elsewhere / "lab.yaml").write_text("hosts: {}\nnetworks: {}\n")
+    ledger = Ledger.begin(tmp_path / "v", terms(lab=str(elsewhere / "lab.yaml"), arguments=("--collect-only",)), "")
+    words = Pytest(ledger).words(Round(1, 0, SideName.BASELINE, "full"), [], elsewhere)
+    monkeypatch.chdir(checkout)
+    done = subprocess.run([*words, "-q", "-n0"], capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout.startswith("mine/test_it.py::test_it\n"), done.stdout + done.stderr
+    assert "test_other" not in done.stdout
 
 
 def test_two_do_not_go_on_with_the_same_validation(tmp_path):

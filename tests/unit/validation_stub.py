@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import signal
 import sys
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -38,6 +39,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int:
     sys.stdout.write(f"round {number} on the controller of {told.get('owner', 'nobody')}\n")
     if number == told.get("killed_at"):
         os.abort()
+    if number == told.get("waits_at"):
+        _wait(scenario.parent)
     noise = random.Random(number)
     tests = []
     for one in told[side]:
@@ -52,3 +55,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int:
     results = Path(config.getoption("--report-dir")) / f"run{number}" / "results"
     record(results, tests, [host(**facts)], side, number)
     return pytest.ExitCode.TESTS_FAILED if any(test.status != "passed" for test in tests) else pytest.ExitCode.OK
+
+
+def _wait(folder: Path) -> None:
+    """As a round that takes hours; its teardown leaves a file."""
+    try:
+        (folder / "pid.new").write_text(str(os.getpid()))
+        (folder / "pid.new").rename(folder / "pid")
+        while True:
+            signal.pause()
+    finally:
+        (folder / "torn-down").touch()

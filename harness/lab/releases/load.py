@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.backends import registry
-from harness.core import UsageError, paths
+from harness.core import UsageError
 from harness.core.config import check, complaint, nearest, parse_yaml, problem, read_text
+from harness.core.named import Shelf
 from harness.lab.releases.models import MustChange, ReleaseFile, Required, Side
+
+_RELEASES = Shelf("releases", "release", "`interop release list` shows them")
 
 
 class Which(StrEnum):
@@ -157,23 +160,12 @@ def find_release(name_or_path: str | Path) -> Path:
     Raises:
         UsageError: there is none; suggests the nearest name.
     """
-    text = str(name_or_path)
-    if "/" in text or text.endswith((".yaml", ".yml")):
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise UsageError(f"{text}: there is no such release file")
-        return path
-    found = releases()
-    if text not in found:
-        hint = "or give the path of a release file; `interop release list` shows them"
-        raise UsageError(f"no release is called {text!r}{nearest(text, found)}", hint=hint)
-    return found[text]
+    return _RELEASES.find(name_or_path)
 
 
 def releases() -> dict[str, Path]:
     """The releases that can be named, those of the working directory before the product's own."""
-    folders = (paths.configs() / "releases", Path("configs/releases"))
-    return {file.stem: file for folder in folders for file in sorted(folder.glob("*.yaml"))}
+    return _RELEASES.files()
 
 
 def release_schema() -> dict[str, Any]:

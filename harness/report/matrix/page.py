@@ -13,7 +13,7 @@ from harness.report import layout, page
 from harness.report.matrix.model import Table
 
 NAME = "matrix.html"
-WORDS = ("fail", "error", "guest", "lab", "known", "pass", "cannot", "skip")
+WORDS = ("fail", "error", "guest", "lab", "away", "flaky", "known", "pass", "cannot", "skip")
 """States as the page calls them, from the worst to what says nothing."""
 
 

@@ -14,10 +14,16 @@ from harness.report.summary import Verdict
 
 WIDTH, HEIGHT = 60, 14
 _BAD = (Verdict.FAILED, Verdict.GUEST, Verdict.LAB, Verdict.ERROR)
-# A class of the page's style sheet: good, bad, known, nothing said.
-_CLASS = {Verdict.PASSED: "g", Verdict.KNOWN: "k", Verdict.SKIPPED: "n"} | dict.fromkeys(_BAD, "f")
+# A class of the page's style sheet: good, bad, known, flaky, nothing said.
+_CLASS = {
+    Verdict.PASSED: "g",
+    Verdict.KNOWN: "k",
+    Verdict.FLAKY: "y",
+    Verdict.SKIPPED: "n",
+    Verdict.AWAY: "n",
+} | dict.fromkeys(_BAD, "f")
 # Where a state stands, from the top: what is bad stands up.
-_LEVEL = {"g": 11, "k": 6, "n": 11, "f": 3}
+_LEVEL = {"g": 11, "k": 6, "y": 6, "n": 11, "f": 3}
 
 
 def states(seen: Sequence[Verdict | None], slots: int) -> str:
