@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RECORDED = ROOT / "docs/accepted/kvm-qemu-7.2.22-libvirt-9.0.0-tcg.json"
 FACTS = 64
 """Facts that each reading test reads, in one command."""
+_ALIKE = ("test_that_reads", "test_bare")
 MIX = 10
 """Tests come in tens: seven that read, one each that changes its guest, asks for another shape, and measures."""
 
@@ -34,7 +35,9 @@ def pytest_pyfunc_call(pyfuncitem):
     try:
         return (yield)
     finally:
-        MOMENTS.append((*began, time.monotonic(), time.process_time()))
+        place = getattr(pyfuncitem, "callspec", None)
+        what = [pyfuncitem.originalname, place.params.get("host") if place else None]
+        MOMENTS.append((*began, time.monotonic(), time.process_time(), what))
 
 @pytest.hookimpl(wrapper=True)
 def pytest_sessionfinish(session):  # later, a worker of xdist may be cut off at any moment
@@ -117,8 +120,9 @@ class Seen:
 
     Args:
         tests: how many there were, on all hosts.
-        between: processor seconds between the end of each test's body and the beginning of the next: lending, hooks,
-            results. Between two hosts it holds the opening of the second.
+        between: processor seconds between the end of a test's body and the beginning of the next, where both are alike
+            and on one host: lending, hooks, results.
+        opening: the same where the next is on another host: its opening and its first guest are in it.
         cpu: processor seconds of all of the run, in its main process and in workers.
         memory: the most memory of its main process, in bytes.
         facts: seconds of each reading of :data:`FACTS` facts.
@@ -129,6 +133,7 @@ class Seen:
 
     tests: int
     between: tuple[float, ...]
+    opening: tuple[float, ...]
     cpu: float
     memory: int
     facts: tuple[float, ...]
@@ -207,12 +212,12 @@ class Simulation:
         seen = {path.stem.removeprefix("seen-"): json.loads(path.read_text()) for path in folder.glob("seen-*.json")}
         log = [json.loads(line) for line in (folder / "log").read_text().splitlines()]
         moments = [moment for one in seen.values() for moment in one["moments"]]
+        pairs = [pair for one in seen.values() for pair in pairwise(one["moments"])]
         spread = re.search(r"([\d.]+) x the least possible", done.stdout)
         return Seen(
             tests=len(moments),
-            between=tuple(
-                following[1] - before[3] for one in seen.values() for before, following in pairwise(one["moments"])
-            ),
+            between=tuple(next_[1] - last[3] for last, next_ in pairs if next_[4] == last[4] and next_[4][0] in _ALIKE),
+            opening=tuple(next_[1] - last[3] for last, next_ in pairs if next_[4][1] != last[4][1]),
             cpu=sum(one["cpu"] for one in seen.values()),
             memory=max(one["memory"] for one in seen.values()),
             facts=tuple(second for one in seen.values() for second in one["facts"]),

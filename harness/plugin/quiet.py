@@ -36,13 +36,17 @@ class Watch:
         host: the lab's name of the host.
         look: reads the load; None: this host does not tell.
         limit: percent that others may use; None: whatever they use is kept, and held against nothing.
+        asked: the lab file sets the limit: then a host must tell. The limit that hosts have by default binds those that
+            can.
     """
 
-    def __init__(self, host: str, look: Look | None, limit: float | None) -> None:
+    def __init__(self, host: str, look: Look | None, limit: float | None, *, asked: bool = True) -> None:
         self._host = host
         self._look = look
         self.limit = limit
         """Percent of the processors that others may use; None: held against nothing."""
+        self._asked = asked
+        self._told = False
         self._every = _EVERY
         self._log = ForeignLog()
         self._lock = threading.Lock()
@@ -69,6 +73,11 @@ class Watch:
         with self._lock:
             return self._log.so_far()
 
+    @property
+    def mute(self) -> str:
+        """Why the host never told anything; empty where it did, or where nobody can ask."""
+        return "" if self._told or self._problem is None else self._problem.message
+
     def judge(self) -> None:
         """The test is over.
 
@@ -76,7 +85,7 @@ class Watch:
             NotQuiet: others did more than the lab allows.
             LabError: there is a limit, and the host does not tell what they did.
         """
-        if self.limit is None:
+        if self.limit is None or (self.mute and not self._asked):
             return
         if self._look is None:
             raise LabError(
@@ -116,7 +125,7 @@ class Watch:
             except (InteropError, OSError) as error:
                 self._problem = error if isinstance(error, InteropError) else LabError(str(error))
                 return
-            self._problem = None
+            self._problem, self._told = None, True
             self._log.add(reading)
             if isinstance(reading, ProcessorUse):
                 self._every = reading.span  # it tells nothing new before
@@ -150,7 +159,8 @@ def watch(host: HostUnderTest, *, lab: Path, run: str, main: int) -> Watch:
     if not isinstance(hypervisor, HostLoad):
         # Where the lab itself sets no limit, a host that cannot tell is one like before.
         return Watch(host.name, None, settings.foreign_load)
-    return Watch(host.name, lambda: hypervisor.load(Deadline.after(_PATIENCE)), limit)
+    asked = settings.foreign_load is not None
+    return Watch(host.name, lambda: hypervisor.load(Deadline.after(_PATIENCE)), limit, asked=asked)
 
 
 def _here(settings: Host, lab: Path, run: str, main: int) -> OwnWork:

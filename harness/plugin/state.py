@@ -77,6 +77,7 @@ class State:
     _run: Run | None = None
     _attendant: Attendant | None = None
     _news: News | None = None
+    _mute: set[str] = field(default_factory=set)
 
     @property
     def options(self) -> options.Options:
@@ -222,7 +223,10 @@ class State:
             with watch(host, lab=self.lab.path, run=self.run.id, main=main) as self.watch:
                 yield self.watch
         finally:
-            self.watch = None
+            mute, self.watch = self.watch.mute if self.watch is not None else "", None
+            if mute and host.name not in self._mute:
+                self._mute.add(host.name)
+                self.say(f"{host.name}: whether it is quiet there is not known: {mute}")
 
     def lender(self, item: pytest.Item) -> Lender | None:
         """The lender of the test's column, if it was opened."""

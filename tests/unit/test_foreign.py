@@ -198,6 +198,23 @@ def test_who_cannot_be_asked_in_the_end_is_not_taken_for_quiet():
         watch.judge()
 
 
+def test_a_host_that_never_tells_is_held_to_nothing_but_what_the_lab_file_says():
+    """An account may lack a right that nobody asked for before; where the file sets a limit, it must have it."""
+    for asked in (True, False):
+        with Watch("hv1", Told(LabError("no right")), 10, asked=asked) as watch:
+            if asked:
+                with pytest.raises(LabError, match="unknown whether it was quiet: no right"):
+                    watch.judge()
+            else:
+                watch.judge()
+            assert (watch.so_far(), watch.mute) == (None, "no right")
+
+
+def test_a_host_that_told_and_then_fails_is_not_taken_for_quiet_by_default_either():
+    with Watch("hv1", Told(use(0), LabError("gone")), 10, asked=False) as watch, pytest.raises(LabError, match="gone"):
+        watch.judge()
+
+
 def test_a_question_that_failed_in_the_middle_is_made_good_by_the_next():
     with Watch("esx1", Told(use(0), LabError("no answer"), use(0.05)), 10) as watch:
         assert watch.so_far().worst == 0
