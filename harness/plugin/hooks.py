@@ -28,7 +28,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Register the markers."""
+    """Register the markers, unless pytest was led astray."""
+    or_usage_error(options.refuse_astray, config)
     for name, text in demand.MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {text}")
     for name in registry.KNOWN:
@@ -318,7 +319,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     """End the run; what could not be given back is left to the reaper and said."""
     state = session.config.stash[KEY]
     if state.results is not None and state.session is not None and state.session.columns:
@@ -331,9 +332,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         vars(session.config)["workeroutput"]["interop"] = state.dropped  # xdist puts it there, and sends it
     elif state.dropped:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not all that tests came to is known
-    elif session.exitstatus == pytest.ExitCode.OK and any(
-        one.status == outcomes.FLAKY for one in state.records.values()
-    ):
+    elif exitstatus == pytest.ExitCode.OK and any(one.status == outcomes.FLAKY for one in state.records.values()):
         from harness.report.summary import FLAKY_STATUS  # noqa: PLC0415  strangers' tests don't pay for it
 
         session.exitstatus = FLAKY_STATUS

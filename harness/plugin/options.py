@@ -14,7 +14,7 @@ from harness.backends.model import Firmware
 from harness.core import UsageError
 
 DEFAULT_IMAGE = "debian12"
-_NAMING_FILES = ("--lab", "--image", "--release", "--calibration", "--known-issues", "--report-dir")
+_NAMING_FILES = ("--lab", "--image", "--release", "--calibration", "--known-issues", "--report-dir", "--summary-file")
 # Where pytest has its settings: https://docs.pytest.org/en/stable/reference/customize.html
 _SETTINGS = {
     "pytest.toml": "",
@@ -169,10 +169,8 @@ def read(config: pytest.Config) -> Options:
     """The options as typed values.
 
     Raises:
-        UsageError: ``--keep`` is not of the form ``failed[:24h]``; there is no such exporter; or pytest was led away
-            from its settings.
+        UsageError: ``--keep`` is not of the form ``failed[:24h]``; or there is no such exporter.
     """
-    _not_astray(config)
     directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
     issues = config.getoption("--known-issues")
     return Options(
@@ -213,27 +211,30 @@ def _keep(text: str | None) -> timedelta | None:
     return timedelta(**{_SPAN[found[2]]: int(found[1])}) if found[1] else timedelta(hours=24)
 
 
-def _not_astray(config: pytest.Config) -> None:
-    """Refuse a command line that pytest understands otherwise than whoever wrote it.
+def refuse_astray(config: pytest.Config) -> None:
+    """Refuse a command line that pytest understands otherwise than whoever wrote it, before it collects anything.
 
     Before it knows any option of a plugin, pytest takes each word that is a file or a folder for a place of tests, and
     looks for its settings there. Beside a lab file that lies elsewhere are none: it would collect whatever is below the
     working directory, and the report would lie beside the lab file.
+
+    Raises:
+        UsageError: with the form that pytest understands.
     """
     here = config.invocation_params.dir
-    if config.getoption("inifilename") or config.getoption("rootdir"):
+    words = [str(word) for word in config.invocation_params.args]
+    named = [(option, word) for option, word in itertools.pairwise(words) if option in _NAMING_FILES]
+    led = next(((option, word) for option, word in named if (here / word).exists()), None)
+    if led is None or config.getoption("inifilename") or config.getoption("rootdir"):
         return
     if config.inipath is not None and here.is_relative_to(config.inipath.parent):
         return
-    if not any(_has_settings(folder) for folder in (here, *here.parents)):
-        return
-    words = [str(word) for word in config.invocation_params.args]
-    for option, word in itertools.pairwise(words):
-        if option in _NAMING_FILES and (here / word).exists():
-            raise UsageError(
-                f"pytest takes {word} for a place of tests, and forgets its settings of {here}",
-                hint=f"write it in one word: {option}={word}",
-            )
+    if any(_has_settings(folder) for folder in (here, *here.parents)):
+        option, word = led
+        raise UsageError(
+            f"pytest takes {word} for a place of tests, and forgets its settings of {here}",
+            hint=f"write it in one word: {option}={word}",
+        )
 
 
 def _has_settings(folder: Path) -> bool:

@@ -74,18 +74,24 @@ def checkout(pytester, tmp_path):
 
 def test_a_lab_file_elsewhere_takes_nobodys_settings_away(pytester, checkout):
     """Pytest would collect whatever is below the working directory, and nobody would know why."""
-    with pytest.raises(UsageError, match="forgets its settings") as told:
-        read(pytester, "--lab", str(checkout))
-    assert told.value.hint == f"write it in one word: --lab={checkout}"
-    assert read(pytester, f"--lab={checkout}").lab == str(checkout)
+    with pytest.raises(pytest.UsageError, match="forgets its settings") as told:
+        pytester.parseconfigure("--lab", str(checkout))
+    assert f"write it in one word: --lab={checkout}" in str(told.value)
+    assert pytester.parseconfigure(f"--lab={checkout}").getoption("--lab") == str(checkout)
+
+
+def test_nor_does_a_report_folder_that_is_there_from_the_run_before(pytester, checkout):
+    with pytest.raises(pytest.UsageError, match="--report-dir="):
+        pytester.parseconfigure("--report-dir", str(checkout.parent))
 
 
 @pytest.mark.parametrize("words", [("mine",), ("-c", "other.ini")])
 def test_who_names_tests_or_settings_may_write_it_in_two(pytester, checkout, words):
     pytester.path.joinpath("other.ini").write_text("[pytest]\n")
-    assert read(pytester, "--lab", str(checkout), *words).lab == str(checkout)
+    assert pytester.parseconfigure("--lab", str(checkout), *words).getoption("--lab") == str(checkout)
 
 
 def test_where_there_are_no_settings_none_are_forgotten(pytester, tmp_path):
     (tmp_path / "lab.yaml").touch()
-    assert read(pytester, "--lab", str(tmp_path / "lab.yaml")).lab == str(tmp_path / "lab.yaml")
+    lab = str(tmp_path / "lab.yaml")
+    assert pytester.parseconfigure("--lab", lab).getoption("--lab") == lab
