@@ -61,7 +61,7 @@ def chosen(state: State, standing: Standing, clock: Callable[[], float]) -> Disp
     file: TextIO = reporter._tw._file  # noqa: SLF001  pytest has no other way to its writer
     # Tests that print past pytest, and people in a debugger, need the terminal for themselves.
     bare = config.option.capture == "no" or config.option.usepdb or os.environ.get("TERM") in (None, "", "dumb")
-    fit = not bare and not is_ci() and _is_terminal(file)
+    fit = not bare and _is_terminal(file) and (mode == "live" or not is_ci())
     if mode == "lines" or not fit:
         return Lines(standing, state.say, clock)
     return Below(standing, reporter._tw, clock)  # noqa: SLF001

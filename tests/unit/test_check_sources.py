@@ -52,7 +52,24 @@ def test_a_module(host):
 @pytest.mark.parametrize("n", [1, 2])
 def test_itself(host, n):
     assert n
+
+
+@pytest.mark.check("ACME-006")
+@pytest.mark.usefixtures("ready")
+def test_a_fixture_from_elsewhere(host):
+    assert host
 '''
+CONFTEST = """
+import pytest
+
+@pytest.fixture
+def ready():
+    return 1
+
+@pytest.fixture
+def not_used():
+    return 1
+"""
 HELPERS = """
 def settle(host):
     return inner(host)
@@ -80,7 +97,7 @@ def digests(pytester, monkeypatch):
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
     def run(*changes, name="test_inner.py"):
-        texts = {name: TEST, "helpers.py": HELPERS, "whole.py": WHOLE}
+        texts = {name: TEST, "helpers.py": HELPERS, "whole.py": WHOLE, "conftest.py": CONFTEST}
         for where, old, new in changes:
             file = name if where == "test" else where
             assert old in texts[file]
@@ -102,7 +119,7 @@ def test_a_digest_is_of_what_the_check_does_and_of_nothing_else(digests):
     """Comments, docstrings, places and what it does not use change nothing; all else does, however far away."""
     before = digests()
     assert {one.partition(":")[0] for one in before.values()} == {"1"}
-    assert len(set(before.values())) == len(before) == 5
+    assert len(set(before.values())) == len(before) == 6
     after = digests(
         ("test", '    """It does."""\n', '    """It surely does."""\n\n    # and how\n'),
         ("test", "OTHER = 3", "OTHER = 3  # three"),
@@ -111,6 +128,7 @@ def test_a_digest_is_of_what_the_check_does_and_of_nothing_else(digests):
         ("helpers.py", "    return host", "    return not not host"),
         ("whole.py", "return host", "return bool(host)"),
         ("test", "[1, 2]", "[1, 3]"),
+        ("conftest.py", "def ready():\n    return 1", "def ready():\n    return 2"),
         name="test_moved.py",
     )
     assert {check for check in before if before[check] == after[check]} == {"ACME-001"}

@@ -1,11 +1,14 @@
 """Progress in a log, how runs stand, and the paragraph of a run: without a run."""
 
+import io
 import json
 import os
+import pty
+from types import SimpleNamespace
 
 import pytest
 
-from harness.plugin.display import Lines, words
+from harness.plugin.display import Lines, chosen, words
 from harness.report.paragraph import About, paragraph
 from harness.report.standing import Standing, running, span, standings
 from harness.report.summary import Outcome, Verdict
@@ -112,3 +115,48 @@ def test_a_host_that_is_gone_is_named_once_and_a_flaky_pass_needs_a_look():
     assert said.count("kvm-1 (away: not available since 02:10)") == 1
     assert "C09 it is on kvm-1 (flaky: passed at try 2); kvm-1 (away" in said
     assert "8 left out because their host was gone, 1 passed only when tried again" in said
+
+
+@pytest.fixture
+def terminal():
+    """The side of a terminal that a program writes to; what is written is read, so that nobody waits."""
+    ours, theirs = pty.openpty()
+    with os.fdopen(theirs, "w") as file:
+        yield file
+    os.close(ours)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({}, "Below"),
+        ({"CI": "true"}, "Lines"),
+        ({"CI": "false"}, "Below"),
+        ({"CI": "true", "progress": "live"}, "Below"),
+        ({"TERM": "dumb"}, "Lines"),
+        ({"capture": "no"}, "Lines"),
+        ({"usepdb": True}, "Lines"),
+        ({"progress": "lines"}, "Lines"),
+        ({"progress": "none"}, "NoneType"),
+        ({"verbose": -1}, "NoneType"),
+        ({"file": io.StringIO()}, "Lines"),
+        ({"file": io.StringIO(), "progress": "live"}, "Lines"),
+    ],
+    ids=str,
+)
+def test_a_block_is_for_terminals_that_people_look_at(terminal, monkeypatch, said, kind):
+    """Anything else gets lines; who asked for quiet gets nothing."""
+    monkeypatch.setenv("TERM", said.get("TERM", "xterm"))
+    monkeypatch.delenv("CI", raising=False)
+    if "CI" in said:
+        monkeypatch.setenv("CI", said["CI"])
+    writer = SimpleNamespace(_file=said.get("file", terminal))
+    options = {"verbose": 0, "capture": "fd", "usepdb": False} | said
+    plugins = SimpleNamespace(get_plugin=lambda name: SimpleNamespace(_tw=writer))
+    config = SimpleNamespace(pluginmanager=plugins, option=SimpleNamespace(**options))
+    state = SimpleNamespace(config=config, say=print, options=SimpleNamespace(progress=said.get("progress", "auto")))
+    display = chosen(state, ONE, lambda: 1000.0)
+    assert type(display).__name__ == kind
+    if display is not None:
+        display.close()
+    assert writer._file is said.get("file", terminal)

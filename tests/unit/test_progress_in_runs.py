@@ -95,6 +95,7 @@ def deadline():
 def watched(lab):
     """A run on a terminal, looked at from another shell while a test of it stands still."""
     (lab.place / "hold").touch()
+    (lab.place / "summary.txt").write_text("of last night")
     process = OnTerminal(lab.argv("-k", "not stopped and not again", "--host=first"), lab.place, lab.env)
     wait_for("the test to begin", lambda: (lab.place / "held").exists() or Pending(process.written), deadline())
     shown = re.compile(r"first.*ACME-001 it waits")
@@ -102,6 +103,7 @@ def watched(lab):
         "the test to be shown", lambda: bool(shown.search(process.written)) or Pending(process.written), deadline()
     )
     while_it_ran = json.loads(lab.status())
+    assert not (lab.place / "summary.txt").exists()  # whatever becomes of the run, last night's does not stand for it
     in_words = CliRunner().invoke(interop, ["status"], env=lab.env, catch_exceptions=False).stdout
     (lab.place / "hold").unlink()
     status = process.wait()
@@ -148,8 +150,8 @@ def test_another_shell_sees_the_run_its_host_and_what_is_left(watched, lab):
 
 
 def test_once_it_is_over_no_run_lives(watched, lab):
-    assert json.loads(lab.status()) == []
     assert list((lab.place / "state" / "standing").iterdir()) == []
+    assert json.loads(lab.status()) == []
 
 
 @pytest.fixture(scope="module")
