@@ -35,6 +35,7 @@ class Progress:
         self._standing: Standing | None = None
         self._works: dict[str, spread.Work] = {}
         self._waiting: dict[str, float] = {}
+        self._left = 0.0  # the sum of these, kept beside them: adding them up for each test would take the square
         self._workers = 1
         self._display: Display | None = None
         self._broken = False
@@ -65,7 +66,7 @@ class Progress:
     @pytest.hookimpl(trylast=True)
     def pytest_runtest_logstart(self, nodeid: str) -> None:
         """One more runs."""
-        if self._standing is not None and self._waiting.pop(nodeid, None) is not None:
+        if self._standing is not None and self._begun(nodeid):
             self._keep()
 
     @pytest.hookimpl(trylast=True)
@@ -76,7 +77,7 @@ class Progress:
             return
         status = record.status or "error"
         self._standing.counts[status] = self._standing.counts.get(status, 0) + 1
-        self._waiting.pop(report.nodeid, None)
+        self._begun(report.nodeid)
         self._keep()
         if self._display is not None:
             told = f"{status} {record.check or ''} {record.title} on {record.host or record.pool}: {record.reason}"
@@ -124,6 +125,7 @@ class Progress:
         self._works = works
         durations = spread.durations_of(self._state)
         self._waiting = {nodeid: durations.expected(work.test, work.column) for nodeid, work in works.items()}
+        self._left = sum(self._waiting.values())
         self._standing = Standing(
             run=known["run"],
             lab=known["lab"],
@@ -137,9 +139,16 @@ class Progress:
         self._keep()
         self._display = chosen(self._state, self._standing, self._clock)
 
+    def _begun(self, nodeid: str) -> bool:
+        """Take a test off those that wait; whether it was one of them."""
+        seconds = self._waiting.pop(nodeid, None)
+        if seconds is not None:
+            self._left = self._left - seconds if self._waiting else 0.0
+        return seconds is not None
+
     def _keep(self) -> None:
         assert self._standing is not None
-        self._standing.left = sum(self._waiting.values()) / self._workers
+        self._standing.left = self._left / self._workers
         if self._broken:
             return
         try:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from harness.backends.model import Firmware, HostFacts
-from harness.backends.protocol import Hypervisor, LeaseLost, Moved
+from harness.backends.protocol import Hypervisor, LeaseLost, Moved, NotQuiet
 from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.core.secrets import Secret
 from harness.image import resolve
@@ -250,7 +250,7 @@ class Session:
             error: what failed; one that says itself that the host is there is not looked after.
         """
         column = self.opened(name)
-        if column is None or isinstance(error, (LeaseLost, Moved, UsageError)):
+        if column is None or isinstance(error, (LeaseLost, Moved, NotQuiet, UsageError)):
             return
         try:
             for _ in column.host.hypervisor.owned(Deadline.after(self.lab.limits.host), self.run.id):

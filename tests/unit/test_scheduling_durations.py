@@ -1,11 +1,12 @@
 """What tests took in earlier runs, and what they are expected to take."""
 
 import json
+import statistics
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.plugin.scheduling import Group, Member, Task, record
+from harness.plugin.scheduling import Group, Member, Task, durations, record
 from harness.plugin.scheduling.durations import Durations
 from harness.plugin.scheduling.tally import Tally
 
@@ -16,9 +17,9 @@ def path(tmp_path):
 
 
 def noted(path, *took):
-    durations = Durations(path)
-    durations.note(took)
-    return durations
+    known = Durations(path)
+    known.note(took)
+    return known
 
 
 def test_a_test_is_expected_to_take_the_median_of_its_last_five_runs(path):
@@ -35,6 +36,17 @@ def test_where_it_never_ran_its_runs_on_other_pools_count(path):
 def test_a_new_test_is_expected_to_take_the_median_of_all(path):
     known = noted(path, ("L02", "kvm", 10.0), ("L01", "kvm", 2.0), ("T01", "kvm", 1.0))
     assert known.expected("N01", "kvm") == 2.0
+
+
+def test_new_tests_do_not_look_through_all_known_ones_each(path, monkeypatch):
+    """A night of many new tests after a night of many others would take the square of them."""
+    known = noted(path, *((f"L{number}", "kvm", float(number)) for number in range(200)))
+    asked = []
+    monkeypatch.setattr(durations, "median", lambda values: asked.append(1) or statistics.median(values))
+    assert {known.expected(f"N{number}", "kvm") for number in range(200)} == {99.5}
+    assert len(asked) <= 201
+    known.note([("L1", "kvm", 1000.0)] * 5)
+    assert known.expected("N1", "kvm") == 100.5, "what was learnt since counts"
 
 
 def test_on_the_first_night_all_are_expected_to_take_the_same(path):

@@ -37,6 +37,7 @@ class Durations:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._tests = _read(path).tests
+        self._usual: float | None = None
 
     def expected(self, test: str, pool: str) -> float:
         """Seconds: the median of the last runs there, else of those on other pools, else of all tests.
@@ -49,8 +50,10 @@ class Durations:
         here = pools.get(pool) or [seconds for runs in pools.values() for seconds in runs]
         if here:
             return median(here)
-        everything = [median(runs) for known in self._tests.values() for runs in known.values() if runs]
-        return median(everything) if everything else _UNKNOWN
+        if self._usual is None:  # once: asked for each new test, it would cost a night the square of its tests
+            everything = [median(runs) for known in self._tests.values() for runs in known.values() if runs]
+            self._usual = median(everything) if everything else _UNKNOWN
+        return self._usual
 
     def note(self, took: Iterable[tuple[str, str, float]]) -> None:
         """Add what a run took: test, pool and seconds. Another run that ends meanwhile loses nothing by it."""
@@ -63,7 +66,7 @@ class Durations:
                     pools[pool] = [*pools.get(pool, []), round(seconds, 3)][-_KEPT:]
                 text = json.dumps({"version": 1, "tests": tests}, indent=1, sort_keys=True, ensure_ascii=False)
                 write_whole(self._path, text.encode())
-                self._tests = tests
+                self._tests, self._usual = tests, None
         except Timeout:
             return  # one night less to learn from
 
