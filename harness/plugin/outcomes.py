@@ -88,7 +88,7 @@ class Record:
     def plain(self) -> dict[str, Any]:
         """As JSON-able data, without secrets."""
         values = {name: value for name, value in asdict(self).items() if name != "mask"}
-        return {name: self.mask(value) if isinstance(value, str) else value for name, value in values.items()}
+        return {name: _masked(value, self.mask) for name, value in values.items()}
 
 
 def title_of(item: pytest.Item) -> str:
@@ -111,6 +111,14 @@ def read(report: pytest.TestReport) -> Record | None:
         if key == KEY and isinstance(value, dict):
             return Record(**value)
     return None
+
+
+def _masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, dict):
+        return {key: _masked(one, mask) for key, one in value.items()}
+    return [_masked(one, mask) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

@@ -328,7 +328,9 @@ class State:
         return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def say(self, text: str) -> None:
-        """One line to the user past pytest's capture; long work says what it is doing."""
+        """One line to the user past pytest's capture; long work says what it is doing. Without the lab's secrets."""
+        if self.session is not None:
+            text = self.session.redactor.text(text)
         if self.is_worker:
             if self.folder is not None:
                 from harness.plugin.news import send  # noqa: PLC0415
