@@ -29,7 +29,9 @@ from harness.lab.slots import Slots
 from harness.lab.twins import find
 
 PATIENCE = timedelta(minutes=12)
-_WHAT = "fresh, facts, runs, pages (default: these; pages with Chromium), vsphere, hyperv; verdicts (needs no guest)"
+_WHAT = (
+    "fresh, facts, runs, pages (default: these; pages with Chromium), vsphere, hyperv; verdicts, night (need no guest)"
+)
 _FILES = {
     "/proc": ("cmdline", "loadavg", "uptime", "stat", "meminfo", "version", "modules", "mounts"),
     "/proc/sys/kernel": ("hostname", "osrelease", "ostype", "version", "pid_max", "threads-max"),
@@ -116,17 +118,29 @@ def whole_runs(sampler: Sampler, tests: int, *options: str) -> list[Figure]:
     ]
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Measure, print, and return 1 when a promise is not kept."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("what", nargs="*", help=_WHAT, default=[])
     parser.add_argument("--runs", type=int, default=5, help="samples of each (default: 5)")
     parser.add_argument("--tests", type=int, default=30, help="tests in an inner run (default: 30)")
     parser.add_argument("--trials", type=int, default=10_000, help="validations of verdicts (default: 10,000)")
+    parser.add_argument("--night-runs", type=int, default=3, help="runs of each size of a night (default: 3)")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", default=[10, 100, 1000], help="tests of a night (10 100 1000)"
+    )
+    parser.add_argument(
+        "--hosts", type=int, nargs="+", metavar="N", default=[1, 8, 64], help="hosts of a night (1 8 64)"
+    )
     parser.add_argument("--lab", default="local", help="lab (default: local)")
     parser.add_argument("--host", help="host of the lab (default: its first)")
     parser.add_argument("--image", default="debian12", help="guest image (default: debian12)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures with all samples")
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Measure, print, and return 1 when a promise is not kept."""
+    parser = _parser()
     options = parser.parse_args(argv)
     what = options.what or ["fresh", "facts", "runs", *(["pages"] if shutil.which("chromium") else [])]
     console = Console(stderr=True, highlight=False)
@@ -135,16 +149,9 @@ def main(argv: list[str] | None = None) -> int:
     def say(text: str) -> None:
         console.print(f"  {text}", soft_wrap=True)
 
-    kept = True
-    if "verdicts" in what:
-        from benchmarks import verdicts  # noqa: PLC0415  scipy is an optional extra
-
-        try:
-            kept = verdicts.run(options.trials, say, options.json)
-        except UsageError as error:
-            parser.error(str(error))
-        if what == ["verdicts"]:
-            return 0 if kept else 1
+    kept = _without_guests(what, options, say, parser)
+    if set(what) <= {"verdicts", "night"}:
+        return 0 if kept else 1
     sampler = Sampler(options.runs, say)
     try:
         if "runs" in what:  # first: other processes cannot use an embedded hypervisor that this one has open
@@ -161,6 +168,24 @@ def main(argv: list[str] | None = None) -> int:
     if options.json:
         options.json.write_text(json.dumps([asdict(figure) for figure in found], indent=1))
     return 0 if kept and all(figure.kept for figure in found) else 1
+
+
+def _without_guests(
+    what: list[str], options: argparse.Namespace, say: Callable[[str], None], parser: argparse.ArgumentParser
+) -> bool:
+    kept = True
+    if "verdicts" in what:
+        from benchmarks import verdicts  # noqa: PLC0415  scipy is an optional extra
+
+        try:
+            kept = verdicts.run(options.trials, say, options.json)
+        except UsageError as error:
+            parser.error(str(error))
+    if "night" in what:
+        from benchmarks import night  # noqa: PLC0415  others need no simulation
+
+        kept &= night.run(options.night_runs, options.sizes, options.hosts, say, options.json)
+    return kept
 
 
 def _with_guests(what: list[str], options: argparse.Namespace, sampler: Sampler) -> list[Figure]:

@@ -29,7 +29,7 @@ export default {
   output: settings.output,
   ...(settings.history ? { historyPath: settings.history, historyLimit: settings.historyLimit, appendHistory: true } : {}),
   // What only tools look at; suite and subSuite must stay, the tree is made of them.
-  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool", "news", "earlier"],
+  hideLabels: ["framework", "language", "package", "epic", "feature", "story", "check", "pool", "news", "earlier", "attempt"],
   environments,
   variables: settings.variables,
   categories: {

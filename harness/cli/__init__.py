@@ -30,6 +30,7 @@ COMMANDS = {
     "report": ("report", "Render the results of a run as pages."),
     "status": ("status", "Show which runs live, what they run now, and what is left."),
     "export": ("export", "Bring the results of a run to where exporters take them."),
+    "rerun": ("rerun", "Run a check of an earlier run once more, exactly as it ran; the result joins that run."),
     "compare": ("compare", "Tell what changed from one run to another."),
     "known": ("known", "Check and list known issues: failures that do not fail a run until their day."),
 }

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from harness.backends.model import ResourceKind
 from harness.backends.protocol import Console as SerialPort
 from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, LabError, UsageError
@@ -24,11 +25,12 @@ from harness.core.fields import duration, show_duration
 from harness.core.process import need
 from harness.lab import Run, connect, load_lab
 from harness.lab.connect import scratch
+from harness.lab.journal import entries, strike
 from harness.lab.keep import Kept, KeptGuest
 from harness.lab.models import Host
 from harness.lab.sharing import open_shared
 from harness.lab.store import open_store
-from harness.lab.warm import Shelf
+from harness.lab.warm import SHELF, Shelf
 
 _HOST = timedelta(minutes=2)
 _CHUNK = 1 << 16
@@ -135,7 +137,10 @@ def release(guest_id: str) -> None:
         ) from error
     with _everywhere(guest) as kept:
         kept.release(guest)
-    Shelf(scratch(host) / "slots").drop(guest.id)
+    Shelf(scratch(host) / SHELF).drop(guest.id)
+    for entry in entries(open_store(), lab=str(guest.lab)):
+        if (entry.kind, entry.name) == (ResourceKind.SEED, guest.id):
+            strike(open_store(), entry)
     click.echo(f"{guest.id} is gone")
 
 

@@ -290,14 +290,14 @@ def _hold_against_itself(
     ledger = _begun(terms, "", "", out, drawn=drawn)
     with ledger.alone():
         _run(console, lab, ledger, demands)
-    series = judging.pairs_of(ledger, None, figures.read).series
-    if not series:
+    paired = judging.pairs_of(ledger, None, figures.read)
+    if not paired.series:
         raise UsageError("nothing was measured", hint="which checks measure? name them by --check")
-    enough = [one for one in series if one.pairs >= noise.FEWEST]
-    for one in series:
+    enough = tuple(one for one in paired.series if one.pairs >= noise.FEWEST)
+    for one in paired.series:
         if one not in enough:
             click.echo(f"{one}: left out, {one.pairs} pairs say nothing of its noise")
-    found = noise.noise(enough, ledger.terms.budget)
+    found = noise.noise(replace(paired, series=enough), ledger.terms.budget)
     for pool in found:
         click.echo(f"{pool.pool}: {pool}")
         for name, loss in pool.smallest.items():

@@ -156,6 +156,7 @@ class Store:
         needed = qemuimg.info(image.qcow2, until).virtual_size
         with self._locked(entry.recipe, until):
             entry = manifest.read(folder)
+            self._clear(folder)
             if form not in entry.image.files:
                 target = folder / f"disk.{form.value}"
                 temporary = folder / f".new-{os.getpid()}.{form.value}"
@@ -220,6 +221,33 @@ class Store:
         doomed += [(tar, f"stage-{tar.stem}") for tar in self._stages.iterdir() if tar.stem not in stages]
         doomed += [(work, work.name.split(".")[0]) for work in self._tmp.iterdir()]
         return [path for path, lock in doomed if self._try_remove(path, lock)]
+
+    def sweep(self, *, touch: bool = True) -> list[Path]:
+        """Remove what killed builders and converters left half made; what somebody works on stays.
+
+        Args:
+            touch: False: only look.
+
+        Returns:
+            What was removed, or would be.
+        """
+        found = [(path, path.name.split(".")[0]) for path in sorted(self._tmp.iterdir())]
+        for folder in sorted(self._store.iterdir()):
+            found += [(path, folder.name) for path in _half_made(folder)]
+        return [path for path, lock in found if (self._try_remove(path, lock) if touch else self._idle(lock))]
+
+    @staticmethod
+    def _clear(folder: Path) -> None:
+        """The caller holds the lock of this entry: whoever left something half made in it is dead."""
+        for path in _half_made(folder):
+            path.unlink(missing_ok=True)
+
+    def _idle(self, lock: str) -> bool:
+        try:
+            with FileLock(self._locks / f"{lock}.lock", timeout=0):
+                return True
+        except Timeout:
+            return False
 
     def _made(self, recipe: NamedRecipe, job: Job, *, refresh: bool) -> builder.Built:
         if recipe.recipe.debian is None:
@@ -302,3 +330,8 @@ class Store:
                 return True
         except Timeout:
             return False
+
+
+def _half_made(folder: Path) -> list[Path]:
+    """Of an entry: disks that were being converted, and a manifest that was being written."""
+    return sorted({*folder.glob(".new-*"), *folder.glob(f".{manifest.FILE}.new")})

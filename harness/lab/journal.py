@@ -24,6 +24,7 @@ class Entry:
         kind: what it is.
         name: what it was to be called.
         handle: the host's name for it; None when the process died between asking and noting the answer.
+        intended: when it was written, in seconds since the epoch: right before the host was asked.
     """
 
     number: int
@@ -33,6 +34,7 @@ class Entry:
     kind: ResourceKind
     name: str
     handle: str | None
+    intended: float = 0.0
 
 
 class Journal:
@@ -119,5 +121,12 @@ def strike(store: Store, entry: Entry) -> None:
 
 def _entry(row: Row) -> Entry:
     return Entry(
-        row["id"], row["run"], row["member"], row["host"], ResourceKind(row["kind"]), row["name"], row["handle"]
+        number=row["id"],
+        run=row["run"],
+        member=row["member"],
+        host=row["host"],
+        kind=ResourceKind(row["kind"]),
+        name=row["name"],
+        handle=row["handle"],
+        intended=row["intended"],
     )

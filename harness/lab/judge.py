@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from harness.backends.model import Owned, Ownership
+from harness.backends.model import Owned, Ownership, ResourceKind
 from harness.lab import keep
 from harness.lab.journal import Entry
 from harness.lab.liveness import Liveness
@@ -26,6 +26,7 @@ class Fate(StrEnum):
     WARM = "left: warm slot"
     FOREIGN = "left: not ours"
     UNKNOWN = "left: its run is unknown here"
+    MAKING = "left: maybe being made"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Wish:
 
 
 Verdict = tuple[Fate, str]
+
+_WORKS_ON = 300.0
+"""Seconds that a host may go on making what was asked by a process that has died: clones and imports take minutes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,22 @@ class Judge:
         if self.wish.run is not None and entry.run != self.wish.run:
             return False
         return not self.liveness.member(self.store, entry.run, entry.member)
+
+    def may_come(self, host: Host, thing: Owned, mine: list[Entry]) -> Verdict | None:
+        """``MAKING``, for what a host does not show and may yet: it works on for whoever asked and died.
+
+        Args:
+            host: where it was asked for; an embedded one dies with its process.
+            thing: what the journal knows.
+            mine: the journal's entries about it.
+        """
+        asked = max((entry.intended for entry in mine if entry.handle is None), default=0.0)
+        if thing.kind is ResourceKind.CHECKPOINT:  # it shares its machine's fate
+            return None
+        if host.embedded or self.liveness.now() > asked + _WORKS_ON:
+            return None
+        until = datetime.fromtimestamp(asked + _WORKS_ON, UTC)
+        return Fate.MAKING, f"{thing.name} is not there; looked for again until {until:%H:%M} UTC"
 
     def spared(self, host: Host, thing: Owned) -> Verdict | None:
         """Why a thing stays, whoever made it: a guest that somebody keeps, or a warm slot; None where it is neither."""

@@ -97,7 +97,7 @@ class Maker:
         except BaseException:
             for lease in (capacity, *outfit.leases):
                 lease.release()
-            self._shelf.drop(outfit.identity.name)
+            self.outfitter.drop(outfit.identity.name)
             raise
         guest = Guest(machine, self._hypervisor, self._image, outfit.identity)
         return Slot(guest, outfit.folder, leases=outfit.leases, capacity=capacity)
@@ -125,7 +125,7 @@ class Maker:
             slot.machine.destroy(Deadline.after(TIDY))
         finally:
             self.give_back(slot)
-            self._shelf.drop(slot.guest.name)
+            self.outfitter.drop(slot.guest.name)
 
     def forget_warm(self, slot: Slot) -> None:
         """It is no warm slot any more."""

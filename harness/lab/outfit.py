@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
-from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, Shape
+from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, ResourceKind, Shape
 from harness.core import Deadline
 from harness.guest import Identity, Jump, Login
 from harness.image import Access, Image, SeedNetwork
@@ -83,14 +84,17 @@ class Outfitter:
             extra: what the seed carries besides.
 
         Raises:
-            LabError: no address is free until the deadline.
+            LabError: no address is free until the deadline; nothing of it is left then.
         """
         name = f"{kind}-{secrets.token_hex(4)}"
         folder = self._folder / name
-        folder.mkdir(parents=True, mode=0o700)
         machine_id = secrets.token_hex(16)
         with ExitStack() as undo:
             leases = undo.enter_context(_Leases())
+            with self._run.ledger(self._host).creating(ResourceKind.SEED, name) as creation:
+                undo.callback(self.drop, name)
+                folder.mkdir(parents=True, mode=0o700)
+                creation.made(name)
             nics = tuple(self._nic(name, at, shape, leases, deadline) for at in range(shape.nics))
             login, host_key, client = self._keys(folder, name)
             seed = None
@@ -121,6 +125,11 @@ class Outfitter:
             )
             undo.pop_all()
         return Outfit(Identity(name, machine_id, nics, login), spec, tuple(leases.held), folder)
+
+    def drop(self, name: str) -> None:
+        """Forget a guest's key and seed. Idempotent."""
+        shutil.rmtree(self._folder / name, ignore_errors=True)
+        self._run.ledger(self._host).gone(ResourceKind.SEED, name)
 
     def again(self, identity: Identity, deadline: Deadline) -> tuple[Lease, ...]:
         """Lease the very addresses that a guest made earlier has.

@@ -6,6 +6,7 @@ any mark was on the host), the host's own marks know what is there (the journal 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -16,9 +17,10 @@ from harness.backends.abandoned import AbandonedMachines
 from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
 from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, UsageError
+from harness.image.store import Store as Images
 from harness.lab import keep, twins
 from harness.lab.booking import leave
-from harness.lab.connect import connect
+from harness.lab.connect import connect, scratch
 from harness.lab.journal import Entry, entries, strike
 from harness.lab.judge import Fate, Judge, Verdict, Wish
 from harness.lab.liveness import Liveness
@@ -27,7 +29,9 @@ from harness.lab.models import Host, Lab
 from harness.lab.run import Run
 from harness.lab.store import Store
 from harness.lab.twin_process import sweep
+from harness.lab.warm import SHELF, read_record
 
+_HERE = ResourceKind.SEED  # made on this controller; a seed's copy on a host is a part of its machine
 _ONE = timedelta(minutes=3)  # for removing one thing: one that hangs must not keep the others
 _ORDER = (  # what stands on something goes before it
     ResourceKind.MACHINE,
@@ -88,7 +92,9 @@ class Reaper:
             known = entries(self._store, lab=str(self._lab.path))
             for host in self._lab.hosts.values():
                 about = [entry for entry in known if entry.host == host.name]
-                yield from self._host(host, run, judge, about, deadline)
+                yield from self._host(host, run, judge, [one for one in about if one.kind is not _HERE], deadline)
+                yield from self._here(host, judge, [one for one in about if one.kind is _HERE])
+            yield from self._half_made()
             for entry in known:
                 if entry.host not in self._lab.hosts and judge.dead(entry):
                     detail = f"the lab has no host {entry.host!r} any more; put it back to have this removed"
@@ -105,7 +111,10 @@ class Reaper:
             if host is not None and judge.dead(entry):
                 thing = self._thing(entry)
                 spared = judge.spared(host, thing)
-                if spared is None:
+                if entry.kind is _HERE:
+                    if self._unneeded(host, entry):
+                        left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
+                elif spared is None:
                     left.append(Finding(host.name, thing, Fate.DOOMED, f"run {entry.run}"))
                 elif spared[0] is Fate.WARM and thing.kind is ResourceKind.MACHINE and killed:
                     left.append(Finding(host.name, thing, Fate.WARM, f"run {killed[0]} was killed: it may still run"))
@@ -157,7 +166,10 @@ class Reaper:
                 verdict = judge.verdict(host, thing, mine)
                 if verdict is None:
                     continue
-                if verdict[0] is Fate.DOOMED and not self._wish.dry_run:
+                coming = judge.may_come(host, thing, mine) if thing in unseen and verdict[0] is Fate.DOOMED else None
+                if coming:
+                    verdict = coming
+                elif verdict[0] is Fate.DOOMED and not self._wish.dry_run:
                     verdict = self._removed(hypervisor, thing, deadline, verdict[1])
                     if verdict[0] is Fate.REMOVED:
                         self._forget(host, run, thing, mine)
@@ -166,6 +178,34 @@ class Reaper:
                 yield Finding(host.name, thing, *verdict)
         finally:
             hypervisor.close()
+
+    def _half_made(self) -> Iterator[Finding]:
+        """Images that killed processes were building or converting on this controller."""
+        if self._wish.run is None:
+            for path in Images().sweep(touch=not self._wish.dry_run):
+                thing = Owned(ResourceKind.IMAGE, str(path), None, path.name)
+                yield Finding("", thing, Fate.DOOMED if self._wish.dry_run else Fate.REMOVED, "half made here")
+
+    def _here(self, host: Host, judge: Judge, known: list[Entry]) -> Iterator[Finding]:
+        """Keys and seeds that dead runs left on this controller, but for those of guests that are warm or kept."""
+        for entry in known:
+            if not judge.dead(entry) or not self._unneeded(host, entry):
+                continue
+            if not self._wish.dry_run:
+                shutil.rmtree(self._folder(host, entry), ignore_errors=True)
+                strike(self._store, entry)
+            fate = Fate.DOOMED if self._wish.dry_run else Fate.REMOVED
+            yield Finding(host.name, self._thing(entry), fate, f"key and seed of a guest of run {entry.run}")
+
+    def _unneeded(self, host: Host, entry: Entry) -> bool:
+        kept = {guest.id for guest in keep.Kept(self._store, self._liveness.now).all()}
+        record = read_record(self._folder(host, entry))
+        warm = record is not None and record.machine in keep.warm_anywhere(self._store)
+        return not warm and entry.name not in kept
+
+    @staticmethod
+    def _folder(host: Host, entry: Entry) -> Path:
+        return scratch(host) / SHELF / Path(entry.name).name
 
     def _gone(self, host: Host, run: Run, judge: Judge, known: list[Entry]) -> Iterator[Finding]:
         """What dead runs had on a twin that is not there any more: it went with its twin."""

@@ -27,7 +27,7 @@ from harness.lab.outfit import SeedExtra
 from harness.lab.releases.installing import Installed, bring
 from harness.lab.releases.preparing import Prepared
 from harness.lab.run import Run
-from harness.lab.warm import CHECKPOINT, Record, Shelf, made_with, surplus, wanted
+from harness.lab.warm import CHECKPOINT, SHELF, Record, Shelf, made_with, surplus, wanted
 
 # What is kept on an embedded host between runs. A checkpoint takes as much disk as its guest used of its memory.
 MOST_SLOTS = 10
@@ -63,7 +63,7 @@ class Slots:
     _adopted: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        self._shelf = Shelf(scratch(self.host) / "slots")
+        self._shelf = Shelf(scratch(self.host) / SHELF)
         self._maker = Maker(self.run, self.host, self.hypervisor, self.image, self._shelf)
 
     @property

@@ -19,7 +19,7 @@ from typing import Any
 
 from harness import __version__
 from harness.backends.model import HostFacts, Shape
-from harness.core import Size
+from harness.core import LabError, Size
 from harness.image import Image
 from harness.lab.models import Host
 
@@ -27,6 +27,8 @@ from harness.lab.models import Host
 LAYOUT = 1
 
 CHECKPOINT = "warm"
+SHELF = "slots"
+"""The folder, in a host's scratch, that guests' keys, seeds and records are in."""
 
 # Of HostFacts.details: what says where, or how it was found out, not what runs.
 _NO_MATTER = {"acceleration", "uri", "host name", "datastore", "cluster rules"}
@@ -73,16 +75,24 @@ class Shelf:
 
     def records(self) -> Iterator[Record]:
         """All that can be read, least recently used first."""
-        found = [record for path in self.folder.glob("*/slot.json") if (record := _read(path))]
+        found = [record for path in self.folder.glob("*/slot.json") if (record := read_record(path.parent))]
         yield from sorted(found, key=lambda record: record.used)
 
     def put(self, record: Record) -> Record:
-        """Write a record, as used now; whole or not at all."""
+        """Write a record, as used now; whole or not at all.
+
+        Raises:
+            LabError: the slot's folder is gone, and its guest's key with it, or cannot be written.
+        """
         record = replace(record, used=self._now())
         path = self.folder / record.name / "slot.json"
         part = path.with_suffix(".part")
-        part.write_text(json.dumps(asdict(record), indent=1))
-        part.replace(path)
+        try:
+            part.write_text(json.dumps(asdict(record), indent=1))
+            part.replace(path)
+        except OSError as error:
+            hint = "was the cache emptied under this run? Others need room for it: INTEROP_CACHE names another place"
+            raise LabError(f"{path.parent}: {error.strerror}", operation="keep a warm slot", hint=hint) from error
         return record
 
     def drop(self, name: str) -> None:
@@ -98,7 +108,7 @@ class Shelf:
             older: what is younger may belong to a run that lives.
         """
         for path in self.folder.glob("*"):
-            record = _read(path / "slot.json")
+            record = read_record(path)
             needed = path.name in names or (record is not None and record.machine in machines)
             if not needed and self._now() - path.stat().st_mtime > older.total_seconds():
                 self.drop(path.name)
@@ -156,9 +166,9 @@ def _digest(tree: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(tree, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _read(path: Path) -> Record | None:
-    """A record, or None for what another version wrote, or half wrote."""
+def read_record(folder: Path) -> Record | None:
+    """The record in a guest's folder; None where there is none, or what another version wrote, or half wrote."""
     try:
-        return Record(**json.loads(path.read_text()))
+        return Record(**json.loads((folder / "slot.json").read_text()))
     except (OSError, ValueError, TypeError):
         return None

@@ -41,11 +41,11 @@ def run(state: State, item: pytest.Item, nextitem: pytest.Item | None, place: Pl
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if len(tries) + 1 == TRIES or not _worth_another(state, place, record):
             return reports
-        tries.append(f"{record.status}: {record.reason}")
+        tries.append(record.mask(f"{record.status}: {record.reason}"))
         if state.results is not None:
             state.results.again(item.nodeid, record.status, record.reason)
         state.say(f"{item.nodeid}: {record.reason}; trying again")
-        _tear_down_all(item)
+        tear_down_all(item)
 
 
 def settle(record: Record, reports: list[pytest.TestReport]) -> None:
@@ -60,10 +60,10 @@ def settle(record: Record, reports: list[pytest.TestReport]) -> None:
 
 
 def _begin(state: State, item: pytest.Item, place: Place, tries: list[str]) -> Record:
-    if state.results is not None:
-        state.results.begin(state.identity(item))
-    record = Record.of(item, place.demand, place.column, attempt=len(tries) + 1)
+    record = Record.of(item, place.demand, place.column, attempt=len(tries) + 1 + state.attempts_before(item))
     record.tries = list(tries)
+    if state.results is not None:
+        state.results.begin(state.identity(item), record.attempt)
     state.running = record
     state.measure_anew()
     return record
@@ -75,7 +75,7 @@ def _worth_another(state: State, place: Place, record: Record) -> bool:
     return record.status == "lab" and not wrong and not state.open().is_down(place.column)
 
 
-def _tear_down_all(item: pytest.Item) -> None:
+def tear_down_all(item: pytest.Item) -> None:
     """Fixtures of wider scopes go, too: one that failed, or holds a guest that is gone, would be used again else."""
     state = item.session._setupstate  # noqa: SLF001  what pytest's own runner calls after the last test
     pytest.CallInfo.from_call(

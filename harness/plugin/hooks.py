@@ -144,6 +144,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 state.results.away(error.host or "")
             pytest.skip(error.message)
         raise
+    if state.session is not None and state.session.moved(place.column):
+        attempts.tear_down_all(item)
     state.running_on(item, column)
     reason = column.host.lacks(place.demand)
     if reason:
@@ -191,6 +193,8 @@ def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
     finally:
         state = item.config.stash[KEY]
         lender = state.lender(item)
+        if lender is not None and state.running is not None and not state.running.guests:
+            state.running.guests = lender.lives
         # Where the host is gone there is nobody to give them back to; the reaper knows them.
         if lender is not None and state.session is not None and not state.session.is_away(state.places[item].column):
             failed = state.running is not None and state.running.failed
@@ -242,6 +246,7 @@ def pytest_runtest_makereport(
     if report.when == "call" and state.readings is not None:
         record.warnings = state.readings.warnings()
         if state.results is not None:
+            state.results.took(item.nodeid, report.duration)
             state.results.keep(state.readings)
     if first_failure and state.session is not None:
         _explain(state, item, report, call)
@@ -318,7 +323,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     state = session.config.stash[KEY]
     if state.results is not None and state.session is not None and state.session.columns:
         state.results.describe(
-            state.run.id, state.lab, state.session.image, state.session.prepared, state.session.columns
+            state.named, state.lab, state.session.image, state.session.prepared, state.session.columns
         )
     if state.results is not None and state.results.dropped:
         state.dropped.append(state.results.dropped)

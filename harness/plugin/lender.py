@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import os
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -23,6 +25,9 @@ from harness.plugin.evidence import Loan
 
 # A first guest of a shape boots cold: about a minute under emulation, several on a busy machine.
 PATIENCE = timedelta(minutes=12)
+
+_LIVES = itertools.count(1)
+"""A number for each guest as it came up or was reverted, in this process."""
 
 SERVICES = ("qemu-guest-agent", "open-vm-tools", "hyperv-daemons", "hyper-v", "linux-cloud-tools-common")
 
@@ -46,9 +51,15 @@ class Lender:
     _hopeless: dict[Shape, GuestError | NetworkDead | Unchanged] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
+    _lives: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.slots.meanwhile = self.give_back_idle
+
+    @property
+    def lives(self) -> list[str]:
+        """The guests that the running test holds, each as it came up or was reverted: a revert makes another of it."""
+        return [self._lives[loan.guest.name] for loan in self._loans]
 
     @property
     def loans(self) -> tuple[Loan, ...]:
@@ -77,13 +88,13 @@ class Lender:
     def bare(self, shape: Shape) -> Guest:
         """As :meth:`fresh`, with nothing installed in it: it is as its image, whatever release the run is of."""
         self._make_room(for_shape=shape)
-        return self._hold(self.slots.fresh(shape, self._patience(), bare=True))
+        return self._hold(self._alive(self.slots.fresh(shape, self._patience(), bare=True)))
 
     def cold(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
         """A guest for this test alone that never was a checkpoint; with ``boot=False`` its machine is still off."""
         self._make_room()
         self._can_install(shape)
-        guest = self.slots.cold(shape, self._patience(), boot=boot, **seed)
+        guest = self._alive(self.slots.cold(shape, self._patience(), boot=boot, **seed))
         self._note(guest)
         return self._hold(guest)
 
@@ -179,7 +190,7 @@ class Lender:
             raise known.with_traceback(None)
         self._can_install(shape)
         try:
-            guest = self.slots.fresh(shape, self._patience())
+            guest = self._alive(self.slots.fresh(shape, self._patience()))
         except (GuestError, NetworkDead, Unchanged) as error:
             self._hopeless[shape] = error
             raise
@@ -192,6 +203,10 @@ class Lender:
             versions = {name: guest.services.version(name) for name in SERVICES}
             self.services = {name: version for name, version in versions.items() if version}
             self.seen = {"kernel": guest.kernel.version()} | _described(guest)
+
+    def _alive(self, guest: Guest) -> Guest:
+        self._lives[guest.name] = f"{guest.name}.{os.getpid()}.{next(_LIVES)}"
+        return guest
 
     def _hold(self, guest: Guest) -> Guest:
         self._own.append(guest)

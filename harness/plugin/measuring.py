@@ -94,7 +94,7 @@ def keeper(state: State, item: pytest.Item, host: HostUnderTest) -> Callable[[Me
                 pool=identity.pool,
                 host=host.name,
                 backend=host.backend,
-                run=state.run.id,
+                run=state.named,
                 at=datetime.now(UTC),
                 circumstances=circumstances(state, host),
                 history=identity.history_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,17 @@ from harness.backends.model import Firmware
 from harness.core import UsageError
 
 DEFAULT_IMAGE = "debian12"
+_NAMING_FILES = ("--lab", "--image", "--release", "--calibration", "--known-issues", "--report-dir")
+# Where pytest has its settings: https://docs.pytest.org/en/stable/reference/customize.html
+_SETTINGS = {
+    "pytest.toml": "",
+    ".pytest.toml": "",
+    "pytest.ini": "",
+    ".pytest.ini": "",
+    "pyproject.toml": "[tool.pytest",
+    "tox.ini": "[pytest]",
+    "setup.cfg": "[tool:pytest]",
+}
 _SPAN = {"m": "minutes", "h": "hours", "d": "days"}
 
 
@@ -34,6 +46,8 @@ class Options:
     """The guests' firmware where a test asks for none."""
     keep: timedelta | None
     """How long a failed test's guest is kept; None: not at all."""
+    join: Path | None = None
+    """The folder of an earlier run that results join as further attempts."""
     checks: tuple[str, ...] = ()
     """Patterns of check numbers; empty: every test."""
     exports: tuple[str, ...] = ()
@@ -94,6 +108,14 @@ def add(parser: pytest.Parser) -> None:
         help="where runs are kept; each gets a folder of its own with results/ (default: reports/out)",
     )
     group.addoption(
+        "--join-run",
+        dest="interop_join",
+        default=None,
+        metavar="FOLDER",
+        help="let results join those of an earlier run, as further attempts; `interop rerun` uses it "
+        "(default: a folder of their own)",
+    )
+    group.addoption(
         "--each-host",
         action="store_true",
         help="run every test on each host of the lab (default: once per pool, on any free member)",
@@ -147,8 +169,10 @@ def read(config: pytest.Config) -> Options:
     """The options as typed values.
 
     Raises:
-        UsageError: ``--keep`` is not of the form ``failed[:24h]``, or there is no such exporter.
+        UsageError: ``--keep`` is not of the form ``failed[:24h]``; there is no such exporter; or pytest was led away
+            from its settings.
     """
+    _not_astray(config)
     directory, own = config.getoption("--report-dir"), config.getoption("--calibration")
     issues = config.getoption("--known-issues")
     return Options(
@@ -158,6 +182,7 @@ def read(config: pytest.Config) -> Options:
         calibration=Path(own).absolute() if own else None,
         known_issues=Path(issues).absolute() if issues else None,
         report_dir=Path(directory) if directory else config.rootpath / "reports" / "out",
+        join=Path(config.getoption("interop_join")).absolute() if config.getoption("interop_join") else None,
         each_host=config.getoption("--each-host"),
         host=config.getoption("interop_host"),
         firmware=Firmware(config.getoption("--firmware")),
@@ -186,3 +211,34 @@ def _keep(text: str | None) -> timedelta | None:
     if not found:
         raise UsageError(f"--keep {text}: not understood", hint="write --keep failed or --keep failed:24h (m, h, d)")
     return timedelta(**{_SPAN[found[2]]: int(found[1])}) if found[1] else timedelta(hours=24)
+
+
+def _not_astray(config: pytest.Config) -> None:
+    """Refuse a command line that pytest understands otherwise than whoever wrote it.
+
+    Before it knows any option of a plugin, pytest takes each word that is a file or a folder for a place of tests, and
+    looks for its settings there. Beside a lab file that lies elsewhere are none: it would collect whatever is below the
+    working directory, and the report would lie beside the lab file.
+    """
+    here = config.invocation_params.dir
+    if config.getoption("inifilename") or config.getoption("rootdir"):
+        return
+    if config.inipath is not None and here.is_relative_to(config.inipath.parent):
+        return
+    if not any(_has_settings(folder) for folder in (here, *here.parents)):
+        return
+    words = [str(word) for word in config.invocation_params.args]
+    for option, word in itertools.pairwise(words):
+        if option in _NAMING_FILES and (here / word).exists():
+            raise UsageError(
+                f"pytest takes {word} for a place of tests, and forgets its settings of {here}",
+                hint=f"write it in one word: {option}={word}",
+            )
+
+
+def _has_settings(folder: Path) -> bool:
+    for name, mark in _SETTINGS.items():
+        file = folder / name
+        if file.is_file() and mark in file.read_text(encoding="utf-8", errors="replace"):
+            return True
+    return False

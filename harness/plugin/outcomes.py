@@ -39,6 +39,10 @@ class Record:
     """What the tries before this one came to, and why."""
     away: bool = False
     """Its host is not available: nothing is known of the product."""
+    options: list[str] = field(default_factory=list)
+    """pytest's options that choose the same host, image and release again."""
+    guests: list[str] = field(default_factory=list)
+    """The guests that it had: tests that name the same one shared it, in the state it was left in."""
     warnings: list[str] = field(default_factory=list)
     """Limits that were exceeded and only warn."""
     issues: list[int] = field(default_factory=list)
@@ -88,7 +92,12 @@ class Record:
     def plain(self) -> dict[str, Any]:
         """As JSON-able data, without secrets."""
         values = {name: value for name, value in asdict(self).items() if name != "mask"}
-        return {name: _masked(value, self.mask) for name, value in values.items()}
+        return {name: self._masked(value) for name, value in values.items()}
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, list):
+            return [self._masked(one) for one in value]
+        return self.mask(value) if isinstance(value, str) else value
 
 
 def title_of(item: pytest.Item) -> str:
@@ -111,14 +120,6 @@ def read(report: pytest.TestReport) -> Record | None:
         if key == KEY and isinstance(value, dict):
             return Record(**value)
     return None
-
-
-def _masked(value: Any, mask: Callable[[str], str]) -> Any:
-    if isinstance(value, str):
-        return mask(value)
-    if isinstance(value, dict):
-        return {key: _masked(one, mask) for key, one in value.items()}
-    return [_masked(one, mask) for one in value] if isinstance(value, (list, tuple)) else value
 
 
 def _skip_reason(report: pytest.TestReport) -> str:

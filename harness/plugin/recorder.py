@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -22,8 +23,35 @@ class Recorder:
         record = outcomes.read(report)
         if record is not None:
             self._state.records[report.nodeid] = record
+            if record.options and self._state.folder is not None and not self._state.is_worker:
+                self._note(report.nodeid, record)
             if record.status == outcomes.AWAY:
                 self._still_to_run(report.nodeid)
+
+    def _note(self, nodeid: str, record: outcomes.Record) -> None:
+        from harness import __version__  # noqa: PLC0415
+        from harness.report import ran  # noqa: PLC0415
+
+        config, folder = self._state.config, self._state.folder
+        assert folder is not None
+        one = ran.Ran(
+            test=nodeid,
+            check=record.check or "",
+            pool=record.pool,
+            host=record.host,
+            status=record.status,
+            options=tuple(record.options),
+            guests=tuple(record.guests),
+            where=str(config.invocation_params.dir),
+            root=str(config.rootpath),
+            settings=str(config.inipath or ""),
+            seed=os.environ.get("INTEROP_SEED", ""),
+            harness=__version__,
+        )
+        try:
+            ran.note(folder.path, one)
+        except OSError as error:  # a full disk: then this test cannot be repeated by `interop rerun`
+            self._state.dropped.append(f"not written, {error.strerror}: how {nodeid} can be repeated")
 
     def _still_to_run(self, nodeid: str) -> None:
         """``--lf`` forgets what was skipped; a test whose host was gone is one that it should run."""

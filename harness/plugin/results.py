@@ -9,7 +9,7 @@ from importlib import metadata
 
 import pytest
 from allure_commons import plugin_manager
-from allure_commons.model2 import Status, StatusDetails
+from allure_commons.model2 import Status, StatusDetails, TestResult
 from allure_pytest.listener import AllureListener
 
 from harness.core import LabError
@@ -57,9 +57,16 @@ class Results:
         config.add_cleanup(self.writer.install())
         _register(config, self._stamper)
 
-    def begin(self, identity: Identity | None) -> None:
-        """A test begins, or its host is known now; None: a stranger's."""
+    def begin(self, identity: Identity | None, attempt: int = 0) -> None:
+        """A test begins, or its host is known now; None: a stranger's.
+
+        Args:
+            identity: the test.
+            attempt: which try of its run it is; 0: as was said.
+        """
         self._stamper.begin(identity)
+        if attempt:
+            self._stamper.number(attempt)
         if identity is not None:
             with suppress(OSError):  # a full disk: were this process killed, nothing would tell of the test
                 self._running.begin(identity)
@@ -89,12 +96,22 @@ class Results:
 
     def interrupted(self, nodeid: str, why: str) -> None:
         """The running test will not come to an end: that its set-up passed must not stand for it."""
-        listener = self._config.pluginmanager.get_plugin(_LISTENER)
-        if listener is None:
-            return
-        result = listener.allure_logger.get_test(listener._cache.get(nodeid))  # noqa: SLF001  as in `again`
+        result = self._unwritten(nodeid)
         if result is not None:
             result.status, result.statusDetails = Status.BROKEN, StatusDetails(message=why)
+
+    def took(self, nodeid: str, seconds: float) -> None:
+        """How long the running test's body took: the wall clock, which may be set meanwhile, doesn't tell."""
+        result = self._unwritten(nodeid)
+        if result is not None and result.start:
+            result.stop = result.start + round(seconds * 1000)
+
+    def _unwritten(self, nodeid: str) -> TestResult | None:
+        listener = self._config.pluginmanager.get_plugin(_LISTENER)
+        if listener is None:
+            return None
+        result: TestResult | None = listener.allure_logger.get_test(listener._cache.get(nodeid))  # noqa: SLF001
+        return result
 
     def away(self, host: str) -> None:
         """The running test's host is not available."""

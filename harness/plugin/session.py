@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -154,6 +155,7 @@ class Session:
         self._attend = attend
         self._away = away or Notes()
         self._columns: dict[str, Column | InteropError] = {}
+        self._served: dict[str, str] = {}
         self._activity: Lease | None = None
         self.redactor = Redactor()
 
@@ -214,6 +216,12 @@ class Session:
         if isinstance(column, InteropError):
             raise column.with_traceback(None)  # or every test adds its own frames to it
         return column
+
+    def moved(self, name: str) -> bool:
+        """Whether another host serves this column since this was last asked: fixtures may hold the one before it."""
+        host = self.column(name).host.name
+        before, self._served[name] = self._served.get(name, host), host
+        return before != host
 
     def opened(self, name: str) -> Column | None:
         """The column, if it is open; opens nothing."""
@@ -290,6 +298,12 @@ class Session:
             calibration=str(self._options.calibration or ""),
             firmware="" if self._options.firmware is Firmware.BIOS else self._options.firmware.value,
         )
+
+    def repeat_options(self, host: str) -> list[str]:
+        """Pytest's options that choose the same lab, host, image and release again, and judge alike."""
+        _, _, *words = shlex.split(self.repeat_command("it", host))
+        words += ["--each-host"] if self._options.each_host else []
+        return [*words, *(["--known-issues", str(self._options.known_issues)] if self._options.known_issues else [])]
 
     def close(self) -> None:
         """Give guests back, drop connections, end the run. What fails is left to the reaper and reported first."""

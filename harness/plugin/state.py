@@ -67,6 +67,8 @@ class State:
     """What this process or a worker could not write, in a sentence each."""
     scheduling: HostScheduling | None = None
     """What spreads the run over workers; in xdist's controller alone."""
+    _joined: dict[str, int] = field(default_factory=dict)
+    """How often each test was tried in the run that this one joins; read before anything is added to it."""
     _options: options.Options | None = None
     _lab: Lab | None = None
     _calibration: Calibration | None = None
@@ -198,6 +200,7 @@ class State:
         """The running test's host is known now."""
         if self.running is not None:
             self.running.host = column.host.name
+            self.running.options = self.open().repeat_options(column.host.name)
         identity = self.identity(item)
         if self.results is not None and identity is not None:
             host = column.host
@@ -235,7 +238,9 @@ class State:
             from harness.plugin.away import Notes  # noqa: PLC0415
             from harness.plugin.session import Session  # noqa: PLC0415
 
-            self.folder = self._folder(self.run.id).make()
+            self.folder = self._folder(self.run.id)
+            if self.options.join is None:
+                self.folder.make()
             self.config.add_cleanup(interrupts.listen(worker=self.is_worker))
             number = int(self.worker_name.removeprefix("gw")) if self.is_worker else 0
             attend = None if self.is_worker else self.attend
@@ -315,7 +320,28 @@ class State:
         from harness.report.layout import RunFolder  # noqa: PLC0415
 
         shared = self.worker.get("interop")
-        return RunFolder(Path(shared["folder"]) if shared else self.options.report_dir / run)
+        return RunFolder(Path(shared["folder"]) if shared else self.options.join or self.options.report_dir / run)
+
+    @property
+    def named(self) -> str:
+        """What the run is called in results: by its id, or as the run that it joins."""
+        if self.options.join is None:
+            return self.run.id
+        from harness.report.cells import read  # noqa: PLC0415
+
+        return str(or_usage_error(read, self.options.join).run)
+
+    def attempts_before(self, item: pytest.Item) -> int:
+        """How often the test was tried in the run that this one joins."""
+        identity = self.identity(item)
+        if self.options.join is None or identity is None:
+            return 0
+        if not self._joined:
+            from harness.report.cells import read  # noqa: PLC0415
+
+            found = or_usage_error(read, self.options.join).cells
+            self._joined = {cell.history: 1 + len(cell.earlier) for cell in found} | {"": 0}
+        return self._joined.get(identity.history_id, 0)
 
     def other_processes(self) -> list[int]:
         """The process ids of this run's workers that take part in it and live."""
@@ -328,7 +354,7 @@ class State:
         return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def say(self, text: str) -> None:
-        """One line to the user past pytest's capture; long work says what it is doing. Without the lab's secrets."""
+        """One line to the user past pytest's capture, without secrets; long work says what it is doing."""
         if self.session is not None:
             text = self.session.redactor.text(text)
         if self.is_worker:

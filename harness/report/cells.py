@@ -15,7 +15,7 @@ from typing import Any
 from harness.report.environment import POOLS_FILE, HostRecord
 from harness.report.identity import HARNESS, POOL, SOURCE, Fault, digest
 from harness.report.layout import find
-from harness.report.remarks import AWAY, EARLIER, KNOWN, NEWS, WARNING
+from harness.report.remarks import ATTEMPT, AWAY, EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
 
 # What `environment.properties` calls the facts that a run's record may not hold.
@@ -53,6 +53,7 @@ class Cell:
         warnings: it passed beyond a limit that only warns.
         duration: seconds of its own body; of its set-up, where it did not get further.
         start: when it began, seconds since the epoch; 0.0 where the result does not say.
+        attempt: which try of its run it was, as far as it says so.
         earlier: what attempts in the same run before this one came to.
         uuid: the result's own (not in its file's name).
         file: where the result stands; None: it was not read from a file.
@@ -79,6 +80,7 @@ class Cell:
     warnings: bool = False
     duration: float = 0.0
     start: float = 0.0
+    attempt: int = 1
     earlier: tuple[Verdict, ...] = ()
     uuid: str = ""
     file: Path | None = None
@@ -218,6 +220,7 @@ def cell_of(result: Mapping[str, Any], folder: Path) -> Cell | None:
         warnings=WARNING in tags,
         duration=max(stop - start, 0) / 1000,
         start=start / 1000,
+        attempt=int(labels.get(ATTEMPT, "1")),
         earlier=(Verdict(labels[EARLIER]),) if EARLIER in labels else (),
         uuid=str(result.get("uuid", "")),
         test_case=str(result.get("testCaseId", "")),
@@ -244,7 +247,7 @@ def _status(status: str, fault: str, *, known: bool) -> Verdict:
 
 def _settled(attempts: list[Cell]) -> Cell:
     """The last attempt, knowing those before it; a pass that took several is flaky, one after another pass is not."""
-    *before, last = sorted(attempts, key=lambda cell: cell.start)
+    *before, last = sorted(attempts, key=lambda cell: (cell.attempt, cell.start))
     # What the last says of the one before it counts where that left no result of its own.
     earlier = tuple(cell.status for cell in before) or last.earlier
     if last.status is Verdict.PASSED and set(earlier) - {Verdict.PASSED}:

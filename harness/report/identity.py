@@ -56,6 +56,7 @@ _REPLACED = frozenset(
         "earlier",
         HARNESS,
         SOURCE,
+        "attempt",
     }
 )
 
@@ -183,8 +184,8 @@ def clashes(identities: Iterable[Identity]) -> list[str]:
 def text_of(value: object) -> str:
     """A parameter's value as it stands in an identity: words bare, everything else by its stable ``repr``."""
     if isinstance(value, str):
-        return value
-    return _ADDRESS.sub("", str(value) if isinstance(value, (StrEnum, int, float)) else repr(value))
+        return str.__str__(value)  # of an enumeration the text alone: what goes from process to process has no classes
+    return _ADDRESS.sub("", str(value) if isinstance(value, (int, float)) else repr(value))
 
 
 def labels_of(identity: Identity) -> list[Label]:
@@ -245,6 +246,10 @@ class Stamper:
         """The running test is tried once more, after it came to ``status``: that failure counts no longer."""
         tries = (*self._remarks.tries, f"{status}: {reason}" if reason else status)
         self._fault, self._remarks = None, Remarks(earlier=status, tries=tries)
+
+    def number(self, attempt: int) -> None:
+        """Which try of its run the running test is."""
+        self._remarks = replace(self._remarks, attempt=attempt)
 
     def away(self, host: str) -> None:
         """The running test's host is not available."""

@@ -8,6 +8,7 @@
       latest -> 20260301-...   the newest run
       20260301-.../
         results/               Allure results, as tests write them
+        ran.jsonl              which test had which guest, in order: what `interop rerun` goes by
         spread.json            of a run of several workers: its groups of tests, and what each took
         report/index.html      the page
 """

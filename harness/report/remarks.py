@@ -19,6 +19,8 @@ FLAKY = "flaky"
 """The tag of results that passed only when they were tried again."""
 AWAY = "host not available"
 """The tag of results of tests whose host was not available any more: nothing is known of the product."""
+ATTEMPT = "attempt"
+"""The label that says which try of its run a result is, from the second on: clocks may be set back in between."""
 EARLIER = "earlier"
 """The label that says what the attempt before this one came to."""
 
@@ -34,6 +36,7 @@ class Remarks:
         news: what they have to tell, in one sentence: one expired, or the test passes again.
         earlier: what the attempt before this one came to (``lab``); empty: it was the first.
         tries: what each before it came to, and why.
+        attempt: which try of its run it is.
         away: its host was not available any more.
     """
 
@@ -43,6 +46,7 @@ class Remarks:
     news: str = ""
     earlier: str = ""
     tries: tuple[str, ...] = ()
+    attempt: int = 1
     away: bool = False
 
 
@@ -50,6 +54,7 @@ def remark(result: TestResult, remarks: Remarks) -> None:
     """Tags, labels and links of what there is to say; a known failure keeps its status, message and evidence."""
     result.labels += [Label(name="tag", value=WARNING)] if remarks.warnings else []
     result.labels += [Label(name=EARLIER, value=remarks.earlier)] if remarks.earlier else []
+    result.labels += [Label(name=ATTEMPT, value=str(remarks.attempt))] if remarks.attempt > 1 else []
     result.labels += [Label(name="tag", value=AWAY)] if remarks.away else []
     if remarks.earlier and result.status == Status.PASSED:
         result.labels.append(Label(name="tag", value=FLAKY))

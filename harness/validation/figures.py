@@ -15,6 +15,10 @@ from harness.validation.cells import EMULATED, SideName
 from harness.validation.deciding import Reason, Word
 from harness.validation.wanted import Wanted
 
+_BUSY = 2
+"""Processes for each of the controller's processors above which others were at work there than the guest under test,
+which may have a vCPU for each. A lease keeps our own tests away, and nobody else."""
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Which:
@@ -89,7 +93,11 @@ def _taken(one: Recorded) -> Taken:
     values = ", ".join([*filter(None, [one.part]), *(f"{name}={value}" for name, value in sorted(one.params))])
     name = f"{one.measurement.name} ({values})" if values else one.measurement.name
     around = one.circumstances
-    neighbours = f"beside {', '.join(around.neighbours)}" if around.neighbours else ""
+    loud = f"beside {', '.join(around.neighbours)}" if around.neighbours else "" if around.quiet else "not in quiet"
+    if not loud and around.disturbed:
+        loud = f"while others used {around.foreign_worst:.0%} of the host"
+    if not loud and around.load is not None and around.load > _BUSY * (around.processors or 1):
+        loud = f"while {around.load:.1f} processes wanted {around.processors or 1} processors of the controller"
     return Taken(
         Which(one.check or one.test, name, one.pool),
         one.measurement.value,
@@ -97,7 +105,7 @@ def _taken(one: Recorded) -> Taken:
         one.measurement.better,
         one.host,
         twin=around.twin or around.accel in EMULATED,
-        loud=neighbours or ("" if around.quiet and not around.disturbed else "not in quiet"),
+        loud=loud,
     )
 
 

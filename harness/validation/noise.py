@@ -13,6 +13,7 @@ from pathlib import Path
 from harness.core import LabError, UsageError, paths
 from harness.measure.judge import Series
 from harness.report.results import write_whole
+from harness.validation.figures import Paired, Which
 
 FEWEST = 6
 """Pairs below which a series says nothing of its noise that would be worth writing down."""
@@ -31,6 +32,8 @@ class Noise:
         at_most: with 99 % confidence it is not more than this.
         smallest: by measurement, the smallest loss that is found in 95 % of validations; None: no loss would be.
         date: when, as ISO 8601.
+        twin: it was measured on a stand-in or under emulation, at least in part.
+        loud: of so many measurements some rounds were not alone on their host.
     """
 
     pool: str
@@ -41,6 +44,8 @@ class Noise:
     at_most: float
     smallest: Mapping[str, float | None]
     date: str = ""
+    twin: bool = False
+    loud: int = 0
 
     def __str__(self) -> str:
         seen = [loss for loss in self.smallest.values() if loss is not None]
@@ -50,15 +55,20 @@ class Noise:
         words = f"false alarms in {self.alarms:.2%} of validations (99 % confidence: at most {self.at_most:.2%})"
         words += f"; the smallest loss that {self.budget} pairs show: {span}" if seen else ""
         words += f"; {blind} measurements are too noisy for any" if blind else ""
-        return f"{words} ({self.series} measurements, {self.pairs} pairs of A against A, {self.date})"
+        words += f"; not all in quiet: {self.loud}" if self.loud else ""
+        taken = f"{self.series} measurements, {self.pairs} pairs of A against A, {self.date}"
+        return f"{words} ({taken}{', on a twin or under emulation' if self.twin else ''})"
 
 
-def noise(series: Sequence[Series], budget: int) -> list[Noise]:
+def noise(paired: Paired, budget: int) -> list[Noise]:
     """What a lab's own A/A pairs say, pool by pool.
+
+    Losses are the smallest of all: where a release's practical limit is larger, one within that is none.
 
     Raises:
         UsageError: there is nothing to look at, or a measurement has too few pairs; says how many there are.
     """
+    series = paired.series
     if not series:
         raise UsageError(f"no measurement has {FEWEST} pairs", hint="a larger --budget, or fewer failures")
     from harness.measure import needed  # noqa: PLC0415  numpy and scipy, see harness.measure.judge
@@ -68,6 +78,7 @@ def noise(series: Sequence[Series], budget: int) -> list[Noise]:
         pools[one.pool].append(one)
     found = []
     for pool, there in sorted(pools.items()):
+        keys = {Which(one.check, one.name, pool) for one in there}
         few = min(there, key=lambda one: one.pairs)
         if few.pairs < FEWEST:
             raise UsageError(f"{few}: {few.pairs} pairs say nothing of its noise; {FEWEST} are the least")
@@ -85,6 +96,8 @@ def noise(series: Sequence[Series], budget: int) -> list[Noise]:
                 rate.interval[1],
                 {name: loss if math.isfinite(loss) else None for name, loss in smallest.items()},
                 datetime.now(tz=UTC).date().isoformat(),
+                twin=bool(keys & paired.twins),
+                loud=len(keys & paired.loud.keys()),
             )
         )
     return found

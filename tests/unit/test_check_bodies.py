@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import math
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -249,3 +250,25 @@ def test_an_image_made_elsewhere_is_the_very_one_by_its_root() -> None:
         check(Booted("bb", "esp", "aa"), proven)
     with pytest.raises(AssertionError, match="nothing tells the image vendor from others"):
         check(Booted("aa"), proven)
+
+
+def test_the_work_of_fewer_cpus_does_not_stand_for_that_of_all() -> None:
+    """The part of C07 that knows no limit: a CPU that is out of service would look as one that adds nothing."""
+    grows = importlib.import_module("suites.vcpu.test_work").test_work_grows_with_vcpus
+    expect = SimpleNamespace(duration=lambda _: timedelta(seconds=1), count=lambda _: 2)
+    measured: list[Any] = []
+
+    def with_cpus(online: int) -> Any:
+        cpus = {str(cpu): [5.0, 5.0] for cpu in range(online)}
+        told = json.dumps({"alone": cpus, "together": cpus, "ran_on": {cpu: [int(cpu)] for cpu in cpus}})
+        return SimpleNamespace(
+            name="guest-1",
+            cpus=SimpleNamespace(online=lambda: set(range(online))),
+            run=lambda argv, **_: Result(tuple(argv), 0, told.encode(), b""),
+        )
+
+    grows(with_cpus(4), expect, lambda *told, **_: measured.append(told), vcpus=4)
+    assert measured == [("speed_up", 4.0)]
+    with pytest.raises(AssertionError, match="asked for 4 vCPUs, 3 could be pinned to"):
+        grows(with_cpus(3), expect, lambda *told, **_: measured.append(told), vcpus=4)
+    assert len(measured) == 1

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from harness.core import LabError, UsageError
 from harness.core.process import run
@@ -141,3 +142,19 @@ def test_pruning_everything_leaves_an_empty_store(store: Store, disk: Path) -> N
     store.build(recipe_for(disk))
     store.prune(everything=True)
     assert store.entries() == []
+
+
+def test_what_a_killed_converter_left_is_swept_by_the_next_or_by_the_reaper(store: Store, disk: Path) -> None:
+    """A half disk and a half manifest beside the whole ones; not while somebody works on the entry."""
+    image = store.build(recipe_for(disk)).image
+    folder = image.qcow2.parent
+    halves = [folder / ".manifest.json.new", folder / ".new-1.vhdx", store.root / "tmp" / "0123.work"]
+    for half in halves:
+        half.write_bytes(b"half")
+    with FileLock(store.root / "locks" / f"{folder.name}.lock"):
+        assert store.sweep(touch=False) == halves[2:]
+    assert store.sweep(touch=False) == [halves[2], *halves[:2]]
+    store.convert(image, Format.VHDX)
+    assert [half.exists() for half in halves] == [False, False, True]
+    assert store.sweep() == halves[2:]
+    assert store.find(image.digest).image.files.keys() == {Format.QCOW2, Format.VHDX}

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Endpoint, PublishedImage, Shape
-from harness.core import Deadline, GiB, Size
+from harness.backends.model import Endpoint, PublishedImage, ResourceKind, Shape
+from harness.core import Deadline, GiB, LabError, Size
 from harness.image.model import Format, Image
 from harness.lab import Run, load_lab
+from harness.lab.journal import entries
 from harness.lab.outfit import Outfitter
 
 IMAGE = Image("test", "d" * 64, {Format.QCOW2: Path("disk.qcow2")}, Size(GiB))
@@ -54,3 +55,29 @@ def test_the_same_addresses_can_be_leased_again(outfitter, outfit):
         lease.release()
     again = outfitter.again(outfit.identity, soon())
     assert [lease.value for lease in again] == [lease.value for lease in outfit.leases]
+
+
+def noted(outfitter):
+    """The folders that the journal knows of."""
+    return [entry.name for entry in entries(outfitter._run.store) if entry.kind is ResourceKind.SEED]
+
+
+def test_key_and_seed_are_in_the_journal_until_they_are_gone(outfitter, outfit):
+    """By their folder's name, which is the guest's."""
+    assert noted(outfitter) == [outfit.identity.name]
+    outfitter.drop(outfit.identity.name)
+    assert noted(outfitter) == []
+    assert not outfit.folder.exists()
+
+
+def test_an_outfit_that_could_not_be_completed_leaves_no_folder(outfitter, tmp_path, monkeypatch):
+    """A key that opens nothing is no use to anybody."""
+
+    def none_is_free(*_, **__):
+        raise LabError("none is free")
+
+    monkeypatch.setattr(outfitter._run.addresses, "mac", none_is_free)
+    with pytest.raises(LabError, match="none is free"):
+        outfitter.make("guest", Shape(), PublishedImage(IMAGE.digest, "base"), soon())
+    assert noted(outfitter) == []
+    assert list((tmp_path / "guests").iterdir()) == []

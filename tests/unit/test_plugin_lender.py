@@ -90,6 +90,16 @@ def test_readers_share_one_guest(lender, slots):
     assert slots.asked == 1
 
 
+def test_who_shares_a_guest_is_known_by_its_life(lender):
+    """Until it is replaced: what a test that changed it did is nothing to those after it."""
+    lives = []
+    for changes in (False, True, False):
+        lender.shared(demand(changes_guest=changes))
+        lives += lender.lives
+        lender.finish(demand(changes_guest=changes), failed=False)
+    assert lives[0] == lives[1] != lives[2]
+
+
 def test_a_changer_leaves_no_guest_to_the_next(lender, slots):
     lender.shared(demand(changes_guest=True))
     lender.finish(demand(changes_guest=True), failed=False)

@@ -61,3 +61,31 @@ def test_check_leaves_the_checks_of_a_number_or_a_pattern(pytester):
         "two",
         "three",
     ]
+
+
+@pytest.fixture
+def checkout(pytester, tmp_path):
+    """A folder with settings of pytest, and a lab file that lies elsewhere."""
+    pytester.makeini("[pytest]\ntestpaths = mine")
+    pytester.mkdir("mine")
+    (tmp_path / "lab.yaml").touch()
+    return tmp_path / "lab.yaml"
+
+
+def test_a_lab_file_elsewhere_takes_nobodys_settings_away(pytester, checkout):
+    """Pytest would collect whatever is below the working directory, and nobody would know why."""
+    with pytest.raises(UsageError, match="forgets its settings") as told:
+        read(pytester, "--lab", str(checkout))
+    assert told.value.hint == f"write it in one word: --lab={checkout}"
+    assert read(pytester, f"--lab={checkout}").lab == str(checkout)
+
+
+@pytest.mark.parametrize("words", [("mine",), ("-c", "other.ini")])
+def test_who_names_tests_or_settings_may_write_it_in_two(pytester, checkout, words):
+    pytester.path.joinpath("other.ini").write_text("[pytest]\n")
+    assert read(pytester, "--lab", str(checkout), *words).lab == str(checkout)
+
+
+def test_where_there_are_no_settings_none_are_forgotten(pytester, tmp_path):
+    (tmp_path / "lab.yaml").touch()
+    assert read(pytester, "--lab", str(tmp_path / "lab.yaml")).lab == str(tmp_path / "lab.yaml")

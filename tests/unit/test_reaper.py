@@ -1,5 +1,7 @@
 """The reaper's judgement, on a host that is a list of things in memory."""
 
+import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,15 +13,19 @@ from harness.backends.model import Endpoint, Owned, Ownership, PowerState, Resou
 from harness.backends.protocol import Refused
 from harness.backends.registry import HostSettings
 from harness.core import Deadline, LabError
+from harness.image.store import Store as Images
 from harness.lab import Host, Lab, Run, load_lab
+from harness.lab.connect import scratch
 from harness.lab.journal import entries
 from harness.lab.judge import Fate, Wish
-from harness.lab.keep import Kept, KeptGuest, keep_warm
+from harness.lab.keep import Kept, KeptGuest, drop_warm, keep_warm
 from harness.lab.keys import key_of, token
 from harness.lab.liveness import Liveness
 from harness.lab.models import Capacity, Limits
 from harness.lab.reaper import Reaper, journalled_labs
 from harness.lab.store import open_store
+from harness.lab.warm import SHELF, Record
+from harness.lab.warm import Shelf as Warm
 
 MACHINE, DISK = ResourceKind.MACHINE, ResourceKind.DISK
 SOON = timedelta(hours=1)
@@ -208,6 +214,21 @@ def test_an_intent_without_a_handle_is_found_by_its_name(scene):
     assert scene.reap() == {"uuid-half": Fate.REMOVED, "never-made": Fate.REMOVED}
     assert scene.shelves["near"].has() == set()
     assert entries(scene.store) == []
+
+
+def test_what_a_host_may_still_be_making_is_looked_for_until_it_had_time(scene):
+    """Its process died with the question asked; struck out now, it would come later and nobody would know."""
+    scene.clock = time.time()  # the journal's
+    run = scene.dead()
+    for host in ("near", "far"):
+        with suppress(ZeroDivisionError), run.ledger(host).creating(MACHINE, f"{host}-asked"):
+            raise ZeroDivisionError
+    assert scene.reap() == {"near-asked": Fate.MAKING, "far-asked": Fate.MAKING}
+    scene.shelves["far"].things.append(Owned(MACHINE, "came", run.owner, "far-asked"))
+    assert scene.reap() == {"near-asked": Fate.MAKING, "came": Fate.REMOVED}
+    scene.clock += 3600
+    assert scene.reap() == {"near-asked": Fate.REMOVED}
+    assert scene.reap() == {}
 
 
 def test_a_mark_without_a_journal_entry_is_enough(scene):
@@ -433,6 +454,57 @@ def test_warm_slots_are_cache_until_asked_for(scene):
     assert scene.reap(warm=True) == {"slot": Fate.LIVE}
     user.close()
     assert scene.reap(warm=True) == {"slot": Fate.REMOVED}
+
+
+@pytest.fixture
+def outfits(scene, tmp_path, monkeypatch):
+    """Makes what a run keeps of a guest on this controller: a folder with its key, journalled."""
+    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
+
+    def make(run: Run, name: str) -> Path:
+        folder = scratch(scene.lab.hosts["near"]) / SHELF / name
+        with run.ledger("near").creating(ResourceKind.SEED, name) as creation:
+            folder.mkdir(parents=True)
+            creation.made(name)
+        (folder / "key").write_text("secret")
+        return folder
+
+    return make
+
+
+def test_keys_and_seeds_of_a_dead_run_s_guests_go_from_this_controller(scene, outfits):
+    """No host is asked for them; a living run's stay."""
+    living, dead = outfits(scene.begin(), "alive"), outfits(scene.dead(), "dead")
+    assert scene.reap(dry_run=True) == {"dead": Fate.DOOMED}
+    assert dead.exists()
+    assert scene.reap() == {"dead": Fate.REMOVED}
+    assert (living.exists(), dead.exists()) == (True, False)
+    assert scene.reap() == {}
+
+
+def test_the_key_of_a_warm_slot_stays_as_long_as_the_slot(scene, outfits):
+    """Without it nobody could enter the guest again."""
+    folder = outfits(scene.dead(), "guest")
+    record = Record("guest", "warm", "", None, "", "", 0, 0.0)
+    Warm(folder.parent).put(record)
+    keep_warm(scene.store, scene.lab.path, "near", "warm")
+    reaper = Reaper(scene.lab, scene.store, scene.liveness, Wish(), scene.open)
+    assert (reaper.expected(), scene.reap()) == ([], {})
+    drop_warm(scene.store, scene.lab.path, "near", "warm")
+    assert [found.thing.handle for found in reaper.expected()] == ["guest"]
+    assert scene.reap() == {"guest": Fate.REMOVED}
+    assert not folder.exists()
+
+
+def test_what_a_killed_process_was_converting_goes_from_this_controller(scene, tmp_path, monkeypatch):
+    """A half disk beside the whole ones; a dry run tells of it."""
+    monkeypatch.setenv("INTEROP_CACHE", str(tmp_path / "cache"))
+    half = Images().root / "store" / "recipe" / ".new-1.vmdk"
+    half.parent.mkdir()
+    half.write_bytes(b"half")
+    assert scene.reap(dry_run=True) == {str(half): Fate.DOOMED}
+    assert scene.reap() == {str(half): Fate.REMOVED}
+    assert not half.exists()
 
 
 def test_a_dead_run_s_leases_are_freed(scene):

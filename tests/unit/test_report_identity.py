@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 
+import execnet
 import pytest
 from allure_commons import model2
 from allure_commons.model2 import Label, Parameter, Status, StatusDetails
 
+from harness.backends.model import Firmware
 from harness.backends.protocol import Moved, NotQuiet
 from harness.core import GuestError, LabError, UsageError
 from harness.report.identity import Fault, Identity, Stamper, clashes, fault_of, text_of
@@ -196,6 +198,11 @@ def test_tests_of_one_number_without_a_part_clash_whatever_they_are_called():
 def test_a_parameters_text_holds_no_memory_address():
     assert text_of(object()) == "<object object>"
     assert (text_of("uefi"), text_of(4)) == ("uefi", "4")
+
+
+def test_a_word_of_an_enumeration_is_sent_from_process_to_process():
+    """Execnet takes no subclasses of str: a worker that met one ended the whole run."""
+    assert execnet.loads(execnet.dumps(text_of(Firmware.UEFI))) == "uefi"
 
 
 def test_a_result_beyond_a_limit_that_only_warns_says_so_and_has_passed():

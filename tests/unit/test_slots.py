@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -112,6 +113,17 @@ def test_images_have_slots_of_their_own(run, host, slots):
     slots.close()
     other = Image("other", "e" * 64, IMAGE.files, Size(GiB))
     assert make(run, host, other).fresh(Shape(), soon()).machine.verbs == ["start", "checkpoint"]
+
+
+def test_a_cache_that_is_removed_under_a_run_costs_a_boot_and_no_test(slots, host, tmp_path):
+    """The slot's key went with it."""
+    first = slots.fresh(Shape(), soon())
+    slots.release(first)
+    shutil.rmtree(tmp_path / "cache")
+    guest = slots.fresh(Shape(), soon())
+    assert guest.machine.verbs == ["start", "checkpoint"]
+    assert guest is not first
+    assert first.machine.verbs[-1] == "destroy"
 
 
 def test_a_clock_nobody_touched_is_booted(slots):

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import signal
 import subprocess
 import tarfile
 from pathlib import Path
@@ -18,10 +19,12 @@ from harness.measure.measurement import Better
 from harness.report.page import outside_requests
 from harness.validation import noise
 from harness.validation.cells import SideName
+from harness.validation.figures import Paired, Which
 from tests.unit.test_validate_command import LAB, RELEASE
 from tests.unit.validation_sample import Test, host, record, validated
 
 GOOD = [Test("I01"), Test("I02")]
+MEASURING = RELEASE + "measure: {C07.elapsed: 5 %}\n"
 SECRETIVE = """
 hosts:
   esx-berlin-07: {backend: vsphere, pool: esx-berlin, endpoint: vcenter.acme-corp.example, user: 'ACME-CORP\\jdoe',
@@ -149,11 +152,39 @@ def test_another_release_file_is_refused(again, tmp_path):
 
 def test_statements_cite_what_the_lab_can_see(again):
     series = Series("C07", "elapsed", "esxi8", Better.LOWER, "s", tuple(range(10, 22)), tuple(range(11, 23)))
-    (found,) = noise.noise([series], budget=20)
+    (found,) = noise.noise(Paired((series,), {}), budget=20)
     again(GOOD, GOOD)
     noise.keep("mylab", [found])
     done = again(GOOD, GOOD)
     assert "12 pairs of A against A" in (done.out / "statement.md").read_text()
+
+
+def test_what_a_lab_can_see_says_where_it_was_measured(again):
+    """What a stand-in or a loud host showed is none of the product's, whoever cites it."""
+    series = Series("C07", "elapsed", "esxi8", Better.LOWER, "s", tuple(range(10, 22)), tuple(range(11, 23)))
+    which = Which("C07", "elapsed", "esxi8")
+    (quiet,) = noise.noise(Paired((series,), {}), budget=20)
+    (found,) = noise.noise(Paired((series,), {}, twins=frozenset({which}), loud={which: "not in quiet"}), budget=20)
+    noise.keep("mylab", [found])
+    cited = (again(GOOD, GOOD).out / "statement.html").read_text()
+    told = ("not all in quiet: 1 (1 measurements", "on a twin or under emulation")
+    assert [words in cited for words in told] == [True, True]
+    assert not any(words in str(quiet) for words in told)
+
+
+@pytest.mark.parametrize(("load", "told"), [(9.0, True), (3.0, False)])
+def test_a_statement_tells_that_the_controller_was_busy_with_something_else(monkeypatch, tmp_path, load, told):
+    """Its guests' own vCPUs are no news; a lease keeps our own tests away, not other people's programs."""
+    monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
+    (tmp_path / "mylab.yaml").write_text(LAB)
+    measured = [*GOOD, Test("C07", figures={"elapsed": 10.0}, load=load)]
+    (tmp_path / "measured.yaml").write_text(MEASURING)
+    digest = hashlib.sha256(MEASURING.encode()).hexdigest()
+    validated(tmp_path / "out", [measured], [measured], digest=digest)
+    words = [str(tmp_path / "measured.yaml"), "--lab", str(tmp_path / "mylab.yaml"), "--from", str(tmp_path / "out")]
+    CliRunner().invoke(validate, words)
+    statement = (tmp_path / "out" / "statement.md").read_text()
+    assert ("measured while 9.0 processes wanted 2 processors of the controller" in statement) is told
 
 
 def test_the_evidence_is_signed_and_verified(again, tmp_path):
@@ -196,7 +227,7 @@ def test_a_defect_of_ours_does_not_look_like_a_fail(again, monkeypatch):
 
 def test_an_interrupt_stops_a_bisection(again, monkeypatch):
     def interrupted(*_, **__):
-        raise KeyboardInterrupt
+        signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr("harness.cli.validate.conclude", interrupted)
     assert again(GOOD, GOOD, "--bisect").exit_code == 130
@@ -262,11 +293,11 @@ def stopwatch(monkeypatch, tmp_path):
     monkeypatch.setenv("INTEROP_STATE", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mylab.yaml").write_text(LAB)
-    (tmp_path / "new.yaml").write_text(RELEASE + "measure: {C07.elapsed: 5 %}\n")
+    (tmp_path / "new.yaml").write_text(MEASURING)
     ran = []
 
     class Rounds:
-        def __init__(self, ledger, release="", backends=()):
+        def __init__(self, ledger, release="", backends=(), tell=None):
             assert backends == (("vsphere",) if release else ())
 
         def __call__(self, round_, checks, folder):

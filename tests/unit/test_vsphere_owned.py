@@ -123,3 +123,39 @@ def test_the_list_of_what_is_ours_takes_few_round_trips(host, machine):
     before = host.session.trips
     list(host.owned(within()))
     assert (host.session.trips - before).total() <= 10
+
+
+def test_an_empty_folder_of_a_run_is_known_by_its_token_and_by_nothing_less(host):
+    """One that looks like it, as people's may, is neither listed nor removed; nor is another run's for this one."""
+    names = ("run1-1f", "prod-01", marks.run_folder(OWNER, 31), marks.run_folder(replace(OWNER, token="other"), 31))
+    made = {name: host.session.call("make", host._host.place.folder, "CreateFolder", within(), name) for name in names}
+    found = {thing.name: thing for thing in host.owned(within()) if thing.kind is ResourceKind.FOLDER}
+    assert found.keys() & made.keys() == set(names[2:])
+    assert (found[names[2]].owner.run, found[names[2]].owner.token) == (OWNER.run, OWNER.token)
+    for name in names[:2]:
+        with pytest.raises(Refused, match="is not ours"):
+            host.remove(Owned(ResourceKind.FOLDER, made[name].id, OWNER), within())
+    with pytest.raises(Refused, match="carries the mark"):
+        host.remove(Owned(ResourceKind.FOLDER, made[names[3]].id, OWNER), within())
+    for name in names[2:]:
+        host.remove(found[name], within())
+    left = {thing.name for thing in host.owned(within()) if thing.kind is ResourceKind.FOLDER}
+    assert left & made.keys() == set()
+    for name in names[:2]:
+        tasks.run(host.session, "remove", made[name], "Destroy_Task", within())
+
+
+def test_a_folder_of_somebody_s_stays_when_our_machine_leaves_it(host, machine):
+    """A person had moved it there."""
+    folder = host.session.call("make", host._host.place.folder, "CreateFolder", within(), "prod-02")
+    tasks.run(host.session, "move", folder, "MoveIntoFolder_Task", within(), [Ref("VirtualMachine", machine.id)])
+    machine.destroy(within())
+    assert collector.read_one(host.session, folder, "name", deadline=within())["name"] == "prod-02"
+    tasks.run(host.session, "remove", folder, "Destroy_Task", within())
+
+
+def test_a_complete_image_stays_when_its_publisher_was_killed_before_it_said_so(host, disk, machine):
+    """It belongs to no run, and machines may stand on it: removing for a run's sake is a no-op."""
+    base = machine.spec.image.handle
+    host.remove(Owned(ResourceKind.IMAGE, base, OWNER), within())
+    assert host.publish(replace(disk, digest="e" * 64), within()).handle == base

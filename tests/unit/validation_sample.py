@@ -37,6 +37,7 @@ class Test:
     host: str = "esxi8-a"
     reason: str = ""
     figures: Mapping[str, float] = field(default_factory=dict)
+    load: float | None = None
     log: str | bytes = ""
 
 
@@ -93,7 +94,9 @@ def _result(results: Path, writer: ResultsWriter, test: Test, hosts: Mapping[str
             "vsphere",
             f"run{number}",
             BEGAN + timedelta(minutes=number),
-            Circumstances(hosts[test.host].accel, twin, quiet=True),
+            Circumstances(
+                hosts[test.host].accel, twin, quiet=True, load=test.load, processors=None if test.load is None else 2
+            ),
             identity.history_id,
         )
         records.keep(results, one)

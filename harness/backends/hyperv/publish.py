@@ -75,7 +75,6 @@ class Publisher:
         make = Step("New-Item", {"Path": folder, "ItemType": "Directory", "Force": True})
         wanted = _sha256(source)
         with self.host.ledger.creating(ResourceKind.IMAGE, partial) as creation:
-            creation.made(partial)
             try:
                 seen = self._fetch(source, path, deadline, [make], [*settled(path, target, wanted)])
                 if seen != wanted:
@@ -92,6 +91,7 @@ class Publisher:
                     there = self._there(target, deadline)  # somebody else came first
                 if not there:
                     raise
+            creation.made(partial)
         self.host.ledger.gone(ResourceKind.IMAGE, partial)
 
     def _fetch(self, source: Path, path: str, deadline: Deadline, first: list[Step], after: list[Step]) -> str:

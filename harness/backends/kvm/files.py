@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,11 +54,20 @@ class Files:
         """The machine's folder."""
         return self._root.machines / machine
 
+    def published(self, digest: str, deadline: Deadline) -> str | None:
+        """A file by the image's name: no other name becomes that before it is whole."""
+        target = self._base / f"{digest}.qcow2"
+        return str(target) if target.exists() else None
+
+    def partial(self, digest: str) -> str:
+        """One a process."""
+        return str(self._base / f"{digest}.{os.getpid()}.part")
+
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """A hard link to the store's file: no time, no space, and it stays when the store is pruned."""
         target = self._base / f"{image.digest}.qcow2"
         if not target.exists():
-            temporary = self._base / f"{image.digest}.{os.getpid()}.part"
+            temporary = Path(self.partial(image.digest))
             temporary.unlink(missing_ok=True)
             try:
                 temporary.hardlink_to(image.qcow2)
@@ -150,16 +160,18 @@ class Files:
             if not _alive(part.name.split(".")[1]):
                 yield Owned(ResourceKind.IMAGE, str(part), None, part.name)
 
-    def withdraw(self, digest: str, deadline: Deadline) -> None:
-        """Refused while a machine of any root stands on it; also takes the name of a half publication."""
-        if digest.endswith(".part"):
-            if Path(digest).parent == self._base:
-                Path(digest).unlink(missing_ok=True)
+    def withdraw(self, handle: str, deadline: Deadline, *, whole: bool = True) -> None:
+        """Refused while a machine of any root stands on it; a digest is the name of a whole one."""
+        if handle.endswith(".part"):
+            if Path(handle).parent == self._base:
+                Path(handle).unlink(missing_ok=True)
             return
-        target = self._base / f"{digest}.qcow2"
+        if not whole:
+            return
+        target = self._base / f"{handle}.qcow2"
         users = self._root.path.parent.glob("*/machines/*/system.qcow2")
         if any(qcow2.backing(system, self._host, deadline) == str(target) for system in users):
-            raise Refused(f"machines stand on the image {digest[:12]}", host=self._host, operation="remove")
+            raise Refused(f"machines stand on the image {handle[:12]}", host=self._host, operation="remove")
         target.unlink(missing_ok=True)
 
     def _disks(self, machine: str) -> list[Path]:
@@ -178,7 +190,8 @@ def marked(root: Root) -> Iterator[Owned]:
     if root.machines.is_dir():
         for folder in sorted(root.machines.iterdir()):
             mark = _read_mark(folder)
-            yield Owned(ResourceKind.MACHINE, folder.name, mark.owner if mark else None, mark.name if mark else "")
+            if mark or _begun(folder):
+                yield Owned(ResourceKind.MACHINE, folder.name, mark.owner if mark else None, mark.name if mark else "")
 
 
 def _write_mark(folder: Path, mark: Mark) -> None:
@@ -192,7 +205,15 @@ def _read_mark(folder: Path) -> Mark | None:
     try:
         return codec.loads(Mark, (folder / MARK).read_text())
     except (OSError, ValueError):
-        return None  # killed between making the folder and marking it: ours by its place
+        return None
+
+
+def _begun(folder: Path) -> bool:
+    """Whether an unmarked folder may be one that we were killed in while marking it: nothing else is in it then."""
+    try:
+        return uuid.UUID(folder.name).version == 4 and not {entry.name for entry in folder.iterdir()} - {MARK}
+    except (OSError, ValueError):
+        return False
 
 
 def _alive(process: str) -> bool:

@@ -84,7 +84,15 @@ class KvmHypervisor:
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Once by content."""
         self._host.ledger.check()
-        return self._host.places.publish(image, deadline)
+        places = self._host.places
+        if places.published(image.digest, deadline) is not None:
+            return places.publish(image, deadline)
+        partial = places.partial(image.digest)
+        with self._host.ledger.creating(ResourceKind.IMAGE, partial) as creation:
+            done = places.publish(image, deadline)
+            creation.made(partial)
+        self._host.ledger.gone(ResourceKind.IMAGE, partial)  # complete, it belongs to no run
+        return done
 
     def create(self, spec: MachineSpec, deadline: Deadline) -> Machine:
         """Files first, under a mark; then the domain, defined and off."""
@@ -133,7 +141,7 @@ class KvmHypervisor:
             case ResourceKind.MACHINE:
                 self._remove_machine(thing, deadline)
             case ResourceKind.IMAGE:
-                self._host.places.withdraw(thing.handle, deadline)
+                self._host.places.withdraw(thing.handle, deadline, whole=thing.owner is None)
             case ResourceKind.CHECKPOINT:
                 machine, _, name = thing.handle.partition("/")
                 if any(one.handle == machine for one in self.owned(deadline)):

@@ -40,8 +40,14 @@ def safe(serial: str) -> str:
 class Places(Protocol):
     """Disks and files of machines on one host."""
 
+    def published(self, digest: str, deadline: Deadline) -> str | None:
+        """The complete image of this digest; None where there is none."""
+
+    def partial(self, digest: str) -> str:
+        """What :meth:`publish` of this process calls the image until it is complete."""
+
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
-        """As :meth:`Hypervisor.publish`."""
+        """As :meth:`Hypervisor.publish`, under the name of :meth:`partial` first."""
 
     def furnish(self, machine: str, spec: MachineSpec, deadline: Deadline) -> Parts:
         """Make everything a machine needs before it is defined; the owner's mark comes first.
@@ -73,5 +79,11 @@ class Places(Protocol):
     def owned(self, deadline: Deadline) -> Iterable[Owned]:
         """What carries our mark here, whether its machine is defined or not."""
 
-    def withdraw(self, digest: str, deadline: Deadline) -> None:
-        """Delete a published image that no machine stands on."""
+    def withdraw(self, handle: str, deadline: Deadline, *, whole: bool = True) -> None:
+        """Delete a published image that no machine stands on, or what publishing one left half done.
+
+        Args:
+            handle: what it is called here.
+            deadline: when to give up.
+            whole: also if it is complete: such a one belongs to no run.
+        """

@@ -67,14 +67,17 @@ class Volumes:
         self._owner = owner
         self._host = host
 
+    def partial(self, digest: str) -> str:
+        """One a run; it keeps that name."""
+        return str(Name(self._owner, _IMAGE, digest))
+
     def publish(self, image: Image, deadline: Deadline) -> PublishedImage:
         """Uploaded under a name of its own by each controller; the first complete copy serves all."""
-        found = self._published(image.digest, deadline)
+        found = self.published(image.digest, deadline)
         if found is None:
-            name = Name(self._owner, _IMAGE, image.digest)
-            self._upload(str(name), image.qcow2, "qcow2", deadline)
-            self._create(f"{name}.{_DONE}", "raw", Size(0), None, deadline)
-            found = str(name)
+            found = self.partial(image.digest)
+            self._upload(found, image.qcow2, "qcow2", deadline)
+            self._create(f"{found}.{_DONE}", "raw", Size(0), None, deadline)
         return PublishedImage(image.digest, found)
 
     def furnish(self, machine: str, spec: MachineSpec, deadline: Deadline) -> Parts:
@@ -129,7 +132,7 @@ class Volumes:
             elif name.part not in done and f"{name.part}.{_DONE}" not in done:
                 yield Owned(ResourceKind.IMAGE, str(name), name.owner)
 
-    def withdraw(self, handle: str, deadline: Deadline) -> None:
+    def withdraw(self, handle: str, deadline: Deadline, *, whole: bool = True) -> None:
         """Refused while a volume stands on it."""
         name = Name.parse(handle)
         if name is None or name.machine != _IMAGE:
@@ -140,6 +143,8 @@ class Volumes:
             found = (parse(volume.XMLDesc(0)) for volume in pool.listAllVolumes())
             return any(volume.findtext("backingStore/path") == path for volume in found)
 
+        if not whole and self._look_up(f"{handle}.{_DONE}", deadline) is not None:
+            return
         if self._look_up(handle, deadline) is not None:
             if self._ask("remove", stands_on, deadline):
                 raise Refused(f"machines stand on the image {name.part[:12]}", host=self._host, operation="remove")
@@ -171,7 +176,8 @@ class Volumes:
 
         return self._connection.call("read", work, deadline)
 
-    def _published(self, digest: str, deadline: Deadline) -> str | None:
+    def published(self, digest: str, deadline: Deadline) -> str | None:
+        """Of several that came at once, the same for all who ask."""
         names = {str(name) for name in self._names(deadline) if name.machine == _IMAGE and name.part.startswith(digest)}
         return min((name for name in names if f"{name}.{_DONE}" in names), default=None)
 

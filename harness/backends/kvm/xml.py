@@ -93,7 +93,10 @@ def later_nics(domain: Element) -> tuple[NicSpec, ...]:
 def owner_of(domain: Element) -> Ownership | None:
     """Who a domain belongs to; None for a domain that is not ours."""
     found = domain.find(f"metadata/{_MARK}")
-    return None if found is None else codec.loads(Ownership, json.dumps(dict(found.attrib)))
+    try:
+        return None if found is None else codec.loads(Ownership, json.dumps(dict(found.attrib)))
+    except ValueError:  # whoever wrote that was not us
+        return None
 
 
 def spec_of(domain: Element) -> MachineSpec | None:

@@ -184,7 +184,7 @@ def _drive(iso: str, hardware: Sequence[Any], keys: Any) -> list[Any]:
 def _make(host: HostAccess, image: Image, spec: MachineSpec, config: dict[str, Any], deadline: Deadline) -> Ref:
     if host.alone:
         return alone.build(host, image.ref, image.snapshot, config | {"name": spec.name}, deadline)
-    with host.folders.making(host.session, host.place.folder, spec.owner.run, deadline) as folder:
+    with host.folders.making(host.session, host.place.folder, spec.owner, deadline) as folder:
         return _clone(host, image, (folder, spec.name), config, deadline)
 
 

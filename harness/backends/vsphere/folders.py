@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from harness.backends.vsphere import collector, tasks
+from harness.backends.model import Ownership
+from harness.backends.vsphere import collector, marks, tasks
 from harness.backends.vsphere.errors import Gone, NameTaken
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
@@ -31,15 +32,15 @@ class Folders:
     _busy: Counter[Ref] = field(default_factory=Counter)
 
     @contextlib.contextmanager
-    def making(self, session: Session, above: Ref, run: str, deadline: Deadline) -> Iterator[Ref]:
+    def making(self, session: Session, above: Ref, owner: Ownership, deadline: Deadline) -> Iterator[Ref]:
         """The run's folder, which stays as long as the block runs."""
         with self._lock:
-            folder = self._take(session, above, run, deadline)
+            folder = self._take(session, above, owner, deadline)
             self._busy[folder] += 1
         try:
             yield folder
         except Gone:  # somebody deleted it; the next machine gets a new one
-            self._known = {run: ref for run, ref in self._known.items() if ref != folder}
+            self._known = {known: ref for known, ref in self._known.items() if ref != folder}
             raise
         finally:
             with self._lock:
@@ -54,19 +55,21 @@ class Folders:
                 return
             # Whatever stands in the way, an empty folder more is no reason to fail: the reaper comes by here again.
             with contextlib.suppress(InteropError):
-                values = collector.read_one(session, folder, "parent", _CHILDREN, deadline=deadline)
-                if values.get("parent") == above and not values.get(_CHILDREN):
+                values = collector.read_one(session, folder, "name", "parent", _CHILDREN, deadline=deadline)
+                ours = values.get("parent") == above and marks.run_folder_mark(str(values.get("name")))
+                if ours and not values.get(_CHILDREN):  # a machine may have been moved to somebody's own folder
                     tasks.run(session, "delete folder", folder, "Destroy_Task", deadline)
-                    self._known = {run: ref for run, ref in self._known.items() if ref != folder}
+                    self._known = {known: ref for known, ref in self._known.items() if ref != folder}
 
-    def _take(self, session: Session, above: Ref, run: str, deadline: Deadline) -> Ref:
-        name = f"{run}-{os.getpid():x}"
-        if name not in self._known:
+    def _take(self, session: Session, above: Ref, owner: Ownership, deadline: Deadline) -> Ref:
+        known = f"{owner.run}~{owner.token}"
+        if known not in self._known:
+            name = marks.run_folder(owner, os.getpid())
             try:
                 made: Ref = session.call("create", above, "CreateFolder", deadline, name)
             except NameTaken as error:  # an earlier connection of this process left it
                 if error.other is None:
                     raise
                 made = Ref("Folder", error.other)
-            self._known[name] = made
-        return self._known[name]
+            self._known[known] = made
+        return self._known[known]

@@ -18,6 +18,7 @@ from harness.backends.model import MachineSpec, Ownership
 
 _KEY = "interop"
 _FOLDER = re.compile(r"(?P<name>.+)~(?P<run>[^~]+)~(?P<token>[^~]+)~(?P<expiry>\d+)~[0-9a-f]{8}")
+_RUN_FOLDER = re.compile(r"(?P<run>[a-z0-9]+)~(?P<token>[^~]+)~(?P<expiry>\d+)~[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +70,27 @@ def folder_name(name: str, owner: Ownership) -> str:
 def folder_mark(name: str) -> tuple[str, Ownership] | None:
     """The machine's name and the owner in such a folder's name; None when it is none."""
     found = _FOLDER.fullmatch(name)
-    if found is None:
-        return None
+    owner = found and _owner(found)
+    return (found["name"], owner) if found and owner else None
+
+
+def run_folder(owner: Ownership, process: int) -> str:
+    """The name of the folder that a process of a run keeps its machines in."""
+    return f"{owner.run}~{owner.token}~{int(owner.expiry.timestamp())}~{process:x}"
+
+
+def run_folder_mark(name: str) -> Ownership | None:
+    """The owner in such a folder's name; None when it is none."""
+    found = _RUN_FOLDER.fullmatch(name)
+    return found and _owner(found)
+
+
+def _owner(found: re.Match[str]) -> Ownership | None:
     try:
         expiry = datetime.fromtimestamp(int(found["expiry"]), UTC)
     except (OverflowError, ValueError, OSError):  # a year that no calendar has
         return None
-    return found["name"], Ownership(found["run"], found["token"], expiry)
+    return Ownership(found["run"], found["token"], expiry)
 
 
 def _ours(annotation: str | None) -> dict[str, object] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -21,7 +20,6 @@ from harness.core import Deadline
 
 _ANNOTATION = "config.annotation"
 _MACHINE = ("name", _ANNOTATION, "runtime.host")
-_RUN_FOLDER = re.compile(r"[a-z0-9]+-[0-9a-f]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +83,7 @@ class Belongings:
         )
         known = [marks.read(values.get(_ANNOTATION)) for values in machines.values()]
         standing = {mark.spec.image.handle for mark in known if mark}
-        self.publisher.withdraw(thing.handle, standing, deadline)
+        self.publisher.withdraw(thing.handle, standing, deadline, whole=thing.owner is None)
         self.host.ledger.gone(ResourceKind.IMAGE, thing.handle)
 
     def remove_folder(self, thing: Owned, deadline: Deadline) -> None:
@@ -102,8 +100,10 @@ class Belongings:
             values = collector.read_one(
                 self.host.session, ref, "name", "parent", "childEntity", deadline=deadline, operation="remove"
             )
-            if values.get("parent") != self.host.place.folder or not _RUN_FOLDER.fullmatch(str(values.get("name"))):
+            mark = marks.run_folder_mark(str(values.get("name")))
+            if values.get("parent") != self.host.place.folder or mark is None:
                 raise self._refused(f"the folder {values.get('name')} is not ours")
+            self._refuse_others(thing, mark)
             if values.get("childEntity"):
                 raise self._refused(f"the folder {values.get('name')} is not empty")
             tasks.run(self.host.session, "remove", ref, "Destroy_Task", deadline, patient=True)
@@ -127,8 +127,9 @@ class Belongings:
         folders = collector.children(session, above, "Folder", ("name", "parent", "childEntity"), deadline)
         for ref, values in folders.items():
             name = str(values["name"])
-            if values.get("parent") == above and not values.get("childEntity") and _RUN_FOLDER.fullmatch(name):
-                yield Owned(ResourceKind.FOLDER, ref.id, None, name)
+            mark = marks.run_folder_mark(name)
+            if mark and values.get("parent") == above and not values.get("childEntity"):
+                yield Owned(ResourceKind.FOLDER, ref.id, mark, name)
 
     def _refuse_others(self, thing: Owned, marked: Ownership) -> None:
         """A thing with the right run but another token is somebody else's."""

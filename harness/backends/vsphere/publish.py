@@ -131,13 +131,16 @@ class Publisher:
         self.ledger.gone(ResourceKind.IMAGE, made.id)  # complete, it belongs to no run
         return made
 
-    def withdraw(self, handle: str, bases_of_machines: Iterable[str], deadline: Deadline) -> None:
+    def withdraw(
+        self, handle: str, bases_of_machines: Iterable[str], deadline: Deadline, *, whole: bool = True
+    ) -> None:
         """Remove a base machine; no-op when it is gone.
 
         Args:
             handle: its id.
             bases_of_machines: the bases that machines stand on now.
             deadline: when to give up.
+            whole: also a complete one, which belongs to no run, whoever brought it.
 
         Raises:
             Refused: it is no base of ours, or machines stand on it.
@@ -149,6 +152,8 @@ class Publisher:
             return
         if image_of(values) is None:
             raise Refused(f"{handle} is no image of ours", host=self.session.host, operation="remove")
+        if not whole and incomplete(ref, values) is None:
+            return
         if handle in set(bases_of_machines):
             name = values.get("name", handle)
             raise Refused(f"machines stand on the image {name}", host=self.session.host, operation="remove")

@@ -1,0 +1,84 @@
+"""The benchmark of a night: its figures, and that what it counts is what a run over simulated hosts does."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are not installed
+
+from benchmarks import night, simulation
+from benchmarks.simulated import ROUND_TRIP
+from benchmarks.simulation import FACTS, Seen
+
+MIB = 1 << 20
+
+
+def seen(between=(0.005,) * 9, **changes):
+    usual = {"tests": 10, "cpu": 1.0, "memory": 90 * MIB, "facts": (0.002,), "boots": 2, "fewest": 2, "spread": None}
+    return Seen(between=tuple(between), **(usual | changes))
+
+
+def by_name(lines):
+    return {line.name: line for line in lines}
+
+
+def test_a_cost_that_grows_with_the_number_of_tests_breaks_the_promise():
+    """By a fifth at most; the beginning of hosts and guests does not count, however long it takes."""
+    runs = {10: [seen((0.005,) * 8 + (9.0,))], 1000: [seen((0.0059,) * 900)]}
+    bare = {10: [seen((0.001,) * 9)], 1000: [seen((0.001,) * 900, memory=60 * MIB)]}
+    lines = by_name(night.by_tests(runs, bare))
+    grown = lines["its growth from 10 to 1000 tests"]
+    assert lines["processor time of a test over bare pytest's, 10 tests"].value == pytest.approx(5)
+    assert lines["memory over bare pytest's, 1000 tests"].value == 1.5
+    slower = {**runs, 1000: [seen((0.0061,) * 900)]}
+    names = [line.name for line in night.by_tests(slower, bare) if not line.kept]
+    assert names == [grown.name]
+    assert all(line.kept for line in lines.values() if line.promise)
+
+
+def test_what_a_host_costs_once_is_told_apart_from_its_tests():
+    runs = [seen((0.005,) * 60 + (0.045,) * 4)]
+    assert night.cost(runs) == 0.005
+    assert night.host_cost(runs, 4) == pytest.approx(0.04)
+
+
+def test_a_boot_more_than_needed_breaks_the_promise():
+    assert night.boots([seen(), seen()]).kept
+    assert not night.boots([seen(), seen(boots=3)]).kept
+
+
+def test_facts_are_held_against_one_round_trip():
+    """As it was recorded, whatever it was scaled by."""
+    line = night.facts([seen(facts=(0.1 * ROUND_TRIP + 0.013,))], 0.1)
+    assert line.value == pytest.approx((ROUND_TRIP + 0.013) / ROUND_TRIP)
+    assert line.made_of.startswith(f"{FACTS / (ROUND_TRIP + 0.013):.0f} facts/s")
+
+
+def test_a_night_is_as_recorded():
+    """Every kind of test is there, and its time is scaled."""
+    found = night.recorded(0.5)
+    assert all(found.values())
+    assert max(found["shared"]) == 0.5 * max(night.recorded(1)["shared"])
+
+
+@pytest.fixture(scope="module")
+def simulated():
+    """Twenty tests on each of two hosts, and the same number that ask for nothing."""
+    with simulation.place(2, 0.0) as place:
+        return place.mixed(20), place.bare(40)
+
+
+def test_simulated_hosts_boot_no_guest_twice(simulated):
+    """Two shapes on two hosts; tests that change their guest get it back by a revert."""
+    found, _ = simulated
+    assert (found.tests, found.boots, found.fewest) == (40, 4, 4)
+
+
+def test_a_simulated_run_measures_the_harness_itself(simulated):
+    """All of its tests, and more than pytest costs alone; facts are really read."""
+    found, bare = simulated
+    assert len(found.between) == len(bare.between) == 39
+    assert night.cost([found]) > night.cost([bare]) > 0
+    assert len(found.facts) == 2 * 14
+    assert found.memory > bare.memory > 10 * MIB
