@@ -119,11 +119,14 @@ def test_a_night_that_is_stopped_still_makes_its_page(controller):
     """As systemd stops it, and timeout: a signal for the whole group."""
     (controller.place / "hold").touch()
     (controller.place / "held").unlink(missing_ok=True)
-    night = controller.start("sh", "night.sh", "configs/labs/nightly.yaml")
+    # What was begun in the background of a script ignores Ctrl-C, and so do all that it begins.
+    night = controller.start("env", "--default-signal=INT", "sh", "night.sh", "configs/labs/nightly.yaml")
     wait_for("a test to run", lambda: (controller.place / "held").exists() or Pending("none yet"), Deadline.after(60))
     os.killpg(night.pid, signal.SIGINT)
-    output, _ = night.communicate(timeout=120)
-    (controller.place / "hold").unlink()
+    try:
+        output, _ = night.communicate(timeout=120)
+    finally:
+        (controller.place / "hold").unlink()
     assert night.returncode == 2, output
     assert "side by side" in output
     assert (controller.place / "reports" / "summary.txt").exists()
