@@ -263,8 +263,6 @@ _UNMADE = {
         "Debug-VM": "makes nothing",
         "Disconnect-VMNetworkAdapter": "makes nothing",
         "Enable-VMIntegrationService": "makes nothing",
-        "Invoke-CimMethod": "makes nothing",
-        "Compress-InteropData": "reads",
         "Resize-VHD": "makes nothing",
         "Resume-VM": "makes nothing",
         "Set-VMFirmware": "a part of making a machine of generation 2",

@@ -19,7 +19,8 @@ from harness.backends.hyperv.owned import Belongings
 from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.session import Agents
 from harness.backends.hyperv.settings import Settings
-from harness.backends.hyperv.shell import Shell
+from harness.backends.hyperv.shell import Shell, end
+from harness.backends.hyperv.shells import Shells
 from harness.backends.hyperv.steps import Step, seconds
 from harness.backends.model import (
     ClockReading,
@@ -40,8 +41,10 @@ from harness.image.model import Image
 def open_host(settings: Settings, context: Context) -> HypervHypervisor:
     """See :func:`harness.backends.hyperv.connect`."""
     door = Door(settings, context.host)
-    agents = Agents(lambda deadline: Shell(door, deadline), context.host)
+    shells = Shells(context.scratch / "shells")
+    agents = Agents(lambda deadline: Shell(door, deadline, shells), context.host)
     context.scratch.mkdir(parents=True, exist_ok=True)
+    shells.end_orphans(lambda shell: end(door, shell))
     access = HostAccess(context.host, settings, agents, context.ledger, context.owner, context.scratch, context.ours)
     try:
         return HypervHypervisor(access)

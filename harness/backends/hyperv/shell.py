@@ -13,6 +13,7 @@ from harness import agent
 from harness.backends.hyperv.door import Door
 from harness.backends.hyperv.errors import Ended
 from harness.backends.hyperv.faults import Timeout
+from harness.backends.hyperv.shells import Shells
 from harness.backends.hyperv.transport import Wire
 from harness.core import Deadline, LabError
 
@@ -32,16 +33,20 @@ class Shell:
     Args:
         door: where and as whom.
         deadline: when the agent must have been started; it says itself when it is ready.
+        shells: where it is written down, to be ended should this process be killed; None: nowhere.
 
     Raises:
         LabError: the host cannot be reached, or does not start it.
     """
 
-    def __init__(self, door: Door, deadline: Deadline) -> None:
+    def __init__(self, door: Door, deadline: Deadline, shells: Shells | None = None) -> None:
         self._door = door
+        self._shells = shells
         self._wire = Wire(door)
         self._errors = b""
         self._shell = str(self._begin("open a shell", deadline, lambda protocol: protocol.open_shell(**_OPTIONS)))
+        if shells:
+            shells.opened(self._shell)
         self._command = ""
         path = door.settings.agent
         inline = path == "inline"
@@ -89,9 +94,16 @@ class Shell:
     def close(self) -> None:
         """Delete the shell, and with it its processes. Without it, an account's 30 shells are soon used up."""
         deadline = Deadline.after(_CLOSE_SECONDS)
-        with contextlib.suppress(LabError, Timeout):
+        try:
             self._wire.call(lambda protocol: protocol.close_shell(self._shell, close_session=False), deadline)
+        except Ended:
+            pass
+        except (LabError, Timeout):
+            self._wire.close()
+            return  # it may be there: whoever opens the host after this process tries again
         self._wire.close()
+        if self._shells:
+            self._shells.closed(self._shell)
 
     def _begin(self, what: str, deadline: Deadline, work: Callable[[Protocol], T]) -> T:
         try:
@@ -107,3 +119,19 @@ class Shell:
 
     def _send(self, protocol: Protocol, part: bytes) -> None:
         protocol.send_command_input(self._shell, self._command, part)  # text would be encoded as code page 437
+
+
+def end(door: Door, shell: str) -> None:
+    """Delete a shell that a process of ours left, with what runs in it.
+
+    Raises:
+        Ended: it is gone.
+        LabError: the host cannot be reached.
+    """
+    wire = Wire(door)
+    try:
+        wire.call(lambda protocol: protocol.close_shell(shell, close_session=False), Deadline.after(_CLOSE_SECONDS))
+    except Timeout as error:
+        raise LabError("the host did not end a shell in time", host=door.host, operation="connect") from error
+    finally:
+        wire.close()
