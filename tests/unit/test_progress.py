@@ -139,8 +139,8 @@ def terminal():
         ({"progress": "lines"}, "Lines"),
         ({"progress": "none"}, "NoneType"),
         ({"verbose": -1}, "NoneType"),
-        ({"file": io.StringIO()}, "Lines"),
-        ({"file": io.StringIO(), "progress": "live"}, "Lines"),
+        ({"pipe": True}, "Lines"),
+        ({"pipe": True, "progress": "live"}, "Lines"),
     ],
     ids=str,
 )
@@ -150,7 +150,8 @@ def test_a_block_is_for_terminals_that_people_look_at(terminal, monkeypatch, sai
     monkeypatch.delenv("CI", raising=False)
     if "CI" in said:
         monkeypatch.setenv("CI", said["CI"])
-    writer = SimpleNamespace(_file=said.get("file", terminal))
+    file = io.StringIO() if "pipe" in said else terminal
+    writer = SimpleNamespace(_file=file)
     options = {"verbose": 0, "capture": "fd", "usepdb": False} | said
     plugins = SimpleNamespace(get_plugin=lambda name: SimpleNamespace(_tw=writer))
     config = SimpleNamespace(pluginmanager=plugins, option=SimpleNamespace(**options))
@@ -159,4 +160,4 @@ def test_a_block_is_for_terminals_that_people_look_at(terminal, monkeypatch, sai
     assert type(display).__name__ == kind
     if display is not None:
         display.close()
-    assert writer._file is said.get("file", terminal)
+    assert writer._file is file
