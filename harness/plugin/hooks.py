@@ -136,7 +136,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 state.results.away(error.host or "")
             pytest.skip(error.message)
         raise
-    if state.session is not None and state.session.moved(place.column):
+    if state.open().moved(place.column):
         attempts.tear_down_all(item)
     state.running_on(item, column)
     reason = column.host.lacks(place.demand)
@@ -314,9 +314,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         vars(session.config)["workeroutput"]["interop"] = state.dropped  # xdist puts it there, and sends it
     elif state.dropped:
         session.exitstatus = pytest.ExitCode.INTERNAL_ERROR  # not all that tests came to is known
-    elif session.exitstatus == pytest.ExitCode.OK and any(
-        one.status == outcomes.FLAKY for one in state.records.values()
-    ):
+    elif any(one.status == outcomes.FLAKY for one in state.records.values()) and session.exitstatus == 0:
         from harness.report.summary import FLAKY_STATUS  # noqa: PLC0415  strangers' tests don't pay for it
 
         session.exitstatus = FLAKY_STATUS
