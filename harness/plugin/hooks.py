@@ -145,7 +145,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
                 state.results.away(error.host or "")
             pytest.skip(error.message)
         raise
-    if state.session is not None and state.session.moved(place.column):
+    if state.open().moved(place.column):
         attempts.tear_down_all(item)
     state.running_on(item, column)
     reason = column.host.lacks(place.demand)

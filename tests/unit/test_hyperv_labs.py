@@ -81,7 +81,7 @@ def set_up(check, expectations):
     )
     host.lacks = partial(HostUnderTest.lacks, host)
     column = SimpleNamespace(host=host)
-    session = SimpleNamespace(column=lambda name: column, begin_activity=begun.append)
+    session = SimpleNamespace(column=lambda name: column, moved=lambda _: False, begin_activity=begun.append)
     asked = SimpleNamespace(check=check, part="", shape=Shape(), needs=(), expects=())
     item = type("Item", (), {})()
     state = SimpleNamespace(
