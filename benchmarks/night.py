@@ -26,7 +26,8 @@ WHOLE = 1.5
 """What a run does for a test besides what lies between two: collecting, planning, the summary; guests anew."""
 SPREAD = 1.1
 """The time of a night over the least possible, where every worker has ten groups or more."""
-_TOTAL = 640  # tests on all hosts together
+_EACH = 10  # tests on each of many hosts: the first tests of a guest cost more than later ones, so like meets like
+_FEW = 8  # runs of one host for each run of many: as many hosts are seen
 _SCALE = 0.01
 _WORKERS = 3
 _NIGHT_HOSTS = 8  # of four groups each: ten and more for every worker
@@ -107,13 +108,13 @@ def by_tests(runs: dict[int, list[Seen]], bare: dict[int, list[Seen]]) -> list[L
 
 
 def by_hosts(runs: dict[int, list[Seen]]) -> list[Line]:
-    """How the cost of a test grows with the number of hosts, for as many tests on all of them together.
+    """How the cost of a test grows with the number of hosts, for as many tests on each of them.
 
     Args:
         runs: by the number of hosts.
     """
     least, most = min(runs), max(runs)
-    each = {hosts: cost(seen) for hosts, seen in runs.items()}
+    each = {hosts: statistics.median(gap for one in seen for gap in one.between) for hosts, seen in runs.items()}
     lines = [
         Line(f"cost of a test, {least} to {hosts} hosts", each[hosts] / each[least], FLAT, _over(each, hosts, least))
         for hosts in sorted(runs)[1:]
@@ -193,7 +194,7 @@ def run(runs: int, tests: Sequence[int], hosts: Sequence[int], say: Callable[[st
             say(f"{turn + 1}/{runs}: {count} tests: {_ms(cost(grown[count][-1:]))} between two")
         for count in hosts:
             with simulation.place(count, _SCALE) as place:
-                wide[count].append(place.mixed(_TOTAL // count))
+                wide[count] += [place.mixed(_EACH) for _ in range(max(1, _FEW // count))]
             say(f"{turn + 1}/{runs}: {count} hosts: {_ms(cost(wide[count][-1:]))} between two")
     with simulation.place(_NIGHT_HOSTS, _SCALE) as place:
         night = place.night(recorded(_NIGHT_SCALE), _WORKERS)
@@ -201,7 +202,8 @@ def run(runs: int, tests: Sequence[int], hosts: Sequence[int], say: Callable[[st
     lines = [
         *by_tests(grown, bare),
         *by_hosts(wide),
-        boots([*everything, night]),
+        boots(everything),
+        boots([night]),
         spread(night),
         facts(everything, _SCALE),
     ]
