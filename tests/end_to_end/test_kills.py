@@ -283,6 +283,7 @@ _KEPT = (
         re.compile(r"(open|replace) \S+/(etc/qemu\.conf|bin/\.?qemu-system\S*|switch/\w+)( .*)?$"),
         "the controller's own",
     ),
+    (re.compile(r"(open|mkdir|unlink) \S+/shells(/\S+)?$"), "the note of a shell"),
     (re.compile(r"\w+ \S+/images/(store|tmp)/.*"), "the image store, which sweeps for itself"),
     (re.compile(r"CreateFolder .*<name[^>]*>interop</name>", re.DOTALL), "the lab's folder, made once"),
     (re.compile(r"(open_shell|run_command|close_shell) "), "a shell, which its host ends after two idle hours"),

@@ -82,6 +82,8 @@ def everything(maker: Any, soon: Any, run: Any, host: Any) -> None:
     if isinstance(machine, protocol.Savable):
         machine.save(soon())
         machine.restore(soon())
+        machine.stop(soon())
+        machine.start(soon())
         machine.save(soon())
     machine.stop(soon())
     if isinstance(machine, protocol.NicPlug) and isinstance(machine, protocol.LinkSwitch):
