@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from dataclasses import dataclass
+from itertools import chain, repeat
 
 import pytest
 
@@ -138,11 +139,31 @@ class Set(Line):
         self.ahead += float(argv[2].removesuffix(" seconds"))
 
 
+class Kept(Line):
+    """A guest whose tools set its clock right whenever anybody else has set it."""
+
+    def run(self, argv, *, timeout):
+        self.ahead = 0.0
+
+
 def test_a_clock_that_tools_set_at_the_same_moment_is_looked_at_again():
     """Set twice, it would be as much ahead as it was behind."""
     guest = Set(times=1)
     Clock(guest).set_from_host()
     assert guest.ahead == pytest.approx(0.0, abs=0.01)
+
+
+class StillHost(FakeHost):
+    """Its clock stands, so that nothing but the controller's own moves."""
+
+    def clock(self, deadline):
+        return ClockReading(1000.0, 0.001)
+
+
+def test_a_host_that_was_misread_is_read_again_before_the_guest_is_blamed():
+    """The controller stood still between the host's clock and its own; the guest's tools keep the guest right."""
+    moments = chain([1001.2], repeat(1000.0))
+    Clock(Kept(StillHost(), 0.0, [(0.001, 0.001)]), now=lambda: next(moments)).set_from_host()
 
 
 def test_a_clock_that_does_not_stay_as_it_was_set_is_the_guests_fault():
