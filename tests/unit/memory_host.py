@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+from tests.unit.announcing import announce
+
 BACKEND = """\
 import os
 from harness.backends.model import HostFacts, PublishedImage
@@ -71,10 +73,7 @@ def furnish(place: Path, *, first: str = "", second: str = "") -> list[str]:
         The options of pytest that use them.
     """
     (place / "memory_backend.py").write_text(BACKEND)
-    info = place / "memory_backend-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: memory-backend\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\nkvm = memory_backend\n")
+    announce(place, "memory-backend", "[interop.backends]\nkvm = memory_backend\n")
     (place / "lab.yaml").write_text(LAB.format(first=first, second=second))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "tiny.qcow2", "1M"], cwd=place, check=True)
     return ["-p", "no:cacheprovider", "--report-dir=out", "--lab=lab.yaml", "--image=tiny.qcow2"]

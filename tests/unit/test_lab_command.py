@@ -12,6 +12,7 @@ from harness.cli import interop, main
 from harness.core.config import read_yaml
 from harness.lab.load import labs, load_lab
 from harness.lab.reference import reference
+from tests.unit.announcing import announce
 
 ROOT = Path(__file__).resolve().parents[2]
 SHIPPED = sorted((ROOT / "configs/labs").glob("*.yaml"))
@@ -117,10 +118,7 @@ def vault(tmp_path, monkeypatch):
         "def connect(settings, context):\n"
         "    raise LabError('connection refused', operation='connect', hint='is it switched on?')\n"
     )
-    info = tmp_path / "interop_vault-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-vault\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\nvault = interop_vault\n")
+    announce(tmp_path, "interop-vault", "[interop.backends]\nvault = interop_vault\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "interop_vault", raising=False)
     path = tmp_path / "lab.yaml"

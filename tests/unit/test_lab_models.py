@@ -13,6 +13,7 @@ from harness.core.config import read_yaml
 from harness.core.secrets import FORMS
 from harness.lab.load import lab_model, load_lab
 from harness.lab.models import THIS_MACHINE
+from tests.unit.announcing import announce
 
 GOOD = """\
 hosts:
@@ -56,10 +57,7 @@ def toy(tmp_path, monkeypatch):
         "connect = None\n"
     )
     (tmp_path / "interop_torn.py").write_text("import there_is_no_such_library\n")
-    info = tmp_path / "interop_toy-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-toy\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntoy = interop_toy\ntorn = interop_torn\n")
+    announce(tmp_path, "interop-toy", "[interop.backends]\ntoy = interop_toy\ntorn = interop_torn\n")
     monkeypatch.syspath_prepend(tmp_path)
     for module in ("interop_toy", "interop_torn"):
         monkeypatch.delitem(sys.modules, module, raising=False)

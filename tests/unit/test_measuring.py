@@ -13,6 +13,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 
 from harness.measure import Better, Measurement, records
 from harness.report import layout
+from tests.unit.announcing import announce
 
 ROOT = Path(__file__).resolve().parents[2]
 BACKEND = """\
@@ -74,10 +75,7 @@ def results(tmp_path_factory):
     (place / "interop_tiny.py").write_text(BACKEND)
     for source, name in (("kvm", "tiny"), ("kernel-messages", "kernel-messages")):
         (place / f"{name}.yaml").write_bytes((ROOT / "configs/expectations" / f"{source}.yaml").read_bytes())
-    info = place / "interop_tiny-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-tiny\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntiny = interop_tiny\n")
+    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
     (place / "lab.yaml").write_text(LAB)
     (place / "test_inner.py").write_text(textwrap.dedent(TESTS))
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "tiny.qcow2", "1M"], cwd=place, check=True)

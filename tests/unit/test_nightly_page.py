@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from harness.cli import interop
+from tests.unit.announcing import announce
 from tests.unit.test_unattended import ROOT, Controller
 
 PAGE = (ROOT / "docs" / "nightly.md").read_text()
@@ -47,10 +48,7 @@ def controller(tmp_path_factory):
     (one.place / "night.sh").unlink()
     shutil.copytree(ROOT / "configs" / "unattended", one.place / "configs" / "unattended")
     shutil.copytree(ROOT / "docs" / "exporter", one.place / "exporter")
-    info = one.place / "interop_csv-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-csv\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.exporters]\ncsv = interop_csv:export\n")
+    announce(one.place, "interop-csv", "[interop.exporters]\ncsv = interop_csv:export\n")
     shutil.copy(one.place / "exporter" / "interop_csv.py", one.place)
     units = one.place / "root" / "etc" / "systemd" / "system"
     units.mkdir(parents=True)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from harness.measure import records
+from tests.unit.announcing import announce
 
 BACKEND = """
 import time
@@ -113,10 +114,7 @@ def run(tmp_path_factory):
     """Runs the tests above, with or without a process of somebody else that burns a processor."""
     place = tmp_path_factory.mktemp("quiet")
     (place / "interop_tiny.py").write_text(BACKEND)
-    info = place / "interop_tiny-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-tiny\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntiny = interop_tiny\n")
+    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
     files = {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE, "tiny.yaml": "rules: [{}]\n"}
     for name, text in files.items():
         (place / name).write_text(text)

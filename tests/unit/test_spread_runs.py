@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.plugin.scheduling import lower_bound, record
+from tests.unit.announcing import announce
 
 LAB = """\
 hosts:
@@ -72,10 +73,7 @@ def runs(tmp_path_factory):
     """A run of one process, and then a spread one in which a test kills its worker."""
     place = tmp_path_factory.mktemp("runs")
     (place / "interop_tiny.py").write_text((Path(__file__).parent / "tiny_backend.py").read_text())
-    info = place / "interop_tiny-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-tiny\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntiny = interop_tiny\n")
+    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
     files = {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE, "tiny.yaml": "rules: [{}]\n"}
     for name, text in files.items():
         (place / name).write_text(text)

@@ -25,6 +25,7 @@ from harness.lab.reaper import Reaper
 from harness.lab.store import open_store
 from harness.lab.twin_process import asked, let_go, start, stop, sweep
 from harness.lab.twins import find, settings_of
+from tests.unit.announcing import announce
 
 LAB = """\
 hosts:
@@ -58,10 +59,7 @@ def place(tmp_path, monkeypatch):
     """A backend with a tiny twin, state and cache of this test's own; nothing is left running."""
     (tmp_path / "interop_tiny.py").write_text(BACKEND)
     (tmp_path / "tiny_twin.py").write_text((Path(__file__).parent / "tiny_twin.py").read_text())
-    info = tmp_path / "interop_tiny-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-tiny\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntiny = interop_tiny\n")
+    announce(tmp_path, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "interop_tiny", raising=False)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.lab import twins
+from tests.unit.announcing import announce
 
 pytest_plugins = ["pytester"]
 BACKEND = """\
@@ -39,10 +40,7 @@ def run(pytester, monkeypatch):
     place = pytester.path
     (place / "interop_tiny.py").write_text(BACKEND)
     (place / "tiny_twin.py").write_text((Path(__file__).parent / "tiny_twin.py").read_text())
-    info = place / "interop_tiny-1.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: interop-tiny\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[interop.backends]\ntiny = interop_tiny\n")
+    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
     (place / "lab.yaml").write_text(LAB)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "tiny.qcow2", "1M"], cwd=place, check=True)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])]))
