@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,9 +55,7 @@ class Secret:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Strict models read a reference, and write it back as such."""
-        return core_schema.no_info_plain_validator_function(
-            _validated, serialization=core_schema.to_string_ser_schema()
-        )
+        return unrepeated(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -64,13 +63,23 @@ class Secret:
         return {"type": "string", "pattern": _REFERENCE, "title": "secret", "examples": ["env:LAB_PASSWORD"]}
 
 
-def _validated(value: Any) -> Secret:
-    if isinstance(value, Secret):
-        return value
-    try:
-        return Secret(value if isinstance(value, str) else "")
-    except ValueError as error:
-        raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from None
+def unrepeated(cls: Callable[[str], object]) -> CoreSchema:
+    """How strict models read a class that is made of one text, which may hold a secret: no error shows that text.
+
+    Args:
+        cls: makes a value of a text, and raises ValueError with a message that does not repeat it; ``str`` of the value
+            is what is written back.
+    """
+
+    def read(value: Any) -> object:
+        if isinstance(cls, type) and isinstance(value, cls):
+            return value
+        try:
+            return cls(value if isinstance(value, str) else "")
+        except ValueError as error:
+            raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from None
+
+    return core_schema.no_info_plain_validator_function(read, serialization=core_schema.to_string_ser_schema())
 
 
 def _from_environment(name: str) -> str:

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema
 
 from harness.core import LabError
-from harness.core.secrets import FORMS, Secret
+from harness.core.secrets import FORMS, Secret, unrepeated
 
 _SCHEMES = ("postgresql", "postgres")
 _LIKE = "postgresql://interop@db.example/interop"
@@ -71,21 +71,10 @@ class Database:
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Strict models read the text, and write it back as such."""
-        return core_schema.no_info_plain_validator_function(
-            _validated, serialization=core_schema.to_string_ser_schema()
-        )
+        return unrepeated(cls)
 
     @classmethod
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A string of one of the two forms."""
         pattern = r"^(postgres(ql)?://|env:|file:|keyring:).+"
         return {"type": "string", "pattern": pattern, "title": "database", "examples": [_LIKE]}
-
-
-def _validated(value: Any) -> Database:
-    if isinstance(value, Database):
-        return value
-    try:
-        return Database(value if isinstance(value, str) else "")
-    except ValueError as error:
-        raise PydanticCustomError("secret", "{problem}", {"problem": str(error)}) from None
