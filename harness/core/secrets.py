@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,7 +62,7 @@ class Secret:
         return {"type": "string", "pattern": _REFERENCE, "title": "secret", "examples": ["env:LAB_PASSWORD"]}
 
 
-def unrepeated(cls: Callable[[str], object]) -> CoreSchema:
+def unrepeated(cls: type[Any]) -> CoreSchema:
     """How strict models read a class that is made of one text, which may hold a secret: no error shows that text.
 
     Args:
@@ -71,8 +70,8 @@ def unrepeated(cls: Callable[[str], object]) -> CoreSchema:
             is what is written back.
     """
 
-    def read(value: Any) -> object:
-        if isinstance(cls, type) and isinstance(value, cls):
+    def read(value: Any) -> Any:
+        if isinstance(value, cls):
             return value
         try:
             return cls(value if isinstance(value, str) else "")
