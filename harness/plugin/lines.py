@@ -43,7 +43,7 @@ class LineWriter:
         if record is not None and item in self._state.places:
             record.facts |= facts(self._state, item)
             if self._state.session is not None:
-                record.mask = self._state.session.redactor.text
+                record.mask = self._state.safe
                 mask(report, record.mask)
         return report
 

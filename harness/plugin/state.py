@@ -357,10 +357,15 @@ class State:
         rows = store.rows("SELECT id, pid FROM members WHERE run = ? AND ended IS NULL", run.id)
         return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
+    def safe(self, text: str) -> str:
+        """What a terminal or a file may hold of a text: no secret, and nothing that a terminal obeys."""
+        from harness.report.visible import visible  # noqa: PLC0415  see TYPE_CHECKING above
+
+        return visible(self.session.redactor.text(text) if self.session is not None else text)
+
     def say(self, text: str) -> None:
-        """One line to the user past pytest's capture, without secrets; long work says what it is doing."""
-        if self.session is not None:
-            text = self.session.redactor.text(text)
+        """One line to the user past pytest's capture, made :meth:`safe`; long work says what it is doing."""
+        text = self.safe(text)
         if self.is_worker:
             if self.folder is not None:
                 from harness.plugin.news import send  # noqa: PLC0415

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,9 @@ import allure_commons
 from allure_commons.types import AttachmentType
 
 from harness.core import MiB, Size
+from harness.report.visible import visible
 
 LIMIT = MiB
-
-# What serial consoles are full of and nobody reads: colours and cursor moves (ECMA-48 control sequences).
-_ANSI = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
-
-# C0 but tab and newline, DEL, C1, and the marks that make text read differently from what it is (Unicode TR 36).
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -31,7 +25,7 @@ def text(data: bytes | str, limit: Size = LIMIT) -> str:
     """
     raw = data.encode("utf-8", "backslashreplace") if isinstance(data, str) else data
     shown = bound(raw, limit).decode("utf-8", "backslashreplace").replace("\r\n", "\n").replace("\n\r", "\n")
-    return _CONTROL.sub(_escaped, _ANSI.sub("", shown))
+    return visible(shown)
 
 
 def bound(data: bytes, limit: Size = LIMIT) -> bytes:
@@ -85,8 +79,3 @@ def _joined(head: bytes, tail: bytes, size: int) -> bytes:
     missing = Size(size - len(head) - len(tail))
     note = f"\n[... {missing} of {Size(size)} left out here ...]\n\n"
     return head + note.encode() + tail
-
-
-def _escaped(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
