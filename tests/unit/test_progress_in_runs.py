@@ -176,9 +176,7 @@ def test_the_summary_is_one_paragraph_that_says_what_to_look_at(logged):
     assert said.count("\n") == 1
     assert said.startswith("interop, lab lab: 2 of 6 need a look; 6 tests in 0:")
     assert "4 passed, 2 failed" in said
-    assert re.search(
-        r"Look at ACME-002 it holds on \w+ \(failed: two is not one:\); ACME-002 it holds on \w+ \(", said
-    )
+    assert re.search(r"Look at ACME-002 it holds on \w+ \(failed: two is not one:\); ACME-002 it holds on \w+ \(", said)
     assert re.search(r"Run \w{10} of image tiny\.qcow2, harness [\d.]+: out/\w{10}\n", said)
     assert "\x1b" not in said
 
