@@ -5,7 +5,6 @@ a process that the test names, so that whatever else this machine does changes n
 """
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from harness.measure import records
-from tests.unit.announcing import announce
+from tests.unit.tiny_lab import OPTIONS, furnish
 
 BACKEND = """
 import time
@@ -113,22 +112,13 @@ def value(result, label):
 def run(tmp_path_factory):
     """Runs the tests above, with or without a process of somebody else that burns a processor."""
     place = tmp_path_factory.mktemp("quiet")
-    (place / "interop_tiny.py").write_text(BACKEND)
-    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
-    files = {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE, "tiny.yaml": "rules: [{}]\n"}
-    for name, text in files.items():
-        (place / name).write_text(text)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "tiny.qcow2", "1M"], cwd=place, check=True)
-    paths = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    env |= {"PYTHONPATH": paths, "INTEROP_STATE": str(place / "state"), "INTEROP_CACHE": str(place / "cache")}
-    options = ["-p", "no:cacheprovider", "--report-dir=out", "--lab=lab.yaml", "--image=tiny.qcow2", "-v"]
+    env = furnish(place, BACKEND, {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE})
 
     def run(*arguments, burn=False):
         burner = subprocess.Popen([sys.executable, "-c", BURN]) if burn else None
         Path(place / "foreign.pid").write_text(str(burner.pid) if burner else "")
         try:
-            argv = [sys.executable, "-m", "pytest", *options, *arguments]
+            argv = [sys.executable, "-m", "pytest", *OPTIONS, *arguments]
             done = subprocess.run(argv, cwd=place, env=env, capture_output=True, text=True, timeout=240, check=False)
         finally:
             if burner:

@@ -1,7 +1,6 @@
 """Runs of the plugin with several workers, in a lab whose hosts have no guests: what is kept of them, and said."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.plugin.scheduling import lower_bound, record
-from tests.unit.announcing import announce
+from tests.unit.tiny_lab import OPTIONS, furnish
 
 LAB = """\
 hosts:
@@ -72,19 +71,11 @@ class Ran:
 def runs(tmp_path_factory):
     """A run of one process, and then a spread one in which a test kills its worker."""
     place = tmp_path_factory.mktemp("runs")
-    (place / "interop_tiny.py").write_text((Path(__file__).parent / "tiny_backend.py").read_text())
-    announce(place, "interop-tiny", "[interop.backends]\ntiny = interop_tiny\n")
-    files = {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE, "tiny.yaml": "rules: [{}]\n"}
-    for name, text in files.items():
-        (place / name).write_text(text)
-    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "tiny.qcow2", "1M"], cwd=place, check=True)
-    paths = os.pathsep.join([str(place), *filter(None, [os.environ.get("PYTHONPATH")])])
-    env = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-    env |= {"PYTHONPATH": paths, "INTEROP_STATE": str(place / "state"), "INTEROP_CACHE": str(place / "cache")}
-    options = ["-p", "no:cacheprovider", "--report-dir=out", "--lab=lab.yaml", "--image=tiny.qcow2", "-v"]
+    backend = (Path(__file__).parent / "tiny_backend.py").read_text()
+    env = furnish(place, backend, {"lab.yaml": LAB, "conftest.py": CONFTEST, "test_inner.py": SOURCE})
 
     def run(*arguments: str) -> Ran:
-        argv = [sys.executable, "-m", "pytest", *options, *arguments]
+        argv = [sys.executable, "-m", "pytest", *OPTIONS, *arguments]
         done = subprocess.run(argv, cwd=place, env=env, capture_output=True, text=True, timeout=120, check=False)
         return Ran(place, done.stdout + done.stderr)
 
