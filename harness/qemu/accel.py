@@ -31,6 +31,25 @@ class Accel(StrEnum):
     TCG = "tcg"
 
 
+def option(accel: str, vcpus: int, most: int) -> str:
+    """What ``-accel`` says for a machine: emulated and with room for more vCPUs, all of them share one thread.
+
+    A vCPU that is added later stands at the reset vector, halted, until the guest's start-up IPI. Until then Linux
+    sends it what it sends to all CPUs but its own (``arch/x86/kernel/apic/ipi.c``: the shorthand, whose use is
+    decided anew only when the next CPU is up). Where each vCPU has a thread, QEMU 7.2 wakes it for every such IPI to
+    look at its APIC (``CPU_INTERRUPT_POLL``: ``apic_update_irq`` in ``hw/intc/apic.c``). One that comes between
+    clearing that flag and looking for work (``cpu_handle_halt`` in ``accel/tcg/cpu-exec.c``) passes for work: the
+    vCPU leaves its halt, runs the firmware from its first instruction, and that resets the machine: about one guest
+    in ten. A thread never interrupts itself so.
+
+    Args:
+        accel: kvm or tcg.
+        vcpus: that it starts with.
+        most: that it may have.
+    """
+    return f"{accel},thread=single" if accel == Accel.TCG and most > vcpus else accel
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was decided, and why in one sentence; ``seconds`` is the length of the probe boot, 0 without one."""

@@ -1,9 +1,11 @@
-"""Run as a program in the emulator's place: restrict every user network, then become the real emulator.
+"""Run as a program in the emulator's place: say what libvirt has no word for, then become the real emulator.
 
-Stands alone on the standard library, so that ``python -IS wrapper.py /usr/bin/qemu-system-x86_64 ...`` starts in some
-20 ms whatever else is installed; see :mod:`harness.qemu.restrict` for the why.
+Every user network is restricted (:mod:`harness.qemu.restrict` has the why), and the vCPUs of an emulated machine with
+room for more share a thread (:func:`harness.qemu.accel.option` has it). Stands alone on the standard library, so that
+``python -IS wrapper.py /usr/bin/qemu-system-x86_64 ...`` starts in some 20 ms whatever else is installed.
 """
 
+import itertools
 import json
 import os
 import sys
@@ -31,5 +33,16 @@ def _netdev(argument: str) -> str:
     return argument
 
 
+def steady(arguments: list[str]) -> list[str]:
+    """QEMU's arguments with one thread for all vCPUs where they are emulated and more may come."""
+    words = dict(itertools.pairwise(arguments))
+    first, *others = words.get("-smp", "1").split(",")
+    most = next((int(word.removeprefix("maxcpus=")) for word in others if word.startswith("maxcpus=")), 0)
+    if words.get("-accel") != "tcg" or most <= int(first.removeprefix("cpus=")):
+        return arguments
+    at = arguments.index("-accel") + 1
+    return [*arguments[:at], "tcg,thread=single", *arguments[at + 1 :]]
+
+
 if __name__ == "__main__":
-    os.execv(sys.argv[1], [sys.argv[1], *restricted(sys.argv[2:])])  # noqa: S606 - a list; no shell is involved
+    os.execv(sys.argv[1], [sys.argv[1], *steady(restricted(sys.argv[2:]))])  # noqa: S606 - a list; no shell is involved

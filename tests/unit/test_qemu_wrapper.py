@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from harness.qemu import QemuError, restrict
-from harness.qemu.wrapper import restricted
+from harness.qemu.accel import option
+from harness.qemu.wrapper import restricted, steady
 
 QEMU = Path("/usr/bin/qemu-system-x86_64")
 
@@ -34,6 +35,26 @@ def test_a_user_network_in_words_is_restricted():
 )
 def test_everything_else_is_passed_through(arguments):
     assert restricted(arguments) == arguments
+
+
+@pytest.mark.parametrize("smp", ["2,maxcpus=8,sockets=8,cores=1,threads=1", "cpus=2,maxcpus=8"])
+def test_vcpus_share_a_thread_where_more_may_come(smp):
+    """One that is added is sent what all get, and would wake of it and run the firmware."""
+    assert steady(["-accel", "tcg", "-smp", smp])[1] == "tcg,thread=single" == option("tcg", 2, 8)
+
+
+@pytest.mark.parametrize(
+    "words", [["tcg", "8,maxcpus=8"], ["tcg", "2"], ["kvm", "2,maxcpus=8"], ["tcg,thread=multi", "2,maxcpus=8"]]
+)
+def test_all_others_have_a_thread_each(words):
+    accel, smp = words
+    arguments = ["-m", "64", "-accel", accel, "-smp", smp]
+    assert steady(arguments) == arguments
+
+
+@pytest.mark.parametrize("sizes", [("tcg", 8, 8), ("kvm", 2, 8)])
+def test_nothing_is_said_of_threads_where_no_vcpu_is_emulated_or_none_may_come(sizes):
+    assert option(*sizes) == sizes[0]
 
 
 def test_the_wrapper_runs_the_real_emulator_with_the_arguments_as_they_are(tmp_path):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from harness.qemu import accel
 from harness.qemu.firmware import Firmware
 from harness.twins.engine import devices
 from harness.twins.engine.api import Disk, Hardware, Network, Nic, NotSupported
@@ -132,7 +133,8 @@ def build(personality: Personality, shape: Shape, around: Surroundings) -> list[
     hardware = shape.hardware
     words = [str(around.emulator), "-name", f"guest={_plain(hardware.name)}", "-uuid", hardware.uuid]
     words += ["-nodefaults", "-no-user-config", "-display", "none", "-S", "-msg", "timestamp=on"]
-    words += ["-machine", f"{personality.machine}{_flash(shape, around)}", "-accel", around.accel]
+    words += ["-machine", f"{personality.machine}{_flash(shape, around)}"]
+    words += ["-accel", accel.option(around.accel, hardware.vcpus, _most(hardware))]
     # TCG walks five levels of page tables in software for every TLB miss where the guest may use them.
     model = "host,migratable=on" if around.accel == "kvm" else "max,la57=off"
     words += ["-cpu", f"{model},{personality.cpu}", *_sizes(shape)]
@@ -153,9 +155,13 @@ def controllers(personality: Personality, shape: Shape) -> list[tuple[str, int]]
     return sorted({*shape.controllers, *(pair for pair in wanted if personality.buses[pair[0]].controller)})
 
 
+def _most(hardware: Hardware) -> int:
+    return max(hardware.vcpus, hardware.max_vcpus or 0)
+
+
 def _sizes(shape: Shape) -> list[str]:
     hardware = shape.hardware
-    most = max(hardware.vcpus, hardware.max_vcpus or 0)
+    most = _most(hardware)
     cores = hardware.cores_per_socket
     if hardware.vcpus % cores or most % cores:
         raise NotSupported(f"{hardware.vcpus} (up to {most}) vCPUs do not make sockets of {cores} cores")
