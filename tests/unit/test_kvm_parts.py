@@ -131,6 +131,13 @@ def test_emulation_never_learns_that_a_cpu_is_gone():
     assert Capability.CPU_HOT_REMOVE not in roomy
 
 
+@pytest.mark.parametrize("kvm", [True, False])
+def test_behind_a_daemon_no_emulated_machine_gets_vcpus(kvm):
+    """Nothing there can have them share a thread, without which an added one may reset the guest."""
+    host = replace(EMBEDDED, kvm=kvm, embedded=False)
+    assert (Capability.CPU_HOT_ADD in abilities(Shape(max_vcpus=4), host)) == kvm
+
+
 @pytest.mark.parametrize(("threads", "kvm", "able"), [(1, False, True), (2, False, False), (2, True, True)])
 def test_emulated_cpus_show_no_threads(threads, kvm, able):
     shape = Shape(vcpus=2 * threads, topology=Topology(1, 2, threads))

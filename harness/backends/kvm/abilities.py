@@ -45,7 +45,10 @@ def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
     there = {Capability.UEFI: host.uefi, Capability.FULL_DISK: host.scarce, Capability.HOST_CLOCK: host.clock}
     can |= {capability for capability, has in there.items() if has}
     if shape.max_vcpus and shape.max_vcpus > shape.vcpus:
-        can.add(Capability.CPU_HOT_ADD)
+        if host.kvm or host.embedded:
+            # Emulated vCPUs that are added live only where all share a thread (harness.qemu.accel.option), which no
+            # daemon's libvirt can be asked for.
+            can.add(Capability.CPU_HOT_ADD)
         if host.kvm:
             # An emulated CPU that the guest gave back is unplugged, but QEMU never says so (DEVICE_DELETED comes for
             # its local APIC alone, seen with 7.2), so libvirt shows it for ever.
