@@ -10,7 +10,7 @@ import click
 
 from harness import __version__
 from harness.core import InteropError
-from harness.core.secrets import heard_by
+from harness.core.secrets import heard_by, of_environment
 from harness.core.streams import masked_output
 
 if TYPE_CHECKING:
@@ -72,6 +72,8 @@ def main(argv: list[str] | None = None) -> Any:
     Whatever a command prints, an error of somebody's library included, shows no secret that it fetched meanwhile.
     """
     unsaid = _Unsaid()
+    for value in of_environment():
+        unsaid.hear(value)
     with heard_by(unsaid.hear), masked_output(unsaid.text):
         try:
             return interop.main(args=argv, prog_name="interop", standalone_mode=True)

@@ -19,6 +19,8 @@ from harness.core.errors import LabError
 FORMS = "env:NAME, file:PATH or keyring:SERVICE/USER"
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+)$"
 _LIMIT = 64 * 1024
+_SECRET_BY_NAME = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|SECRET_ACCESS_KEY)$", re.IGNORECASE)
+_LONG_ENOUGH = 8
 _IN_ADDRESS = re.compile(r"://[^\s/@]*:[^\s/@]*@")
 _listeners: list[Callable[[str], None]] = []
 
@@ -103,6 +105,12 @@ class Secret:
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A string of one of the three forms."""
         return {"type": "string", "pattern": _REFERENCE, "title": "secret", "examples": ["env:LAB_PASSWORD"]}
+
+
+def of_environment() -> list[str]:
+    """What variables hold whose names say that it is a secret: credentials of exporters and of stores of results."""
+    found = [value for name, value in os.environ.items() if _SECRET_BY_NAME.search(name)]
+    return [value for value in found if len(value) >= _LONG_ENOUGH]
 
 
 def unrepeated(cls: type[Any]) -> CoreSchema:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from harness.core import LabError
-from harness.core.secrets import Secret
+from harness.core.secrets import Secret, of_environment, tell
 from harness.lab.models import Host, Lab
 
 
@@ -27,12 +27,15 @@ def of_lab(lab: Lab) -> Iterator[Secret]:
 
 
 def fetch(lab: Lab, *, asking: bool) -> None:
-    """Fetch every secret of a lab that can be had here, so that whoever hears of secrets knows them.
+    """Fetch every secret of a lab that can be had here, so that whoever hears of secrets knows them; and tell those of
+    the environment, which exporters and stores of results log in with.
 
     Args:
         lab: whose.
         asking: also those in a keyring, which may want to be unlocked first.
     """
+    for value in of_environment():
+        tell(value)
     for secret in of_lab(lab):
         if asking or secret.asks_nobody:
             with suppress(LabError):  # whoever needs it says that it is not there

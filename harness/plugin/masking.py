@@ -57,12 +57,15 @@ class Masking:
     def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """A module that cannot be imported shows why."""
         report = yield
+        if report.failed:
+            self._state.learn()
         mask(report, self._state.unsaid)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: Any) -> None:
         """A hook's defect; a worker of xdist sends it as a text."""
+        self._state.learn()
         if isinstance(excrepr, ExceptionChainRepr):
             _chain(excrepr, self._state.unsaid)
 

@@ -26,6 +26,9 @@ _LINE = 16
 _CUT = re.compile(r"\n?\[?\.\.\.(?:[^\n]{0,60} \.\.\.\]\n+)?")
 _PIECE = 4
 
+# How often what was quoted is quoted again.
+_DEEP = 3
+
 # A password has no business in an address, whoever wrote it: RFC 3986 (3.2.1) deprecates it, since addresses are shown.
 _IN_URL = re.compile(r"(?<=://)([^\s/:@\"'<>]*):[^\s/@\"'<>]+@")
 
@@ -113,13 +116,8 @@ def _ends(form: str) -> Iterator[str]:
 def _spellings(secret: str) -> set[str]:
     raw, wide = secret.encode("utf-8", "surrogatepass"), secret.encode("utf-16-le", "surrogatepass")
     quoted = {quote(raw, safe=""), quote(raw), quote_plus(raw)}
-    said = json.dumps(secret)[1:-1]
     forms = {
-        secret,
-        repr(secret)[1:-1],
-        said,
-        json.dumps(said)[1:-1],  # a line of JSON inside another
-        json.dumps(secret, ensure_ascii=False)[1:-1],
+        *_escaped(secret),
         escape(secret, {'"': "&quot;", "'": "&apos;"}),
         escape(secret),
         html.escape(secret),
@@ -131,6 +129,19 @@ def _spellings(secret: str) -> set[str]:
     # PowerShell's -EncodedCommand speaks UTF-16.
     encoded = {form for data in (raw, wide) for form in (data.hex(), data.hex().upper(), *_base64(data))}
     return {form for form in forms if len(form) >= _ANYWHERE} | {form for form in encoded if len(form) >= _ENCODED}
+
+
+def _escaped(secret: str) -> set[str]:
+    """As programs write it between quotes, whichever these are, and that once more: a message that quotes a list stands
+    in a line of JSON, and that in a local variable.
+    """
+    forms = {secret, repr(secret.encode("utf-8", "surrogatepass"))[2:-1]}
+    for _ in range(_DEEP):
+        for form in tuple(forms):
+            plain = repr(form + "'\"")[1:-4].replace("\\'", "'")
+            forms |= {plain, plain.replace("'", "\\'"), plain.replace('"', '\\"')}
+            forms |= {json.dumps(form)[1:-1], json.dumps(form, ensure_ascii=False)[1:-1]}
+    return forms
 
 
 def _base64(data: bytes) -> set[str]:
