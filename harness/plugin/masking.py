@@ -36,7 +36,8 @@ class Masking:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_sessionstart(self, session: pytest.Session) -> None:
-        """The terminal, and the file of logs, are written by many."""
+        """The terminal, and the file of logs, are written by many; a named lab's secrets are known before all else."""
+        self._state.learn()
         plugins, text = session.config.pluginmanager, self._state.unsaid
         reporter = plugins.get_plugin("terminalreporter")
         if reporter is not None:
@@ -57,15 +58,12 @@ class Masking:
     def pytest_make_collect_report(self) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """A module that cannot be imported shows why."""
         report = yield
-        if report.failed:
-            self._state.learn()
         mask(report, self._state.unsaid)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: Any) -> None:
         """A hook's defect; a worker of xdist sends it as a text."""
-        self._state.learn()
         if isinstance(excrepr, ExceptionChainRepr):
             _chain(excrepr, self._state.unsaid)
 

@@ -371,7 +371,7 @@ class State:
         return self._redactor.text(text) if self._redactor is not None else text
 
     def learn(self) -> None:
-        """Know a named lab's secrets now, before any test asked for a host: something else is shown first."""
+        """Know a named lab's secrets though no test asks for a host yet: modules and strangers' tests fail as well."""
         if self._lab is None and self.config.getoption("--lab") != options.DEFAULT_LAB:
             with contextlib.suppress(pytest.UsageError):  # who asks for a host is told
                 _ = self.lab
