@@ -46,6 +46,10 @@ class Masking:
         logs = plugins.get_plugin("logging-plugin")
         if logs is not None and logs.log_file_handler.formatter is not None:
             logs.log_file_handler.setFormatter(MaskedFormatter(logs.log_file_handler.formatter, text))
+        tracer = session.config.trace.root
+        write = tracer._writer  # noqa: SLF001  there with --debug, whose file shows all that hooks are given
+        if write is not None:
+            tracer.setwriter(lambda traced: write(text(traced)))
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)  # outermost: it sees what the others added
     def pytest_runtest_makereport(self) -> Generator[None, pytest.TestReport, pytest.TestReport]:
@@ -66,14 +70,6 @@ class Masking:
         """A hook's defect; a worker of xdist sends it as a text."""
         if isinstance(excrepr, ExceptionChainRepr):
             _chain(excrepr, self._state.unsaid)
-
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
-        """``pytest.exit`` shows a reason."""
-        error = excinfo.value
-        error.args = tuple(self._state.unsaid(one) if isinstance(one, str) else one for one in error.args)
-        if isinstance(getattr(error, "msg", None), str):
-            error.msg = self._state.unsaid(error.msg)  # type: ignore[attr-defined]
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:

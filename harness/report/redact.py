@@ -58,15 +58,12 @@ class Redactor:
         self._known.add(secret)
         values = {secret, secret.strip(), *(line.strip() for line in secret.splitlines() if len(line.strip()) > _LINE)}
         long = {value for value in values if len(value) >= _ANYWHERE}
-        spelt = {*self._spellings, *(form for value in long for form in _spellings(value))}
+        new = {form for value in long for form in _spellings(value)}.difference(self._spellings)
         # A secret inside a longer one must leave no rest of that.
-        self._spellings = sorted(spelt, key=len, reverse=True)
-        cut: dict[str, list[str]] = {}
-        for form in self._spellings:
-            if len(form) > _PIECE:
-                for at in range(len(form) - _PIECE + 1):
-                    cut.setdefault(form[at : at + _PIECE], []).append(form)
-        self._cut = cut
+        self._spellings = sorted([*self._spellings, *new], key=len, reverse=True)
+        for form in new:
+            for at in range(len(form) - _PIECE + 1):
+                self._cut.setdefault(form[at : at + _PIECE], []).append(form)
         if short := [value for value in self._known if 0 < len(value.strip()) < _ANYWHERE]:
             joined = "|".join(re.escape(value.strip()) for value in short)
             self._alone = re.compile(rf"(?<!\w)(?:{joined})(?!\w)")

@@ -39,9 +39,14 @@ def lab(tmp_path_factory):
     """The lab after runs of every kind and after all commands, with a twin that is still up."""
     lab = LeakyLab(tmp_path_factory.mktemp("leaky"))
     for leak in ("hook", "exit", "collecting"):
-        lab.pytest(*SHOWING, "-k", "measured or somebody", "--junitxml=ended.xml", leak=leak)
+        lab.pytest(*SHOWING, "-k", "measured or somebody", f"--junitxml={leak}.xml", leak=leak)
     for name, options in (("workers", ("-n", "1")), ("one", ())):
-        files = [f"--log-file={name}.log", f"--junitxml={name}.xml", f"--summary-file={name}.txt"]
+        files = [
+            f"--debug={name}.trace",
+            f"--log-file={name}.log",
+            f"--junitxml={name}.xml",
+            f"--summary-file={name}.txt",
+        ]
         lab.pytest(*SHOWING, *files, f"--alluredir=allure-{name}", "--export=leaky", *options)
     lab.interop("twin", "up", "near", "--lab", "lab.yaml")
     for words in COMMANDS:
@@ -76,7 +81,7 @@ def test_nothing_that_was_said_shows_a_secret(lab):
 def test_no_file_shows_a_secret(lab):
     """Results, attachments, measurements, JUnit, logs, journal, leases, caches, temporary files; and their names."""
     kinds = {path.suffix for path in lab.place.rglob("*") if path.is_file()}
-    assert {".json", ".jsonl", ".xml", ".log", ".txt", ".sqlite3", ".attach"} <= kinds
+    assert {".json", ".jsonl", ".xml", ".log", ".txt", ".trace", ".sqlite3", ".attach"} <= kinds
     assert search(lab.place, lab.secrets, ALLOWED) == {}
 
 
