@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
-from _pytest._code.code import ExceptionChainRepr, ReprEntry, ReprTraceback
+from _pytest._code.code import ExceptionChainRepr, ExceptionRepr, ReprEntry, ReprExceptionInfo, ReprTraceback
 from _pytest.reports import CollectErrorRepr
 
 from harness.core.streams import Masked
@@ -68,8 +68,8 @@ class Masking:
     @pytest.hookimpl(tryfirst=True)
     def pytest_internalerror(self, excrepr: Any) -> None:
         """A hook's defect; a worker of xdist sends it as a text."""
-        if isinstance(excrepr, ExceptionChainRepr):
-            _chain(excrepr, self._state.unsaid)
+        if isinstance(excrepr, ExceptionRepr):
+            _exception(excrepr, self._state.unsaid)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_warning_recorded(self, warning_message: warnings.WarningMessage) -> None:
@@ -117,17 +117,20 @@ def mask(report: pytest.TestReport | pytest.CollectReport, text: Mask) -> None:
         report.longrepr = (said[0], said[1], text(said[2]))
     elif isinstance(said, CollectErrorRepr):
         said.longrepr = text(said.longrepr)
-    elif isinstance(said, ExceptionChainRepr):
-        _chain(said, text)
+    elif isinstance(said, ExceptionRepr):
+        _exception(said, text)
     elif said is not None and text(str(said)) != str(said):
         report.longrepr = text(str(said))  # of a kind that shows itself as it likes, such as a fixture that is missing
 
 
-def _chain(said: ExceptionChainRepr, text: Mask) -> None:
-    for traceback, crash, _ in said.chain:
-        _traceback(traceback, text)
-        if crash is not None:
-            crash.message = text(crash.message)
+def _exception(said: ExceptionRepr, text: Mask) -> None:
+    if isinstance(said, ExceptionChainRepr):
+        for traceback, crash, _ in said.chain:
+            _traceback(traceback, text)
+            if crash is not None:
+                crash.message = text(crash.message)
+    if isinstance(said, ReprExceptionInfo):  # as Python itself shows it
+        _traceback(said.reprtraceback, text)
     if said.reprcrash is not None:
         said.reprcrash.message = text(said.reprcrash.message)
     said.sections[:] = [(name, text(body), bar) for name, body, bar in said.sections]
