@@ -26,6 +26,9 @@ _LINE = 16
 _CUT = re.compile(r"\n?\[?\.\.\.(?:[^\n]{0,60} \.\.\.\]\n+)?")
 _PIECE = 4
 
+# Pytest colours what it compares, a word at a time: the codes would stand in the middle of a secret.
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
 # How often what was quoted is quoted again.
 _DEEP = 3
 
@@ -69,7 +72,17 @@ class Redactor:
             self._alone = re.compile(rf"(?<!\w)(?:{joined})(?!\w)")
 
     def text(self, text: str) -> str:
-        """``text`` with every secret masked."""
+        """``text`` with every secret masked; a line that has one between colours loses its colours."""
+        if "\x1b[" in text:
+            text = "".join(map(self._plain, text.splitlines(keepends=True)))
+        return self._masked(text)
+
+    def _plain(self, line: str) -> str:
+        plain = _COLOUR.sub("", line)
+        masked = self._masked(plain)
+        return line if masked == plain else masked
+
+    def _masked(self, text: str) -> str:
         for form in self._spellings:  # nearly always none is there, and to look for a word is what Python does fastest
             if form in text:
                 text = text.replace(form, MASK)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.unit.planted_secrets import secret
+from tests.unit.terminal import OnTerminal
 from tests.unit.tiny_lab import furnish
 
 BACKEND = """\
@@ -223,6 +225,7 @@ def test_somebody_ends_it():
     if os.environ.get("LEAK") == "exit":
         pytest.exit(f"no more of {ALL}")
 """
+PYTEST = ("-m", "pytest", "--report-dir=out", "--lab=lab.yaml", "--image=tiny.qcow2", "-v")
 
 
 @dataclass
@@ -259,8 +262,14 @@ class LeakyLab:
 
     def pytest(self, *options: str, leak: str = "") -> bytes:
         """An inner run: what it said, which is kept."""
-        words = ["-m", "pytest", "--report-dir=out", "--lab=lab.yaml", "--image=tiny.qcow2", "-v", *options]
-        return self.call(*words, LEAK=leak)
+        return self.call(*PYTEST, *options, LEAK=leak)
+
+    def on_terminal(self, *options: str) -> bytes:
+        """An inner run on a terminal, with colours and live progress: what that showed, without what it obeyed."""
+        run = OnTerminal([sys.executable, *PYTEST, "--progress=live", *options], self.place, self.env)
+        run.wait()
+        self.said.append(re.sub(r"\x1b\[[?]?[\d;]*[A-Za-z]", "", run.written).encode())
+        return self.said[-1]
 
     def interop(self, *words: str) -> bytes:
         """A command: what it said."""

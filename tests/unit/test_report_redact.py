@@ -91,5 +91,11 @@ def test_a_password_in_an_address_is_masked_though_nobody_registered_it():
     assert Redactor().text(said) == said.replace("hunter2", MASK)
 
 
+def test_colours_inside_of_a_secret_do_not_hide_it():
+    """Pytest colours what it compares; lines without a secret keep theirs."""
+    said = "\x1b[33mcorrect\x1b[39;49;00m-\x1b[94mhorse\x1b[0m\n\x1b[32mgreen\x1b[0m"
+    assert Redactor(["correct-horse"]).text(said) == f"{MASK}\n\x1b[32mgreen\x1b[0m"
+
+
 def test_what_is_no_text_stays_as_it_is_around_a_secret():
     assert Redactor(["hunter2"]).data(b"\xff\x00hunter2\xfe") == b"\xff\x00" + MASK.encode() + b"\xfe"
