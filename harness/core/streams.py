@@ -20,6 +20,11 @@ class Masked:
         self._stream = stream
         self.mask = mask
 
+    @property
+    def bare(self) -> TextIO:
+        """The other."""
+        return self._stream
+
     def write(self, text: str) -> int:
         """Write it, masked; the length of the text as it was."""
         self._stream.write(self.mask(text))
@@ -32,6 +37,11 @@ class Masked:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
+
+
+def bare(stream: TextIO) -> TextIO:
+    """The stream itself, for what somebody asked to see: masked by none."""
+    return stream.bare if isinstance(stream, Masked) else stream
 
 
 @contextmanager

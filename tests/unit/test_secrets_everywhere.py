@@ -63,6 +63,9 @@ def test_no_output_of_any_run_or_command_shows_a_secret(lab):
     assert_no_file_shows_one(lab)
     assert_no_command_line_shows_one(lab)
     assert_what_may_hold_one_is_its_owners_alone(lab)
+    # Only what somebody asks for by name is shown, also in a shell that was told of it before.
+    lab.env |= {"INTEROP_TWIN_PASSWORD": lab.secrets["twin"]}
+    assert leaks(lab.interop("twin", "env", "near", "--lab", "lab.yaml"), lab.secrets) == {"twin"}
 
 
 def assert_there_was_something_to_hide(lab):
