@@ -98,14 +98,16 @@ class State:
         if self._lab is None:
             from harness.lab import load_lab  # noqa: PLC0415  see TYPE_CHECKING above
 
-            self._lab = or_usage_error(load_lab, self.options.lab)
-            self._redactor = self._hear(self._lab)
-            self._calibration = or_usage_error(self._own_limits, self._lab)
-            self._known_issues = or_usage_error(self._known, self._lab)
+            lab = or_usage_error(load_lab, self.options.lab)
+            if self._redactor is None:
+                self._redactor = self._hear(lab)
+            self._calibration = or_usage_error(self._own_limits, lab)
+            self._known_issues = or_usage_error(self._known, lab)
             if self.options.release is not None:
                 from harness.lab.releases import Release  # noqa: PLC0415
 
                 self._release = or_usage_error(Release.asked, self.options.release)
+            self._lab = lab  # last: who asks again is told again what is wrong
         return self._lab
 
     @property
