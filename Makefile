@@ -158,6 +158,14 @@ lock: ## Pin every dependency anew, with hashes (Python and npm)
 		--generate-hashes --no-emit-index-url --python-version 3.11 - -o requirements-kerberos.txt
 	@if [ -f package.json ]; then npm install --package-lock-only --no-audit --no-fund; fi
 
+# Like uv it is for maintainers alone, in an environment of its own: nothing of the product depends on it.
+.PHONY: audit
+audit: venv ## Report on every dependency: version, licence, hash, what is newer, what is known to be vulnerable
+	@[ -x build/audit/bin/pip-audit ] || { echo "audit: fetching pip-audit into build/audit"; \
+		"$(PYTHON)" -m venv build/audit && build/audit/bin/python -m pip install --quiet pip-audit; } || \
+		echo "audit: pip-audit cannot be had; going on without" >&2
+	@$(BIN)/python -m audit $(AUDIT_ARGS)
+
 .PHONY: clean
 clean: ## Remove what was built here (not the image cache: see `interop image prune`)
 	rm -rf .venv node_modules build dist reports/out .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -70,6 +70,11 @@ class Server:
         argv = [programs() / "psql", "-h", self.folder, "-U", _name(), "-d", database, "-XAtqc", text]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
+    def dump(self) -> bytes:
+        """All that its databases hold, as SQL."""
+        argv = [programs() / "pg_dumpall", "-h", self.folder, "-U", _name()]
+        return subprocess.run(argv, check=True, capture_output=True).stdout
+
 
 @contextmanager
 def server() -> Iterator[Server]:

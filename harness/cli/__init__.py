@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from harness import __version__
 from harness.core import InteropError
+from harness.core.secrets import heard_by, of_environment
+from harness.core.streams import masked_output
+
+if TYPE_CHECKING:
+    from harness.report.redact import Redactor
 
 # command -> (module below harness.cli, one line of help); the line stands here so that `interop --help` imports little.
 COMMANDS = {
@@ -62,9 +67,35 @@ def interop() -> None:
 
 
 def main(argv: list[str] | None = None) -> Any:
-    """Entry point: turns :class:`~harness.core.InteropError` into one clear message and exit status 1."""
-    try:
-        return interop.main(args=argv, prog_name="interop", standalone_mode=True)
-    except InteropError as error:
-        click.echo(f"interop: {error}", err=True)
-        sys.exit(1)
+    """Entry point: turns :class:`~harness.core.InteropError` into one clear message and exit status 1.
+
+    Whatever a command prints, an error of somebody's library included, shows no secret that it fetched meanwhile.
+    """
+    unsaid = _Unsaid()
+    for value in of_environment():
+        unsaid.hear(value)
+    with heard_by(unsaid.hear), masked_output(unsaid.text):
+        try:
+            return interop.main(args=argv, prog_name="interop", standalone_mode=True)
+        except InteropError as error:
+            click.echo(f"interop: {error}", err=True)
+            sys.exit(1)
+
+
+class _Unsaid:
+    """The secrets that a command fetched; most fetch none, and don't pay for what masks them."""
+
+    def __init__(self) -> None:
+        self._redactor: Redactor | None = None
+
+    def hear(self, secret: str) -> None:
+        if self._redactor is None:
+            from harness.report.redact import Redactor  # noqa: PLC0415
+
+            self._redactor = Redactor()
+        self._redactor.register(secret)
+
+    def text(self, text: str) -> str:
+        if self._redactor is None and "://" in text and "@" in text:
+            self.hear("")  # an address may hold a password
+        return self._redactor.text(text) if self._redactor is not None else text

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import click
 
-from harness.core import InteropError, UsageError
+from harness.core import UsageError
 from harness.core.config import nearest
-from harness.core.secrets import Secret
+from harness.core.secrets import heard_by
 from harness.lab import accept as contract
-from harness.lab import whereabouts
+from harness.lab import confidential, whereabouts
 from harness.lab.load import load_lab
 from harness.lab.models import Host, Lab
 from harness.report import Redactor
@@ -90,13 +90,8 @@ def _write(lab: Lab, host: Host, seen: contract.Acceptance, folder: Path) -> Pat
 def redactor_of(lab: Lab, host: Host, seen: contract.Acceptance) -> Redactor:
     """Masks what the lab file and the host say about who and where: secrets, host names, accounts, folders."""
     redactor = Redactor([platform.node(), str(Path.home()), str(lab.path.parent)])
-    for name in type(host.settings).model_fields:
-        value = getattr(host.settings, name)
-        if isinstance(value, Secret):
-            try:
-                redactor.register(value.reveal())
-            except InteropError:
-                continue  # what cannot be revealed was not used
+    with heard_by(redactor.register):
+        confidential.fetch(lab, asking=True)
     for _, part in whereabouts.of_host(host):
         redactor.register(part)
     told = seen.host.get("details", {}).get("host name")

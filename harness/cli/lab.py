@@ -19,6 +19,7 @@ from harness.backends.model import Shape
 from harness.backends.protocol import Hypervisor
 from harness.core import Deadline, InteropError, Size
 from harness.core.secrets import Secret
+from harness.lab import confidential
 from harness.lab.attend import attended
 from harness.lab.calibration import load_calibration
 from harness.lab.connect import connect
@@ -103,7 +104,7 @@ def needs(host: Host) -> list[str]:
     """What must be there before this host can be used, in words. A twin brings what it needs."""
     if host.twin is not None:
         return []
-    found = [f"the secret {secret} ({_state(secret)})" for secret in _secrets(host)]
+    found = [f"the secret {secret} ({_state(secret)})" for secret in confidential.of_host(host)]
     for name in dict.fromkeys(filter(None, (host.management, host.peers))):
         network = host.networks[name]
         if network.jump:
@@ -113,12 +114,6 @@ def needs(host: Host) -> list[str]:
     if host.proxy:
         found.append(f"the proxy {host.proxy}")
     return found
-
-
-def _secrets(host: Host) -> list[Secret]:
-    return [
-        value for key in type(host.settings).model_fields if isinstance(value := getattr(host.settings, key), Secret)
-    ]
 
 
 def _state(secret: Secret) -> str:

@@ -14,6 +14,7 @@ from rich.table import Table
 
 from harness.core import LabError, UsageError
 from harness.core.config import nearest
+from harness.core.streams import bare
 from harness.image.store import Store
 from harness.lab import twins
 from harness.lab.liveness import Liveness
@@ -133,7 +134,7 @@ def env(host: str | None, lab: str) -> None:
     if twin is None:
         raise LabError(f"no twin of {section} is up", hint=f"`interop twin up{_words(section, lab)}`")
     for name, value in variables(hosts_of(found, section)[0].backend, twin).items():
-        click.echo(f"export {name}={shlex.quote(value)}")
+        click.echo(f"export {name}={shlex.quote(value)}", file=bare(sys.stdout))  # a shell evaluates it
 
 
 def variables(backend: str, twin: Twin) -> dict[str, str]:

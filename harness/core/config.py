@@ -312,7 +312,7 @@ def _what(details: ErrorDetails, model: type[BaseModel], path: Steps) -> str:
         return f"{given!r} is not one of {', '.join(words)}{nearest(given, words, list_known=False)}"
     if given is None:
         return "has no value"
-    shown = repr(given)
+    shown = re.sub(r"(?<=://)[^\s/@]+@", "***@", repr(given))  # who was refused may have written a password
     return f"{_KINDS.get(kind, message)} (got {shown if len(shown) <= 60 else shown[:57] + '...'})"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,43 @@ from harness.core.errors import LabError
 FORMS = "env:NAME, file:PATH or keyring:SERVICE/USER"
 _REFERENCE = r"^(env:[A-Za-z_][A-Za-z0-9_]*|file:[^\x00-\x1f]+|keyring:[^/\x00-\x1f]+/[^\x00-\x1f]+)$"
 _LIMIT = 64 * 1024
+_SECRET_BY_NAME = re.compile(r"(PASSWORD|PASSWD|PASSPHRASE|TOKEN|SECRET|SECRET_ACCESS_KEY)$", re.IGNORECASE)
+_LONG_ENOUGH = 8
+_IN_ADDRESS = re.compile(r"://[^\s/@]*:[^\s/@]*@")
+_listeners: list[Callable[[str], None]] = []
+
+
+def without_password(address: str) -> str:
+    """An address as it is, unless it holds a password: addresses stand in messages, results and command lines.
+
+    Raises:
+        ValueError: it does; the message never repeats it.
+    """
+    if _IN_ADDRESS.search(address):
+        raise ValueError("a password never stands in an address")
+    return address
+
+
+@contextmanager
+def heard_by(listener: Callable[[str], None]) -> Iterator[None]:
+    """Have a function told every secret that this process fetches while the block runs, in whichever thread.
+
+    So whoever writes what others read knows what must not stand there, and nobody can forget to say it.
+
+    Args:
+        listener: told a value each time it is fetched.
+    """
+    _listeners.append(listener)
+    try:
+        yield
+    finally:
+        _listeners.remove(listener)
+
+
+def tell(value: str) -> None:
+    """Say that a text is a secret; for those that no :class:`Secret` names, such as the password of a twin."""
+    for listener in tuple(_listeners):
+        listener(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +85,13 @@ class Secret:
         value = {"env": _from_environment, "file": _from_file, "keyring": _from_keyring}[scheme](place)
         if not value:
             raise LabError(f"the secret {self.reference} is empty", operation="secret")
+        tell(value)
         return value
+
+    @property
+    def asks_nobody(self) -> bool:
+        """Whether fetching it asks no other program: a keyring may want to be unlocked, and then waits for somebody."""
+        return not self.reference.startswith("keyring:")
 
     def __str__(self) -> str:
         return self.reference
@@ -60,6 +105,12 @@ class Secret:
     def __get_pydantic_json_schema__(cls, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         """A string of one of the three forms."""
         return {"type": "string", "pattern": _REFERENCE, "title": "secret", "examples": ["env:LAB_PASSWORD"]}
+
+
+def of_environment() -> list[str]:
+    """What variables hold whose names say that it is a secret: credentials of exporters and of stores of results."""
+    found = [value for name, value in os.environ.items() if _SECRET_BY_NAME.search(name)]
+    return [value for value in found if len(value) >= _LONG_ENOUGH]
 
 
 def unrepeated(cls: type[Any]) -> CoreSchema:

@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from harness.core import Size, UsageError
 from harness.core import config as configuration
 from harness.core.config import StrictModel
 from harness.core.paths import configs
+from harness.core.secrets import without_password
 from harness.image.model import Access, SeedNetwork
 
 BUILDER = 1
@@ -108,6 +109,11 @@ class SourceFile(StrictModel):
     """Where to download it; proxies and certificate authorities of the environment apply."""
     sha256: Sha256
     """Of the file as it is delivered."""
+
+    @field_validator("url")
+    @classmethod
+    def _shown_everywhere(cls, value: str | None) -> str | None:
+        return without_password(value) if value else value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema
 
 from harness.core import LabError
-from harness.core.secrets import FORMS, Secret, unrepeated
+from harness.core.secrets import FORMS, Secret, tell, unrepeated
 
 _SCHEMES = ("postgresql", "postgres")
 _LIKE = "postgresql://interop@db.example/interop"
@@ -55,15 +55,15 @@ class Database:
         url = Secret(self.text).reveal()
         if urlsplit(url).scheme not in _SCHEMES:
             raise LabError(f"the secret {self.text} is no URL like {_LIKE}", operation="database")
+        if password := urlsplit(url).password:
+            tell(password)  # as the URL spells it, and as it is
+            tell(unquote(password))
         return url
 
-    def secrets(self) -> list[str]:
-        """What must never reach a report; nothing where it cannot be had."""
-        try:
-            url = self.url()
-        except LabError:
-            return []
-        return [url, password] if (password := urlsplit(url).password) else []
+    @property
+    def secret(self) -> Secret | None:
+        """The secret that holds its URL; None where the URL stands in the file."""
+        return None if "://" in self.text else Secret(self.text)
 
     def __str__(self) -> str:
         return self.text

@@ -25,6 +25,7 @@ from typing import Any
 from harness.backends.model import NetworkKind
 from harness.core import Deadline, LabError, Pending, UsageError, paths, wait_for
 from harness.core.config import nearest
+from harness.core.secrets import tell as confide
 from harness.lab import sizing, twins
 from harness.lab.liveness import Liveness
 from harness.lab.models import Host, Lab, Network
@@ -151,6 +152,8 @@ def start(
             process = subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=answer, stderr=log, start_new_session=True)
         try:
             said = _come_up(process, line, twin, Deadline.after(patience), tell)
+            if "password" in said:
+                confide(str(said["password"]))
             twin = replace(twin, pid=process.pid, born=born(process.pid) or 0, said=said)
             twin.save()
         except BaseException:

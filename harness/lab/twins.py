@@ -18,6 +18,7 @@ from typing import Any
 
 from harness.backends.registry import HostSettings
 from harness.core import LabError, paths
+from harness.core.secrets import tell
 from harness.lab.models import Host
 
 OF_RUN = "INTEROP_TWIN_RUN"
@@ -160,6 +161,8 @@ def settings_of(host: Host, lab: Path, run: str | None = None) -> HostSettings:
             operation="connect",
             hint=f"`interop twin up {host.twin}` starts one that outlives runs; pytest starts one by itself",
         )
+    if "password" in twin.said:
+        tell(str(twin.said["password"]))
     return host.settings.at_twin(twin.said)
 
 

@@ -8,11 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from harness.backends.model import Firmware
 from harness.core.config import StrictModel
 from harness.core.fields import Duration
+from harness.core.secrets import without_password
 from harness.lab.models import Lab
 
 Text = Annotated[str, StringConstraints(min_length=1)]
@@ -83,6 +84,15 @@ class NightFile(StrictModel):
     results: Text
     """Where results go: a folder that all workers and you can reach, or the URL of an object store (`s3://bucket/nights`),
     by fsspec. Credentials are the store's own business (environment, profile): none stand here."""
+
+    @field_validator("results")
+    @classmethod
+    def _no_credentials(cls, value: str) -> str:
+        # A question mark begins what signs an address: the queue, messages and logs would hold it.
+        if "://" in value and "?" in value:
+            raise ValueError("what signs an address never stands here: the store finds credentials by itself")
+        return without_password(value)
+
     budget: Duration = timedelta(hours=10)
     """How long the night lasts. What did not begin by then is listed, and goes first next night; what runs then is
     stopped as by Ctrl-C, and keeps what it has."""

@@ -66,7 +66,7 @@ class Place:
         """
         said = self._read(f"{night}/{_NIGHT}")
         if said is None:
-            raise UsageError(f"{self.url}: no night is called {night!r}")
+            raise UsageError(f"{_scheme(self.url)}: no night is called {night!r}")
         return said
 
     def begin(self, night: str, cell: str, attempt: int, said: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ class Place:
             except FileNotFoundError:
                 return None
             except ValueError as error:
-                raise LabError(f"{self.url}: {path} is no JSON: {error}", operation="results") from error
+                raise LabError(f"{_scheme(self.url)}: {path} is no JSON: {error}", operation="results") from error
         return said if isinstance(said, dict) else None
 
     @contextmanager

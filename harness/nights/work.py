@@ -25,6 +25,9 @@ from procrastinate.types import JSONValue
 
 from harness import __version__
 from harness.core import InteropError, LabError
+from harness.core.files import write_whole
+from harness.core.secrets import heard_by
+from harness.lab import confidential
 from harness.lab.cordons import cordons
 from harness.lab.models import Lab
 from harness.nights.attempt import Ended, command, counts, perform
@@ -34,8 +37,11 @@ from harness.nights.place import Place
 from harness.nights.queue import CELL, opened, queue_of
 from harness.nights.spool import Spool, left
 from harness.nights.starting import start
+from harness.report.redact import Redactor
 
 logger = logging.getLogger(__name__)
+OUTPUT = "output.txt"
+"""What an attempt's pytest printed, beside its results."""
 _KEPT_HOURS = 72
 """How long the queue remembers what is over: longer than from one night to the next."""
 _LATER = 500
@@ -193,7 +199,7 @@ class Worker:
                 raise asyncio.CancelledError
             ended = await perform(
                 words,
-                spool.run / "output.txt",
+                spool.run / OUTPUT,
                 until=order["until"],
                 ours=self._ours(context.job),
                 now=self.now,
@@ -232,6 +238,7 @@ class Worker:
         """Bring an attempt's results; a place that is away is waited for, and in the end they stay on this disk."""
         said = {"status": ended.status, "exit": ended.exit, "why": ended.why, "worker": self.name}
         said |= {"at": self._stamp(), "counts": counts(spool.run)}
+        await asyncio.to_thread(self._unsay, spool)
         spool.ended(said)
         deadline = time.monotonic() + _PATIENCE
         while True:
@@ -251,12 +258,21 @@ class Worker:
         for spool in left():
             why = f"its worker died, and {self.name} brought what there was"
             said = {"status": "lost", "exit": -9, "why": why, "worker": "", "at": self._stamp()}
+            self._unsay(spool)
             try:
                 spool.bring(said | {"counts": counts(spool.run)})
                 logger.info("%s: %s, attempt %d: %s", spool.night, spool.cell, spool.attempt, why)
             except LabError as error:
                 spool.leave()
                 logger.warning("%s: %s stays in %s: %s", spool.night, spool.cell, spool.folder, error.message)
+
+    def _unsay(self, spool: Spool) -> None:
+        """What a run printed leaves this machine: whatever wrote past pytest there, no secret of the lab goes along."""
+        redactor, output = Redactor(), spool.run / OUTPUT
+        with heard_by(redactor.register):
+            confidential.fetch(self.lab, asking=True)
+        if output.is_file():
+            write_whole(output, redactor.data(output.read_bytes()))
 
     async def stalled(self, context: JobContext, timestamp: int) -> None:
         """Hand on what workers held that are not heard of any more: their cells are tried by others, or given up."""

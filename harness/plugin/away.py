@@ -25,11 +25,18 @@ class Notes:
 
     Args:
         folder: of the run: its processes find each other's notes there. None: this process alone knows.
+        unsaid: takes secrets out of what is noted: a host's error may quote its login.
         now: the wall clock, UTC.
     """
 
-    def __init__(self, folder: Path | None = None, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        unsaid: Callable[[str], str] = str,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
         self._folder = folder
+        self._unsaid = unsaid
         self._now = now
         self._known: dict[str, Away] = {}
 
@@ -55,7 +62,8 @@ class Notes:
         """
         if self.of(host) is not None:
             return False
-        away = Away(host, self._now(), error.message.splitlines()[0] if error.message else type(error).__name__)
+        reason = error.message.splitlines()[0] if error.message else type(error).__name__
+        away = Away(host, self._now(), self._unsaid(reason))
         said = {"since": away.since.isoformat(), "reason": away.message.partition(" UTC: ")[2]}
         first = self._folder is None or _publish(self._folder / f"{host}.json", json.dumps(said).encode())
         if first:

@@ -6,7 +6,7 @@ A plugin for ``--collect-only`` runs: ``-p harness.plugin.checklist --checklist 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -132,13 +132,13 @@ class Checklist:
                     outcomes.title_of(item),
                     outcomes.suite_of(item),
                     place.column,
-                    why_not,
+                    state.unsaid(why_not),
                     fails=down and not isinstance(host, NoTwin),
                 )
             )
         for name, host in hosts.items():
             if isinstance(host, HostUnderTest):
-                self.clocks += _clock(name, host)
+                self.clocks += [replace(one, why_not=state.unsaid(one.why_not)) for one in _clock(name, host)]
                 self.limits += _in_force(name, host, {row.check for row in self.listed if row.column == name})
                 host.hypervisor.close()
         told = {

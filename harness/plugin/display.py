@@ -118,6 +118,7 @@ class Below:
         self._writer = writer
         self._clock = clock
         self._file: TextIO = writer._file  # type: ignore[attr-defined]  # noqa: SLF001
+        self._mask: Callable[[str], str] = getattr(self._file, "mask", str)
         # Of its own: while a test runs pytest catches what goes to the descriptor that everybody writes to.
         self._own = os.fdopen(os.dup(self._file.fileno()), "w", encoding="utf-8", errors="backslashreplace")
         self._partial = ""
@@ -160,7 +161,7 @@ class Below:
         with self._lock:
             whole, line, self._partial = (self._partial + text).rpartition("\n")
         if line:  # without our lock: the thread that draws holds rich's when it asks for ours
-            self._console.print(Segments([Segment(whole + line)]), end="", soft_wrap=True)
+            self._console.print(Segments([Segment(self._mask(whole + line))]), end="", soft_wrap=True)
         return len(text)
 
     def flush(self) -> None:

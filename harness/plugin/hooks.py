@@ -14,6 +14,7 @@ from harness.core import InteropError
 from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
 from harness.plugin.deadlines import Deadlines
 from harness.plugin.lines import LineWriter
+from harness.plugin.masking import Masking
 from harness.plugin.progress import Progress
 from harness.plugin.recorder import Recorder
 from harness.plugin.state import GROUPS, KEY, State, or_usage_error
@@ -35,6 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
     for name in registry.KNOWN:
         config.addinivalue_line("markers", f"{name}: runs on a host of this backend")
     config.stash[KEY] = State(config)
+    config.pluginmanager.register(Masking(config.stash[KEY]), "interop_masking")
     config.pluginmanager.register(Recorder(config.stash[KEY]), "interop_recorder")
     config.pluginmanager.register(Deadlines(config.stash[KEY]), "interop_deadlines")
     config.pluginmanager.register(LineWriter(config.stash[KEY]), "interop_lines")
@@ -115,7 +117,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     assert state.folder is not None
     from harness.plugin.results import Results  # noqa: PLC0415  allure loads only where results are written
 
-    state.results = Results(config, state.folder, state.worker_name, opened.redactor)
+    state.results = Results(config, state.folder, state.worker_name, state.redactor)
     if state.is_worker:
         spread.save(state.folder.path / GROUPS, spread.works(state, session.items))
         return

@@ -12,8 +12,11 @@ import pytest
 
 from harness.backends.model import Firmware
 from harness.core import UsageError
+from harness.core.secrets import without_password
 
 DEFAULT_IMAGE = "debian12"
+DEFAULT_LAB = "local"
+"""Names no secrets."""
 _NAMING_FILES = ("--lab", "--image", "--release", "--calibration", "--known-issues", "--report-dir", "--summary-file")
 # Where pytest has its settings: https://docs.pytest.org/en/stable/reference/customize.html
 _SETTINGS = {
@@ -63,7 +66,7 @@ def add(parser: pytest.Parser) -> None:
     group = parser.getgroup("interop", "interop: one Linux image on every hypervisor of a lab")
     group.addoption(
         "--lab",
-        default="local",
+        default=DEFAULT_LAB,
         metavar="NAME|FILE",
         help="lab to run in: a name below configs/labs/ or a file (default: local, this machine alone)",
     )
@@ -198,7 +201,13 @@ def _exports(orders: list[str] | None) -> tuple[str, ...]:
         from harness.report import exporting  # noqa: PLC0415  who names none does not pay for it
 
         for order in orders:
-            exporting.find(order.partition("=")[0])
+            name, _, target = order.partition("=")
+            exporting.find(name)
+            try:
+                without_password(target)  # a command line is everybody's to read
+            except ValueError as error:
+                hint = "an exporter finds it in the environment or in a file of its own"
+                raise UsageError(f"--export {name}: {error}", hint=hint) from None
     return tuple(orders or ())
 
 

@@ -67,7 +67,7 @@ class Recorder:
 
             worker: str = report.node.gateway.id  # xdist puts it there
             self._state.records[crashitem] = results.crashed(
-                self._state.folder, worker, crashitem, str(report.longrepr)
+                self._state.folder, worker, crashitem, str(report.longrepr), self._state.redactor
             )
 
     def pytest_keyboard_interrupt(self) -> None:

@@ -177,12 +177,12 @@ class Results:
             self.drop("what ran where", error)
 
 
-def crashed(folder: RunFolder, worker: str, nodeid: str, message: str) -> Record:
+def crashed(folder: RunFolder, worker: str, nodeid: str, message: str, redactor: Redactor) -> Record:
     """The result and the record of a test whose worker died in the middle of it.
 
-    The message is xdist's own and names worker and test; secrets were revealed in the dead worker alone.
+    The message is xdist's own and names worker and test; a parameter of it may be a secret.
     """
-    identity = results.write_crashed_worker(folder.results, worker, message)
+    identity = results.write_crashed_worker(folder.results, worker, message, redactor=redactor)
     if identity is None:
         return Record(None, "", nodeid, "", status="failed", reason=message)
     who = (identity.check, identity.suite, identity.title, identity.pool, identity.host)

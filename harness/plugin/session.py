@@ -11,7 +11,6 @@ from datetime import timedelta
 from harness.backends.model import Firmware, HostFacts
 from harness.backends.protocol import Hypervisor, LeaseLost, Moved, NotQuiet
 from harness.core import Deadline, InteropError, LabError, UsageError
-from harness.core.secrets import Secret
 from harness.image import resolve
 from harness.image.model import Image
 from harness.image.terminal import Bars
@@ -22,14 +21,13 @@ from harness.lab.expectations import Expectations
 from harness.lab.limits import Readings
 from harness.lab.releases import Prepared, Release, Which
 from harness.lab.slots import Slots
-from harness.lab.twins import NoTwin, find
+from harness.lab.twins import NoTwin
 from harness.plugin.away import Notes
 from harness.plugin.demand import Demand
 from harness.plugin.lender import Lender
 from harness.plugin.options import Options
 from harness.plugin.releasing import chosen_image, made_ready, nothing_for
 from harness.report.links import repeat_command
-from harness.report.redact import Redactor
 
 _QUIET = timedelta(minutes=30)
 
@@ -157,7 +155,6 @@ class Session:
         self._columns: dict[str, Column | InteropError] = {}
         self._served: dict[str, str] = {}
         self._activity: Lease | None = None
-        self.redactor = Redactor()
 
     @property
     def image(self) -> Image:
@@ -375,7 +372,6 @@ class Session:
         if self._attend is not None:
             self._attend(member, self.image)
         self._progress(f"opening {member.name}")
-        self._hide(member)
         hypervisor = connect(member, self.run, self.image)
         prepared = None if nothing_for(self.prepared, member.backend) else self.prepared
         kernel = (prepared.side.kernel if prepared else None) or self.image.labels.get("kernel")
@@ -383,19 +379,6 @@ class Session:
         host = HostUnderTest.reached(member, pool, hypervisor, self.calibration, kernel, within=limits.host)
         slots = Slots(self.run, member, hypervisor, self.image, self._progress, prepared)
         return Column(host, Lender(slots, patience=limits.guest))
-
-    def _hide(self, member: Host) -> None:
-        """What the host, or the lab's database, is reached with never gets into a report."""
-        for word in self.lab.database.secrets() if self.lab.database else ():
-            self.redactor.register(word)
-        for key in type(member.settings).model_fields:
-            value = getattr(member.settings, key)
-            if isinstance(value, Secret):
-                with suppress(LabError):  # whoever needs it to open the host says that it is not there
-                    self.redactor.register(value.reveal())
-        twin = find(self.lab.path, member.twin, self.run.id) if member.twin else None
-        if twin is not None and twin.said is not None and "password" in twin.said:
-            self.redactor.register(str(twin.said["password"]))
 
 
 def members_of(lab: Lab, column: str, only: str | None) -> tuple[Host, ...]:

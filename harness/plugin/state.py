@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.plugin.session import Column, HostUnderTest, Session
     from harness.report.identity import Identity
     from harness.report.layout import RunFolder
+    from harness.report.redact import Redactor
 
 KEY: pytest.StashKey[State] = pytest.StashKey()
 GROUPS = "groups.json"
@@ -71,6 +72,7 @@ class State:
     """How often each test was tried in the run that this one joins; read before anything is added to it."""
     _options: options.Options | None = None
     _lab: Lab | None = None
+    _redactor: Redactor | None = None
     _calibration: Calibration | None = None
     _known_issues: KnownIssues | None = None
     _release: tuple[Release, Which] | None = None
@@ -96,13 +98,16 @@ class State:
         if self._lab is None:
             from harness.lab import load_lab  # noqa: PLC0415  see TYPE_CHECKING above
 
-            self._lab = or_usage_error(load_lab, self.options.lab)
-            self._calibration = or_usage_error(self._own_limits, self._lab)
-            self._known_issues = or_usage_error(self._known, self._lab)
+            lab = or_usage_error(load_lab, self.options.lab)
+            if self._redactor is None:
+                self._redactor = self._hear(lab)
+            self._calibration = or_usage_error(self._own_limits, lab)
+            self._known_issues = or_usage_error(self._known, lab)
             if self.options.release is not None:
                 from harness.lab.releases import Release  # noqa: PLC0415
 
                 self._release = or_usage_error(Release.asked, self.options.release)
+            self._lab = lab  # last: who asks again is told again what is wrong
         return self._lab
 
     @property
@@ -257,7 +262,7 @@ class State:
                 worker=number,
                 progress=self.say,
                 attend=attend,
-                away=Notes(self.folder.path / AWAY),
+                away=Notes(self.folder.path / AWAY, self.unsaid),
             )
         return self.session
 
@@ -361,7 +366,36 @@ class State:
         """What a terminal or a file may hold of a text: no secret, and nothing that a terminal obeys."""
         from harness.report.visible import visible  # noqa: PLC0415  see TYPE_CHECKING above
 
-        return visible(self.session.redactor.text(text) if self.session is not None else text)
+        return visible(self.unsaid(text))
+
+    def unsaid(self, text: str) -> str:
+        """A text without the secrets that this process knows of; as it is where no lab was read."""
+        return self._redactor.text(text) if self._redactor is not None else text
+
+    def learn(self) -> None:
+        """Know a named lab's secrets though no test asks for a host yet: modules and strangers' tests fail as well."""
+        if self._lab is None and self.config.getoption("--lab") != options.DEFAULT_LAB:
+            with contextlib.suppress(pytest.UsageError):  # who asks for a host is told
+                _ = self.lab
+
+    @property
+    def redactor(self) -> Redactor:
+        """Masks the secrets that the lab names, and whatever else this process fetches of them; there with the lab."""
+        _ = self.lab
+        assert self._redactor is not None
+        return self._redactor
+
+    def _hear(self, lab: Lab) -> Redactor:
+        """A test may show them before any host was opened: the environment is everybody's."""
+        from harness.core.secrets import heard_by  # noqa: PLC0415  see TYPE_CHECKING above
+        from harness.lab import confidential  # noqa: PLC0415
+        from harness.report.redact import Redactor  # noqa: PLC0415
+
+        redactor, hearing = Redactor(), contextlib.ExitStack()
+        hearing.enter_context(heard_by(redactor.register))
+        self.config.add_cleanup(hearing.close)
+        confidential.fetch(lab, asking=False)
+        return redactor
 
     def say(self, text: str) -> None:
         """One line to the user past pytest's capture, made :meth:`safe`; long work says what it is doing."""

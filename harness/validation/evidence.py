@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.core import InteropError
-from harness.core.secrets import Secret
-from harness.lab import whereabouts
+from harness.core.secrets import heard_by
+from harness.lab import confidential, whereabouts
 from harness.lab.models import Lab
 from harness.lab.whereabouts import Kind
 from harness.report import Redactor, attachments
@@ -62,15 +61,10 @@ def gather(ledger: Ledger, redactor: Redactor) -> dict[str, Path | bytes]:
 
 
 def secrets_of(lab: Lab) -> Redactor:
-    """Masks every secret that the lab file refers to, and that can be had here."""
+    """Masks every secret that the lab file refers to, and that can be had here; what cannot was not used."""
     redactor = Redactor()
-    found = [lab.key, *(value for host in lab.hosts.values() for _, value in host.settings)]
-    for secret in found:
-        if isinstance(secret, Secret):
-            try:
-                redactor.register(secret.reveal())
-            except InteropError:
-                continue  # what cannot be revealed was not used
+    with heard_by(redactor.register):
+        confidential.fetch(lab, asking=True)
     return redactor
 
 

@@ -1,7 +1,9 @@
 """Logins and certificates that are refused, by the host or by the driver: how often, how soon, with which advice."""
 
 import hashlib
+import logging
 import ssl
+import traceback
 
 import pytest
 
@@ -12,7 +14,8 @@ from harness.backends.hyperv.shell import Shell
 from harness.core import LabError
 from harness.twins.hyperv import auth
 from tests.twins.hyperv_driver import GET_VM, WAYS, connected, lab_settings, shells, shown, windows
-from tests.twins.hyperv_host import USER, client_certificate
+from tests.twins.hyperv_host import PASSWORD, USER, client_certificate
+from tests.unit.planted_secrets import leaks, secret
 from tests.unit.powershell import soon
 
 
@@ -42,6 +45,21 @@ class TestRefusals:
                 assert "wrong" not in str(caught.value).split("hint:")[0].replace("password is wrong", "")
             assert agents[0].trips == 0
         assert len(tried) == 1
+
+    @pytest.mark.parametrize("how", WAYS)
+    def test_neither_a_right_nor_a_wrong_password_reaches_a_log_or_an_error(self, tmp_path, how, caplog, capfd):
+        """With all that pywinrm, its HTTP and NTLM tell at DEBUG."""
+        planted = {"right": PASSWORD, "wrong": secret("guess")}
+        caplog.set_level(logging.DEBUG)
+        with windows(tmp_path, schemes=("negotiate", "credssp", "basic")) as host:
+            with connected(host, how) as agent:
+                agent.run("list", [GET_VM], soon())
+            with connected(host, how, secret=planted["wrong"]) as agent, pytest.raises(NoRight) as caught:
+                agent.run("list", [GET_VM], soon())
+        said = "".join(traceback.format_exception(caught.value)) + repr(caught.value)
+        shown = said + caplog.text + "".join(capfd.readouterr())
+        assert "urllib3" in caplog.text
+        assert leaks(shown.encode(), planted) == set()
 
     def test_a_certificate_of_an_unknown_ca_is_refused(self, tmp_path):
         """With what to write into the lab file."""

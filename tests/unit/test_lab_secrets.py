@@ -1,12 +1,13 @@
 """Secrets are named in files, and never shown."""
 
 import json
+import threading
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from harness.core import LabError
-from harness.core.secrets import Secret
+from harness.core.secrets import Secret, heard_by, of_environment, tell, without_password
 
 
 def test_the_environment_gives_a_secret(monkeypatch):
@@ -56,3 +57,41 @@ def test_plain_text_is_refused_without_being_repeated(text):
 def test_a_missing_secret_is_a_lab_error_that_names_the_place(reference, message):
     with pytest.raises(LabError, match=message):
         Secret(reference).reveal()
+
+
+def test_whoever_listens_is_told_each_secret_that_is_fetched_and_no_longer_than_it_listens(monkeypatch):
+    """In every thread of the process: drivers log in on their own."""
+    monkeypatch.setenv("LAB_PASSWORD", "hunter2")
+    told = []
+    with heard_by(told.append):
+        thread = threading.Thread(target=Secret("env:LAB_PASSWORD").reveal)
+        thread.start()
+        thread.join()
+        tell("a twin's")
+    tell("too late")
+    assert told == ["hunter2", "a twin's"]
+
+
+def test_variables_that_are_called_secrets_are_some(monkeypatch):
+    """Credentials of exporters and of stores; a short value would be masked in ordinary words."""
+    for name in ("PGPASSWORD", "AWS_SECRET_ACCESS_KEY", "CI_JOB_TOKEN", "client_secret"):
+        monkeypatch.setenv(name, f"hunter-of-{name}")
+    for name in ("TOKENIZER", "SECRETARY", "SSH_KEY"):
+        monkeypatch.setenv(name, "plain-enough")
+    monkeypatch.setenv("SHORT_TOKEN", "abc")
+    found = of_environment()
+    assert {"hunter-of-PGPASSWORD", "hunter-of-AWS_SECRET_ACCESS_KEY", "hunter-of-CI_JOB_TOKEN"} < {*found}
+    assert "plain-enough" not in found
+    assert "abc" not in found
+
+
+@pytest.mark.parametrize("address", ["https://root:hunter2@far/x", "s3://key:hunter2@bucket", "a::ftp://u:hunter2@h"])
+def test_an_address_that_holds_a_password_is_refused_without_being_repeated(address):
+    with pytest.raises(ValueError, match="never stands in an address") as caught:
+        without_password(address)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize("address", ["https://far:8443/a@b", "ssh://root@far:22/x", "s3://bucket/x", "/srv/a:b@c", ""])
+def test_one_that_holds_none_is_taken(address):
+    assert without_password(address) == address

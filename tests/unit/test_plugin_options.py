@@ -6,6 +6,7 @@ import pytest
 
 from harness.core import UsageError
 from harness.plugin import options
+from harness.report import exporting
 
 pytest_plugins = ["pytester"]
 
@@ -95,3 +96,12 @@ def test_where_there_are_no_settings_none_are_forgotten(pytester, tmp_path):
     (tmp_path / "lab.yaml").touch()
     lab = str(tmp_path / "lab.yaml")
     assert pytester.parseconfigure("--lab", lab).getoption("--lab") == lab
+
+
+def test_the_target_of_an_exporter_holds_no_password(pytester, monkeypatch):
+    """A command line is everybody's to read; the message does not repeat it either."""
+    monkeypatch.setattr(exporting, "find", lambda name: name)
+    with pytest.raises(UsageError, match="--export store: a password never stands in an address") as caught:
+        read(pytester, "--export", "store=https://robot:hunter2@far/results")
+    assert "hunter2" not in str(caught.value)
+    assert read(pytester, "--export", "store=https://far/results").exports == ("store=https://far/results",)

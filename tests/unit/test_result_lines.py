@@ -55,9 +55,9 @@ from harness.plugin.state import KEY
 
 @pytest.fixture(autouse=True)
 def secret(request):
-    session = request.config.stash[KEY].session
-    if session is not None:
-        session.redactor.register("hunter22")
+    state = request.config.stash[KEY]
+    if state.session is not None:
+        state.redactor.register("hunter22")
 """
 
 

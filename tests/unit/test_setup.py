@@ -41,6 +41,22 @@ def test_the_locks_hold_hashes_and_no_download_addresses():
     assert npm.count('"integrity"') > 50
 
 
+def test_no_text_says_where_packages_come_from():
+    """Not a lock, a configuration, the Makefile nor a page: each site has its own mirrors."""
+    hosts = ["pypi" + ".org", "pythonhosted" + ".org", "registry." + "npmjs", "proxy." + "golang", "sum." + "golang"]
+    hosts += ["static.crates" + ".io", "repo1." + "maven", "deb." + "debian.org", "security." + "debian.org"]
+    kept = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=False).stdout
+    files = [ROOT / name for name in kept.split("\0") if name] or [
+        path for path in ROOT.rglob("*") if path.suffix in {".txt", ".toml", ".yaml", ".json", ".md", ".py"}
+    ]
+    found = {}
+    for path in files:
+        if path.is_file() and (named := [host for host in hosts if host.encode() in path.read_bytes()]):
+            found[path.relative_to(ROOT)] = named
+    assert len(files) > 500
+    assert found == {}
+
+
 def test_continuous_integration_runs_what_people_run():
     """`.ci/run` is `make test`, can be executed, and says what it is: a test without its Go fails there."""
     script = ROOT / ".ci" / "run"

@@ -17,6 +17,7 @@ from harness.backends.protocol import LeaseLost
 from harness.backends.registry import HostSettings
 from harness.cli import interop
 from harness.core import Deadline, GiB, LabError, Pending, UsageError, wait_for
+from harness.core.secrets import heard_by
 from harness.lab import Host, Lab, Run
 from harness.lab.database import Database
 from harness.lab.keep import Kept, KeptGuest
@@ -295,7 +296,10 @@ def test_a_lab_file_names_its_database_or_a_secret_that_does(tmp_path, monkeypat
     secret = read_lab(LAB + "env:INTEROP_DB", tmp_path / "lab.yaml")
     assert plain.database.url() == "postgresql://lab@db/lab"
     assert secret.database.url() == "postgresql://lab:hunter2@db/lab"
-    assert "hunter2" in secret.database.secrets()
+    told = []
+    with heard_by(told.append):
+        secret.database.url()
+    assert told == ["postgresql://lab:hunter2@db/lab", "hunter2", "hunter2"]
     assert replace(secret).database.text == "env:INTEROP_DB"
 
 

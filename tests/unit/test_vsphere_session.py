@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import traceback
+
 import pytest
 
 pytest.importorskip("pyVmomi")
@@ -14,7 +17,9 @@ from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import INSTANCE, Session, newest_common
 from harness.backends.vsphere.transfer import Request, Transfer
 from harness.core import LabError, Pending, wait_for
+from harness.core.secrets import Secret
 from tests.unit import vsphere_host
+from tests.unit.planted_secrets import leaks, secret
 from tests.unit.vsphere_host import certificate, fault, settings, within
 
 
@@ -142,6 +147,26 @@ def test_a_wrong_password_is_said_without_saying_it(front, tmp_path):
     assert "hunter2" not in str(error)
     assert "check `user`" in error.hint
     assert front.calls["Login"] == 2  # once more, for vSphere 8 refuses right ones now and then
+
+
+def test_neither_a_right_nor_a_wrong_password_reaches_a_log_or_an_error(tmp_path, caplog, capfd):
+    """With all that pyVmomi, its HTTP and we tell at DEBUG; the login itself went over the wire."""
+    planted = {"right": secret("vsphere"), "wrong": secret("guess")}
+    caplog.set_level(logging.DEBUG)
+    for name, value in planted.items():
+        (tmp_path / name).write_text(value)
+    chosen = {"password": Secret(f"file:{tmp_path / 'right'}")}
+    with (
+        vsphere_host.vcsim("-vm", "1", "-password", planted["right"]) as upstream,
+        vsphere_host.front(upstream, certificate(tmp_path / "tls", "127.0.0.1")) as front,
+    ):
+        Session(settings(front, tmp_path, **chosen), "vc", within()).close()
+        sent = front.bodies["Login"]
+        error = refusal(front, tmp_path, password=Secret(f"file:{tmp_path / 'wrong'}"))
+    assert leaks(sent, planted) == {"right"}, "it was sent, and the search finds it"
+    shown = "".join(traceback.format_exception(error)) + repr(error) + caplog.text + "".join(capfd.readouterr())
+    assert "is refused" in shown
+    assert leaks(shown.encode(), planted) == set()
 
 
 def test_a_right_password_that_is_refused_once_gets_in(front, tmp_path):

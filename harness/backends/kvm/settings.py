@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 from pydantic import field_validator, model_validator
 
 from harness.backends.registry import HostSettings
+from harness.core.secrets import without_password
 
 _SCHEMES = ("qemu", "qemu+unix", "qemu+ssh", "qemu+libssh", "qemu+libssh2", "qemu+tls", "qemu+tcp")
 
@@ -51,7 +52,7 @@ class Settings(HostSettings):
             raise ValueError(
                 f"not a URI of libvirt's QEMU driver; write for example qemu:///embed, {_SCHEMES[2]}://host/system"
             )
-        return value
+        return without_password(value)
 
     @model_validator(mode="after")
     def _within_reach(self) -> Self:
