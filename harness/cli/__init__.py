@@ -66,5 +66,7 @@ def main(argv: list[str] | None = None) -> Any:
     try:
         return interop.main(args=argv, prog_name="interop", standalone_mode=True)
     except InteropError as error:
-        click.echo(f"interop: {error}", err=True)
+        from harness.report.visible import bounded, visible  # noqa: PLC0415  only where something went wrong
+
+        click.echo(visible(bounded(f"interop: {error}")), err=True)  # a guest may have worded it
         sys.exit(1)

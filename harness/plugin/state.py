@@ -358,10 +358,11 @@ class State:
         return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def safe(self, text: str) -> str:
-        """What a terminal or a file may hold of a text: no secret, and nothing that a terminal obeys."""
-        from harness.report.visible import visible  # noqa: PLC0415  see TYPE_CHECKING above
+        """What a terminal or a file may hold of a text: no secret, nothing that a terminal obeys, and bounded."""
+        from harness.report.redact import Redactor  # noqa: PLC0415  see TYPE_CHECKING above
+        from harness.report.results import safe  # noqa: PLC0415
 
-        return visible(self.session.redactor.text(text) if self.session is not None else text)
+        return safe(text, self.session.redactor if self.session is not None else Redactor())
 
     def say(self, text: str) -> None:
         """One line to the user past pytest's capture, made :meth:`safe`; long work says what it is doing."""
