@@ -126,6 +126,10 @@ class CpuWork:
     ran_on: frozenset[int]
 
 
+_MOST_CPUS = 1 << 16
+"""Far more than any kernel is built for (x86: 8192, ``NR_CPUS``): a list of them must fit into memory."""
+
+
 def parse_cpu_list(data: bytes) -> frozenset[int]:
     """Read ``0-3,8``: the format of cpulists in sysfs (kernel, Documentation/admin-guide/cputopology.rst)."""
     found: set[int] = set()
@@ -137,6 +141,8 @@ def parse_cpu_list(data: bytes) -> frozenset[int]:
         first, last = int(bounds[1]), int(bounds[2] or bounds[1])
         if last < first:
             raise ValueError(f"{part!r} runs backwards")
+        if last >= _MOST_CPUS:
+            raise ValueError(f"{part!r} is beyond the CPUs that a kernel can have")
         found.update(range(first, last + 1))
     return frozenset(found)
 

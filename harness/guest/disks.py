@@ -130,11 +130,11 @@ def parse_io(data: bytes) -> dict[str, DiskIo]:
 
 def parse_drivers(data: bytes) -> dict[str, tuple[str, ...]]:
     """One line a driver, ``disk driver``, from the disk's own upwards."""
-    chains: dict[str, tuple[str, ...]] = {}
+    chains: dict[str, list[str]] = {}
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         disk, driver = line.split()
-        chains[disk] = (*chains.get(disk, ()), driver)
-    return chains
+        chains.setdefault(disk, []).append(driver)
+    return {disk: tuple(drivers) for disk, drivers in chains.items()}
 
 
 def parse_errors(files: Mapping[str, bytes]) -> dict[str, int]:

@@ -5,7 +5,9 @@ Nothing here is cached: a fact is as old as the call that read it.
 
 from __future__ import annotations
 
+import csv
 import shlex
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -17,6 +19,13 @@ T = TypeVar("T")
 
 CAT = ("cat", "--")
 """What reads a file; a batch reads neighbouring ones in one process."""
+
+
+_NONSENSE = (
+    *(ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError),
+    *(struct.error, csv.Error),
+)
+"""What parsers raise of what they cannot read: also of numbers beyond all bounds, and of JSON nested without end."""
 
 
 class ProbeFailed(GuestError):
@@ -77,9 +86,9 @@ class Probe(Generic[T]):
             raise ProbeFailed(f"{guest}: {self.name}: `{shlex.join(self.argv)}` printed more than is kept")
         try:
             return self.parse(result.stdout)
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
-            shown = result.stdout[:300].decode("utf-8", "backslashreplace")
-            raise ProbeFailed(f"{guest}: {self.name} does not read as expected ({error}): {shown!r}") from error
+        except _NONSENSE as error:
+            shown, why = result.stdout[:300].decode("utf-8", "backslashreplace"), f"{error}"[:300]
+            raise ProbeFailed(f"{guest}: {self.name} does not read as expected ({why}): {shown!r}") from error
 
 
 def _by_path(data: bytes) -> dict[str, bytes]:
