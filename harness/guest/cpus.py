@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -199,7 +198,7 @@ def parse_work(data: bytes) -> dict[int, CpuWork]:
     """What the program ``busy`` printed: one JSON object a CPU."""
     done = {}
     for line in data.decode("ascii").splitlines():
-        fields = json.loads(line)
+        fields = read_json(line)
         done[int(fields["cpu"])] = CpuWork(
             timedelta(seconds=fields["span"]),
             timedelta(seconds=fields["ticks"] / _USER_HZ),

@@ -7,16 +7,19 @@ import inspect
 import pkgutil
 import re
 import signal
+from pathlib import Path
 
 import pytest
 
 import harness.guest
 from harness.guest import Probe, ProbeFailed
 from harness.guest.batch import Batch
+from harness.guest.chrony import SOURCES
 from harness.guest.cpus import parse_cpu_list
 from harness.guest.kernel import VERSION
 from harness.guest.result import Result
 from harness.guest.system import MACHINE_ID
+from harness.guest.timekeeping import parse_overshoots
 
 LONG = 300_000
 NONSENSE = (
@@ -68,6 +71,7 @@ def readers() -> dict[str, Probe]:
 
 
 READERS = readers()
+SLEEPS = Probe("sleeps", ("python3",), lambda data: parse_overshoots(data, 0.01))
 
 
 def told(probe: Probe, words: bytes) -> list[bytes]:
@@ -132,6 +136,23 @@ def test_words_without_end_are_read_to_their_end(name, patience):
 def test_a_list_of_all_numbers_does_not_fill_the_memory():
     with pytest.raises(ValueError, match="beyond the CPUs"):
         parse_cpu_list(b"0-9999999")
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1e999"])
+def test_a_number_that_is_none_is_no_fact(number):
+    """Whatever a limit says: each comparison with it would be without meaning, or always come out well."""
+    with pytest.raises(ProbeFailed, match="is no number"):
+        SLEEPS.value(Result(SLEEPS.argv, 0, f'{{"overshoots": [0.1, {number}]}}'.encode(), b""), "guest")
+    row = f"^,*,pool,2,6,377,1,0.1,{number},0.2".encode()
+    with pytest.raises(ProbeFailed, match="is no number"):
+        SOURCES.value(Result(SOURCES.argv, 0, row, b""), "guest")
+
+
+def test_no_fact_is_read_as_json_by_anything_else():
+    """What Python's own reader takes for numbers is more than JSON has."""
+    folder = Path(harness.guest.__file__).parent
+    readers = {path.name for path in folder.glob("*.py") if "json.loads(" in path.read_text()}
+    assert readers == {"probe.py", "mailbox.py"}, "texts alone are in mailboxes"
 
 
 @pytest.mark.parametrize("status", [b"x", b"-1", b"9999", b"1" * 5000])
