@@ -360,9 +360,8 @@ class State:
     def safe(self, text: str) -> str:
         """What a terminal or a file may hold of a text: no secret, nothing that a terminal obeys, and bounded."""
         from harness.report.redact import Redactor  # noqa: PLC0415  see TYPE_CHECKING above
-        from harness.report.results import safe  # noqa: PLC0415
 
-        return safe(text, self.session.redactor if self.session is not None else Redactor())
+        return (self.session.redactor if self.session is not None else Redactor()).safe(text)
 
     def say(self, text: str) -> None:
         """One line to the user past pytest's capture, made :meth:`safe`; long work says what it is doing."""

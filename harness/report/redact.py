@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
+from harness.report.visible import bounded, visible
+
 MASK = "********"
 
 # Shorter ones occur inside ordinary words, so they are masked only where they stand alone.
@@ -57,6 +59,10 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """``data`` with every secret masked."""
         return self._bytes.sub(MASK.encode(), data) if self._bytes else data
+
+    def safe(self, text: str) -> str:
+        """``text`` masked, bounded, and without what a terminal or a page obeys: half a secret would not be known."""
+        return visible(bounded(self.text(text)))
 
 
 def _spellings(secret: str) -> set[str]:

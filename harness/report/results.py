@@ -21,7 +21,6 @@ from harness.core.files import write_whole as write_whole  # noqa: PLC0414  know
 from harness.report import attachments
 from harness.report.identity import Fault, Identity, stamp
 from harness.report.redact import Redactor
-from harness.report.visible import bounded, visible
 
 # Bytes of these kinds mean nothing as text; masking inside them would only break them.
 _BINARY = frozenset({"png", "jpg", "gif", "bmp", "tiff", "webm", "mp4", "ogg", "pdf", "zip", "gz", "pcap"})
@@ -254,17 +253,12 @@ def _note(folder: Path, worker: str) -> Path:
 def masked(value: Any, redactor: Redactor) -> Any:
     """JSON-able data with every text in it as a file may hold it: without secrets, bounded, without what is obeyed."""
     if isinstance(value, str):
-        return safe(value, redactor)
+        return redactor.safe(value)
     if isinstance(value, dict):
         return {masked(key, redactor): masked(item, redactor) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [masked(item, redactor) for item in value]
     return value
-
-
-def safe(text: str, redactor: Redactor) -> str:
-    """A text without secrets, bounded, without what a terminal or a page obeys."""
-    return visible(bounded(redactor.text(text)))  # in this order: half a secret would not be known for one
 
 
 def _is_binary(file_name: str) -> bool:
