@@ -157,6 +157,15 @@ def test_attachments_show_escaped_and_masked(page):
     page.wait_for_text("Kernel panic \\xff token=******** <img src=http://out.test/x.png>")
 
 
+@pytest.mark.parametrize("test", ["L02 It boots within its time", "L01 The lab answers"])
+def test_messages_and_descriptions_show_what_a_guest_said_and_are_no_page_of_it(page, test):
+    """Neither as HTML nor as the Markdown that a description is."""
+    page.click(test)
+    page.wait_for_text("<img src=x onerror=owned()>", "[log in](http://out.test/d)")
+    assert page.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert [link for link in page.run("[...document.links].map((one) => one.href)") if "out.test" in link] == []
+
+
 def test_categories_tell_lab_guest_and_product_apart(page):
     page.click("Categories", "[data-testid=nav-tab-categories]")
     page.wait_for_text("Lab: host, network", "Guest: panicked", "Product: a check failed", "Harness: a defect")
