@@ -248,7 +248,7 @@ class SerialConsole:
             checksum, size = int(end[1]), int(end[2])
             if size > _OUTPUT_LIMIT:
                 raise ConsoleSilent(f"{self.name}: {path} is said to have {size} bytes of {_OUTPUT_LIMIT} at most")
-            pieces = re.findall(rf"{tag}:(\d+):([A-Za-z0-9+/=]*);", self._text(began))
+            pieces = re.findall(rf"{tag}:([0-9]{{1,7}}):([A-Za-z0-9+/=]*);", self._text(began))
             lines, lengths = kept.setdefault((checksum, size), {}), line_lengths(size)
             lines.update({int(at): piece for at, piece in pieces if lengths.get(int(at)) == len(piece)})
             if len(lines) < len(lengths):

@@ -186,7 +186,17 @@ def test_whoever_looks_at_the_console_of_a_babbler_can_leave(monkeypatch, capsys
     assert capsysbinary.readouterr().out.count(b"\n") < 200
 
 
-def test_a_console_that_lies_about_what_comes_is_refused():
+@pytest.mark.parametrize(
+    ("ends", "lines", "why"),
+    [
+        (b"1-%b" % (b"9" * 9), b"", "is said to have 999999999 bytes"),
+        (b"1-3", b"1:AAAA;", "came torn over the console"),
+        (b"1-3", b"%b:AAAA;" % (b"9" * 5000), "came torn over the console"),
+        (b"1-2", b"1:A===;", "came torn over the console"),
+    ],
+    ids=["how much", "the checksum", "which line", "what is no base64"],
+)
+def test_a_console_that_lies_about_what_comes_is_refused(ends, lines, why):
     """The shell on it says how much it will send; a table of that many lines would fill the memory."""
 
     class Liar(Babbler):
@@ -200,10 +210,10 @@ def test_a_console_that_lies_about_what_comes_is_refused():
                 left, right = re.search(rb"(\w{8}) (\w{8});", data).groups()
                 self.said += left + right + b"\n"
             elif found := re.search(rb"set -- (\w+) \$\(head", data):
-                self.said += b"%b-1-%b-1-end\n" % (found[1], b"9" * 9)
+                self.said += b"%b:%b\n%b-%b-%b-end\n" % (found[1], lines, found[1], ends, ends.partition(b"-")[2])
             elif found := re.search(rb"set -- (\w+) \$\?", data):
                 self.said += b"%b-0-end\n" % found[1]
 
     liar = Liar(0)
-    with pytest.raises(GuestError, match="is said to have 999999999 bytes"):
+    with pytest.raises(GuestError, match=why):
         SerialConsole("guest", lambda: liar).run(["true"], timeout=timedelta(seconds=20))
