@@ -6,8 +6,10 @@ take an hour on an emulated CPU: by night alone (``INTEROP_DEFECTS=all``).
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,9 +107,9 @@ def agent(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def release(agent, tmp_path) -> Callable[..., Path]:
-    """Makes the file of a release: the archive's package, and one that is built anew of it."""
+    """Makes the file of a release: the archive's package, and one that is built anew of it; ``more`` ends the file."""
 
-    def make(change: Callable[[Path], object] | None, *, program: bool = True) -> Path:
+    def make(change: Callable[[Path], object] | None, *, program: bool = True, more: str = "") -> Path:
         tree = tmp_path / "tree"
         subprocess.run(["dpkg-deb", "--raw-extract", agent, tree], check=True)
         control = tree / "DEBIAN/control"
@@ -124,7 +126,7 @@ def release(agent, tmp_path) -> Callable[..., Path]:
         file.write_text(
             f"hosts: [kvm]\nservices: [{AGENT}.service]\nbaseline: {{files: [{{path: {agent}}}]}}\n"
             f"candidate: {{files: [{{path: new.deb}}]}}\n"
-            f"must_change: {{packages: [{AGENT}], services: [{AGENT}.service]}}\n"
+            f"must_change: {{packages: [{AGENT}], services: [{AGENT}.service]}}\n{more}"
         )
         found = Release.load(file)
         write_pins(found, pins(found, Deadline.after(60)))
@@ -186,3 +188,37 @@ def test_a_run_has_its_release_and_says_so(run, release):
     done = run("--release", str(release(None)), source=source)
     assert done.of("ACME-001") == done.of("ACME-002") == ["passed"], done.output
     assert "+planted1; baseline: " in (done.folder / "results/environment.properties").read_text()
+
+
+def late_shell(seconds: float) -> Callable[[Path], object]:
+    """What the package does in each boot, before anybody can log in."""
+
+    def change(tree: Path) -> None:
+        (ours,) = tree.rglob(f"{AGENT}.service")
+        wanted = tree / "etc/systemd/system/multi-user.target.wants"
+        wanted.mkdir(parents=True)
+        unit = ours.with_name("agent-first.service")
+        unit.write_text(f"[Unit]\nBefore=ssh.service\n[Service]\nType=oneshot\nExecStart=/bin/sleep {seconds:.2f}\n")
+        (wanted / unit.name).symlink_to(f"/{unit.relative_to(tree)}")
+
+    return change
+
+
+def test_a_boot_that_takes_a_tenth_longer_fails_a_validation(run, release, tmp_path):
+    """Over real guests: the baseline's boots against those of a candidate that keeps the first shell waiting."""
+    once = run(str(SUITES / "lifecycle"), "--rootdir", str(SUITES.parent), "-k", "test_it_boots", timeout=1200)
+    (boot,) = [float(one["value"]) for one in measurements(once.folder) if one["name"] == "boot"]
+    file = release(late_shell(boot / 10), more="required: [{checks: [L02], pools: [kvm]}]\nmeasure: {'*': 5 %}\n")
+    argv = [sys.executable, "-m", "harness.cli", "validate", str(file), "--host", "kvm", "--allow-twins"]
+    argv += ["--out", str(tmp_path / "out"), "--", "--calibration", str(CALIBRATED)]
+    done = subprocess.run(argv, cwd=SUITES.parent, capture_output=True, text=True, timeout=7200, check=False)
+    assert done.returncode == 1, done.stdout + done.stderr
+    told = json.loads((tmp_path / "out/verdict.json").read_text())
+    verdicts = {one["name"]: one["verdict"] for one in told["measurements"]}
+    assert verdicts["boot"] == "worse", told["reasons"]
+    assert verdicts["boot_kernel"] != "worse", "what was planted comes after the kernel"
+
+
+def measurements(folder: Path) -> list[dict]:
+    """What a run measured."""
+    return [json.loads(path.read_text()) for path in (folder / "results/measurements").glob("*.json")]
