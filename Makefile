@@ -122,9 +122,6 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@echo "test-all: killed before and after every call that makes or deletes, and at 200 instants"
 	@$(BIN)/python -m tests.end_to_end.night kills \
 		env INTEROP_KILLS=all $(PYTEST) tests/end_to_end/test_kills.py $(PYTEST_ARGS)
-	@echo "test-all: a guest that offers a GiB of output"
-	@$(BIN)/python -m tests.end_to_end.night floods \
-		env INTEROP_FLOOD=1024 $(PYTEST) tests/unit/test_hostile_guest_floods.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
 

