@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from harness.backends.model import PowerState
@@ -34,6 +35,8 @@ read -r _ u n s i w _ </proc/stat; busy=$((u+n+s-busy)); all=$((u+n+s+i+w-all))
 [ $((busy*100)) -le $((all*$1)) ] || { echo "CPUs busy: $busy of $all ticks"; exit; }
 echo settled
 """
+# The first line that a kernel prints (``linux_banner`` in init/version.c), however consoles stamp it.
+_BANNER = re.compile(r"^(\[ *0\.0+\] )?Linux version \d", re.MULTILINE)
 
 
 class GuestPanic(GuestError):
@@ -182,11 +185,12 @@ def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:
         guest.console.login(Deadline.after(_CONSOLE_ANSWERS))
     except ConsoleSilent as error:
         guest.check_console()
-        return GuestHung(f"{why}; {error.message}")
+        return GuestHung(f"{why}; {error.message}{_booted_again(guest)}")
     except Refused as error:  # a port that only tells: the guest's own services are the last to vouch for it
         if _heart_beats(guest):
             return NetworkDead(f"{guest.name} lives, as its integration services answer its host, but {why}")
-        return GuestHung(f"{why}; {error.message}; and no integration services answer its host{_last_lines(guest)}")
+        mute = f"{why}; {error.message}; and no integration services answer its host"
+        return GuestHung(f"{mute}{_booted_again(guest)}{_last_lines(guest)}")
     try:
         asked = ["sh", "-c", "ip -br link; ip -br address; ip neighbour"]
         network = guest.console.run(asked, check=False).text[:_SHOWN]
@@ -202,6 +206,11 @@ def _heart_beats(guest: Guest) -> bool:
     if not isinstance(machine, Services):
         return False
     return any(one.name == "heartbeat" and one.healthy for one in machine.services(Deadline.after(_HANDSHAKE)))
+
+
+def _booted_again(guest: Guest) -> str:
+    """A guest that its processor or its host reset says nothing of that, and begins anew."""
+    return "; it booted again since it last answered" if _BANNER.search(guest.console.news()) else ""
 
 
 def _last_lines(guest: Guest) -> str:

@@ -245,6 +245,18 @@ def test_a_login_that_takes_too_long_is_no_dead_network(guest, machine, impatien
     assert "answers and lets nobody in" in found.message
 
 
+def test_a_guest_that_was_reset_is_said_to_have_booted_again(guest, machine, nobody, impatient):
+    """Nobody asked it to, and all that it says is its kernel's first line; what it said before is history."""
+    machine.where, machine.port = nobody, Tells()
+    machine.port.data += b"[    0.000000] Linux version 6.1.0 (of the first boot)\r\n"
+    guest.mark_console()
+    assert "booted again" not in guest.diagnose(ConnectionLost("lost")).message
+    machine.port.data += b"[   30.0] CPU7 has been hot-added\r\n[    0.000000] Linux version 6.1.0 (again)\r\n"
+    found = guest.diagnose(ConnectionLost("lost"))
+    assert isinstance(found, GuestHung)
+    assert "; it booted again since it last answered; last lines of its console" in found.message
+
+
 def test_a_guest_silent_on_both_lines_hangs(guest, machine, nobody, impatient):
     """The guest's fault, not the lab's."""
     machine.where = nobody

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from types import SimpleNamespace
 
 import libvirt
@@ -25,6 +26,13 @@ class Domain:
     def __init__(self) -> None:
         self.vcpus = 2
         self.plugged: list[str] = []
+        self.called: list[str] = []
+
+    def suspend(self):
+        self.called.append("suspend")
+
+    def resume(self):
+        self.called.append("resume")
 
     def state(self):
         return [libvirt.VIR_DOMAIN_RUNNING, 0]
@@ -36,6 +44,7 @@ class Domain:
         return self.vcpus
 
     def setVcpusFlags(self, vcpus, _):  # noqa: N802
+        self.called.append(f"{vcpus} vCPUs")
         if vcpus > 4:
             error = libvirt.libvirtError("virDomainSetVcpusFlags() failed")
             text = f"requested vcpus is greater than max allowable vcpus for the live domain: {vcpus} > 4"
@@ -60,11 +69,30 @@ class Connection:
             raise translated(error, "kvm", operation) from error
 
 
+def machine_of(domain: Domain, *, kvm: bool) -> Sizes:
+    host = SimpleNamespace(name="kvm", connection=Connection(domain), ledger=NoLedger(), kind=SimpleNamespace(kvm=kvm))
+    return Sizes(host, "0" * 32, SimpleNamespace(name="m"))
+
+
+@pytest.mark.parametrize("vcpus", [4, 5])
+def test_an_emulated_machine_stands_still_while_a_vcpu_comes(vcpus):
+    """One that runs as soon as it is there runs the firmware; and where libvirt refuses, the machine goes on."""
+    domain = Domain()
+    with contextlib.suppress(Refused):
+        machine_of(domain, kvm=False).resize(Deadline.after(5), vcpus=vcpus)
+    assert domain.called[:3] == ["suspend", f"{vcpus} vCPUs", "resume"]
+
+
+def test_a_real_processor_is_added_without_a_pause():
+    domain = Domain()
+    machine_of(domain, kvm=True).resize(Deadline.after(5), vcpus=4)
+    assert "suspend" not in domain.called
+
+
 def test_libvirt_says_how_many_vcpus_are_too_many():
     """In its own words; and memory that was asked for in the same breath stays as it was."""
     domain = Domain()
-    host = SimpleNamespace(name="kvm", connection=Connection(domain), ledger=NoLedger(), kind=SimpleNamespace(kvm=True))
-    machine = Sizes(host, "0" * 32, SimpleNamespace(name="m"))
+    machine = machine_of(domain, kvm=True)
     with pytest.raises(Refused, match="greater than max allowable vcpus for the live domain: 5 > 4"):
         machine.resize(Deadline.after(5), vcpus=5, memory=Size(512 * MiB))
     assert (domain.vcpus, domain.plugged) == (2, [])

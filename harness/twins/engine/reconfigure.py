@@ -135,11 +135,15 @@ class Reconfigure(MachineBase):
     def _add_vcpus(self, running: Running, wanted: int) -> None:
         free = [each for each in running.ask("query-hotpluggable-cpus") if "qom-path" not in each]
         free.sort(key=lambda each: (each["props"].get("socket-id", 0), each["props"].get("core-id", 0)))
-        for slot in free[: wanted - self.hardware.vcpus]:
-            properties = slot["props"]
-            name = "cpu-" + "-".join(str(properties[key]) for key in sorted(properties))
-            running.command("device_add", {"driver": slot["type"], "id": name, **properties})
-            self._progress(running, vcpus=self.hardware.vcpus + 1)
+        # Nothing runs meanwhile. QEMU (7.2: device_set_realized) resets a new CPU once more after its thread may run,
+        # and cpu_common_reset leaves it for an instant not halted: emulated, it sometimes ran the firmware's first
+        # instruction, which resets the whole machine.
+        with self._still(running):
+            for slot in free[: wanted - self.hardware.vcpus]:
+                properties = slot["props"]
+                name = "cpu-" + "-".join(str(properties[key]) for key in sorted(properties))
+                running.command("device_add", {"driver": slot["type"], "id": name, **properties})
+                self._progress(running, vcpus=self.hardware.vcpus + 1)
 
     def _add_memory(self, running: Running, wanted: int) -> None:
         size, index = wanted - self.hardware.memory, len(self._shape.modules)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness.core import MiB
+from harness.qemu.monitor import Monitor
 from harness.twins.engine import (
     Disk,
     EngineError,
@@ -167,6 +168,22 @@ def test_what_a_running_machine_cannot_become_is_refused_before_anything_happens
     machine.power_off()
     machine.reconfigure(replace(now, vcpus=2, memory=now.memory * 2))
     assert machine.hardware.vcpus == 2
+
+
+def test_nothing_runs_while_a_vcpu_comes(engine, monkeypatch):
+    """A new vCPU that may run before QEMU reset it for the second time begins with the firmware, and resets all."""
+    machine = engine.add("vm-1", hardware(vcpus=1, max_vcpus=4))
+    machine.power_on()
+    asked, command = [], Monitor.command
+
+    def noted(self, word, *more, **named):
+        asked.append(word)
+        return command(self, word, *more, **named)
+
+    monkeypatch.setattr(Monitor, "command", noted)
+    machine.reconfigure(replace(machine.hardware, vcpus=3))
+    assert asked[asked.index("stop") :] == ["stop", "device_add", "device_add", "cont"]
+    assert machine.state is MachineState.RUNNING
 
 
 def test_a_device_that_nobody_releases_stays(engine, monkeypatch):
