@@ -78,7 +78,10 @@ def main(argv: list[str] | None = None) -> Any:
         try:
             return interop.main(args=argv, prog_name="interop", standalone_mode=True)
         except InteropError as error:
-            click.echo(f"interop: {error}", err=True)
+            from harness.report.visible import bounded, visible  # noqa: PLC0415  only where something went wrong
+
+            # A guest may have worded it; and half a secret would not be known as one.
+            click.echo(visible(bounded(unsaid.text(f"interop: {error}"))), err=True)
             sys.exit(1)
 
 

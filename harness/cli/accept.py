@@ -17,6 +17,7 @@ from harness.lab import confidential, whereabouts
 from harness.lab.load import load_lab
 from harness.lab.models import Host, Lab
 from harness.report import Redactor
+from harness.report.visible import line
 
 # Four numbers may be a product's build as well as an address, so they are masked in prose alone.
 _ADDRESS = re.compile(r"\b(?!127\.)\d{1,3}(?:\.\d{1,3}){3}\b")
@@ -69,7 +70,7 @@ def _summary(host: Host, seen: contract.Acceptance) -> None:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in seen.tests.items())
     click.echo(f"{host.name}: {seen.build}: {counts}; {len(seen.capabilities)} capabilities, {len(seen.verbs)} verbs")
     for surprise in seen.surprises:
-        click.echo(f"{host.name}: surprise: {surprise.splitlines()[0]}")
+        click.echo(f"{host.name}: surprise: {line(surprise)}")
 
 
 def _write(lab: Lab, host: Host, seen: contract.Acceptance, folder: Path) -> Path:

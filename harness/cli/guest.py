@@ -34,6 +34,8 @@ from harness.lab.warm import SHELF, Shelf
 
 _HOST = timedelta(minutes=2)
 _CHUNK = 1 << 16
+_HISTORY = 1 << 20
+_SHORT = 64  # reads that gave less than was asked for
 _LEAVE = b"\x1d"  # ^], as telnet and virsh have it
 
 
@@ -210,22 +212,30 @@ def _host(guest: KeptGuest) -> Host:
 
 def _talk(port: SerialPort, lines: int) -> None:
     """Copy between the terminal and the port until ^] or end of input."""
-    history = b""
-    while data := port.read(len(history), _CHUNK):
-        history += data
+    history, offset = _history(port)
     sys.stdout.buffer.write(b"\n".join(history.split(b"\n")[-lines:]))
-    offset = len(history)
     with _raw():
         while True:
-            while data := port.read(offset, _CHUNK):
-                offset += len(data)
-                sys.stdout.buffer.write(data)
+            data = port.read(offset, _CHUNK)
+            offset += len(data)
+            sys.stdout.buffer.write(data)
             sys.stdout.buffer.flush()
-            if select.select([sys.stdin], [], [], 0.1)[0]:
+            # Keys are looked for whatever it prints: nobody shall be shut in with a guest that never stops.
+            if select.select([sys.stdin], [], [], 0 if data else 0.1)[0]:
                 typed = os.read(sys.stdin.fileno(), _CHUNK)
                 if not typed or _LEAVE in typed:
                     return
                 port.write(typed)
+
+
+def _history(port: SerialPort) -> tuple[bytes, int]:
+    """The end of what was printed so far, and how much that was; a guest that prints without end is never read up."""
+    kept, offset, short = b"", 0, 0
+    while short < _SHORT and (data := port.read(offset, _CHUNK)):
+        kept = (kept + data)[-_HISTORY:]
+        offset += len(data)
+        short += len(data) < _CHUNK
+    return kept, offset
 
 
 @contextmanager

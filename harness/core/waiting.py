@@ -12,6 +12,9 @@ from harness.core.errors import LabError
 
 T = TypeVar("T")
 
+_SEEN = 4000
+"""Characters of what was last seen that a message takes: a guest may have said it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Pending:
@@ -101,6 +104,7 @@ def wait_for(
             deadline.met()
             return result
         if deadline.expired:
-            raise fault(f"waited {deadline.clock() - began:.1f} s for {what}; last seen: {result.seen}")
+            seen = result.seen if len(result.seen) <= _SEEN else f"{result.seen[:_SEEN]} ..."
+            raise fault(f"waited {deadline.clock() - began:.1f} s for {what}; last seen: {seen}")
         pause(min(step, deadline.seconds))
         step = max(step, min(step * 1.5, slowest))

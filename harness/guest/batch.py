@@ -62,7 +62,10 @@ class Batch:
         for at, step in enumerate(self._steps()):
             if at >= min(len(outs), len(errs)):
                 raise self._missing(step[0], stderr, guest)
-            (out, status), (err, _) = outs[at], errs[at]
+            (out, said), (err, _) = outs[at], errs[at]
+            if not re.fullmatch(r"[0-9]{1,3}", said):
+                raise self._missing(step[0], stderr, guest)
+            status = int(said)
             found += self._files(step, out, err, guest) if len(step) > 1 else [Result(step[0].argv, status, out, err)]
         return found
 
@@ -76,10 +79,10 @@ class Batch:
                 steps.append([probe])
         return steps
 
-    def _frames(self, data: bytes) -> list[tuple[bytes, int]]:
+    def _frames(self, data: bytes) -> list[tuple[bytes, str]]:
         pieces = re.split(rf"{self.token} (\w+)\n".encode(), data)
         # pieces: before, "begin", output, status, output, status, ..., rest
-        return [(pieces[at], int(pieces[at + 1])) for at in range(2, len(pieces) - 1, 2)]
+        return [(pieces[at], pieces[at + 1].decode("ascii")) for at in range(2, len(pieces) - 1, 2)]
 
     def _files(self, step: list[Probe[Any]], out: bytes, err: bytes, guest: str) -> list[Result]:
         contents = out.split(f"sh\0-s\0{self.separator}\0".encode())[1:]

@@ -6,7 +6,7 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, finite
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -72,7 +72,7 @@ def parse_sources(data: bytes) -> tuple[Source, ...]:
         if len(row) != 10 or len(row[0]) != 1 or len(row[1]) != 1:
             raise ValueError(f"{row} is no source of chrony's")
         # The first offset is that of now, by what the clock was corrected since; the second as it was measured.
-        found.append(Source(row[0], row[1], row[2], int(row[5], 8), float(row[8]), float(row[9])))
+        found.append(Source(row[0], row[1], row[2], int(row[5], 8), finite(row[8]), finite(row[9])))
     return tuple(found)
 
 

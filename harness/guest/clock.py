@@ -8,6 +8,7 @@ own :class:`~harness.backends.protocol.HostClock`, which says by how much that m
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -193,8 +194,12 @@ class Clock:
         try:
             words = [float(word) for word in stamp.answer.replace(b",", b".").split()]
             wall, monotonic = words[0], words[1] / 1e9 if len(words) > 1 else None
+            if not all(map(math.isfinite, words)):
+                raise ValueError("no moment at all")
         except (ValueError, IndexError) as error:
-            raise GuestError(f"{self._guest.name}: its clock answered {stamp.answer!r}", operation="clock") from error
+            raise GuestError(
+                f"{self._guest.name}: its clock answered {stamp.answer[:80]!r}", operation="clock"
+            ) from error
         at = (stamp.sent + stamp.received) / 2 + lag.seconds
         return Sample(at, wall - at, (stamp.received - stamp.sent) / 2 + lag.uncertainty, monotonic)
 

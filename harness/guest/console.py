@@ -13,6 +13,7 @@ import re
 import secrets
 import shlex
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import timedelta
 
 from harness.backends import protocol
@@ -31,6 +32,9 @@ _HALF_PRINTED = 4096
 _CHUNK = 2400
 # Output of one command over a line of 115200 baud: a megabyte is minutes.
 _OUTPUT_LIMIT = 1 << 20
+
+_SAID = 16 << 10
+"""Characters of the console in an error message; evidence has more of it."""
 
 _TRIES = 6
 _WIDTH = 60
@@ -76,8 +80,8 @@ class SerialConsole:
         return self._text(offset)
 
     def tail(self, lines: int = 40) -> str:
-        """The last lines, for an error message."""
-        return "\n".join(self.since().splitlines()[-lines:])
+        """The last lines, for an error message; of endless ones their ends."""
+        return "\n".join(self.since().splitlines()[-lines:])[-_SAID:]
 
     def wait_for(self, pattern: str, deadline: Deadline, *, since: int | None = None) -> re.Match[str]:
         """Wait until the output from ``since`` (default: from now) matches a regular expression.
@@ -217,7 +221,7 @@ class SerialConsole:
         began = self.end
         # Twice, here and below: a letter that was lost or doubled in the one leaves the other.
         self.write(f'{line}; set -- {tag} $?; printf \'%s-%s-end\\n\' "$@" "$@"\n'.encode())
-        return int(self.wait_for(rf"{tag}-(\d+)-end", deadline, since=began)[1])
+        return int(self.wait_for(rf"{tag}-([0-9]{{1,10}})-end", deadline, since=began)[1])
 
     def _type_file(self, path: str, data: bytes, deadline: Deadline) -> None:
         """Bring data into a file of the guest, a line at a time: a terminal holds 4095 bytes that nobody has read."""
@@ -239,16 +243,20 @@ class SerialConsole:
                 f"set -- {tag} $(head -c {_OUTPUT_LIMIT} {path} | cksum | tr ' ' '-') $(stat -c %s {path}); "
                 f'printf \'%s-%s-%s-end\\n\' "$@" "$@"\n'.encode()
             )
-            end = self.wait_for(rf"{tag}-(\d+)-(\d+)-(\d+)-end", deadline, since=began)
+            # Ten digits are enough for a checksum, and all that is fetched; the guest may say anything.
+            end = self.wait_for(rf"{tag}-([0-9]{{1,10}})-([0-9]{{1,10}})-([0-9]{{1,20}})-end", deadline, since=began)
             checksum, size = int(end[1]), int(end[2])
-            pieces = re.findall(rf"{tag}:(\d+):([A-Za-z0-9+/=]*);", self._text(began))
+            if size > _OUTPUT_LIMIT:
+                raise ConsoleSilent(f"{self.name}: {path} is said to have {size} bytes of {_OUTPUT_LIMIT} at most")
+            pieces = re.findall(rf"{tag}:([0-9]{{1,7}}):([A-Za-z0-9+/=]*);", self._text(began))
             lines, lengths = kept.setdefault((checksum, size), {}), line_lengths(size)
             lines.update({int(at): piece for at, piece in pieces if lengths.get(int(at)) == len(piece)})
             if len(lines) < len(lengths):
                 continue
-            data = base64.b64decode("".join(lines[at] for at in sorted(lines)))
-            if posix_cksum(data) == checksum:
-                return data, int(end[3]) > size
+            with suppress(ValueError):  # padding in the middle
+                data = base64.b64decode("".join(lines[at] for at in sorted(lines)))
+                if posix_cksum(data) == checksum:
+                    return data, int(end[3]) > size
             lines.clear()
         raise ConsoleSilent(f"{self.name}: {path} came torn over the console {_TRIES} times", operation="console")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -75,7 +74,7 @@ def parse_interrupts(data: bytes) -> Interrupts:
 
 def parse_ping_pong(data: bytes) -> PingPong:
     """What the program ``ping_pong`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     first, second = fields["ran_on"]
     return PingPong(int(fields["rounds"]), (int(first), int(second)))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +9,7 @@ from statistics import median, quantiles
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -62,7 +61,7 @@ class Speed:
 
 def parse_speed(data: bytes) -> Speed:
     """What the program ``side_by_side`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
 
     def rates(name: str) -> dict[int, tuple[float, ...]]:
         found = {int(cpu): tuple(float(rate) for rate in trials) for cpu, trials in fields[name].items()}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -32,7 +31,7 @@ def parse_burnt(data: bytes) -> dict[int, Burnt]:
     """What the program ``burn`` printed: one JSON object a CPU."""
     burnt = {}
     for line in data.decode("ascii").splitlines():
-        fields = json.loads(line)
+        fields = read_json(line)
         ticks = {name: int(count) for name, count in fields["ticks"].items()}
         total = sum(ticks.values())
         if total <= 0 or min(ticks.values()) < 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -126,6 +125,10 @@ class CpuWork:
     ran_on: frozenset[int]
 
 
+_MOST_CPUS = 1 << 16
+"""Far more than any kernel is built for (x86: 8192, ``NR_CPUS``): a list of them must fit into memory."""
+
+
 def parse_cpu_list(data: bytes) -> frozenset[int]:
     """Read ``0-3,8``: the format of cpulists in sysfs (kernel, Documentation/admin-guide/cputopology.rst)."""
     found: set[int] = set()
@@ -137,6 +140,8 @@ def parse_cpu_list(data: bytes) -> frozenset[int]:
         first, last = int(bounds[1]), int(bounds[2] or bounds[1])
         if last < first:
             raise ValueError(f"{part!r} runs backwards")
+        if last >= _MOST_CPUS:
+            raise ValueError(f"{part!r} is beyond the CPUs that a kernel can have")
         found.update(range(first, last + 1))
     return frozenset(found)
 
@@ -193,7 +198,7 @@ def parse_work(data: bytes) -> dict[int, CpuWork]:
     """What the program ``busy`` printed: one JSON object a CPU."""
     done = {}
     for line in data.decode("ascii").splitlines():
-        fields = json.loads(line)
+        fields = read_json(line)
         done[int(fields["cpu"])] = CpuWork(
             timedelta(seconds=fields["span"]),
             timedelta(seconds=fields["ticks"] / _USER_HZ),

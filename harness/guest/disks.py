@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from harness.backends.protocol import DiskNames
 from harness.core import Deadline, GuestError, Size
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -90,7 +89,7 @@ class DiskData:
 
 def parse_disks(data: bytes) -> tuple[Disk, ...]:
     """``lsblk --json --bytes``: the disks of its tree."""
-    tree = json.loads(data)["blockdevices"]
+    tree = read_json(data)["blockdevices"]
     return tuple(
         Disk(entry["name"], (entry.get("serial") or "").strip() or None, Size(int(entry["size"])), _mounts(entry))
         for entry in tree
@@ -130,11 +129,11 @@ def parse_io(data: bytes) -> dict[str, DiskIo]:
 
 def parse_drivers(data: bytes) -> dict[str, tuple[str, ...]]:
     """One line a driver, ``disk driver``, from the disk's own upwards."""
-    chains: dict[str, tuple[str, ...]] = {}
+    chains: dict[str, list[str]] = {}
     for line in data.decode("utf-8", "surrogateescape").splitlines():
         disk, driver = line.split()
-        chains[disk] = (*chains.get(disk, ()), driver)
-    return chains
+        chains.setdefault(disk, []).append(driver)
+    return {disk: tuple(drivers) for disk, drivers in chains.items()}
 
 
 def parse_errors(files: Mapping[str, bytes]) -> dict[str, int]:
@@ -144,13 +143,13 @@ def parse_errors(files: Mapping[str, bytes]) -> dict[str, int]:
 
 def parse_round_trip(data: bytes) -> RoundTrip:
     """What the program ``round_trip`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return RoundTrip(Size(int(fields["size"])), str(fields["written"]), str(fields["read"]))
 
 
 def parse_disk_data(data: bytes) -> DiskData:
     """What the program ``disk_data`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return DiskData(Size(int(fields["size"])), str(fields["sha256"]), str(fields["error"]))
 
 

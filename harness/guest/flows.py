@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 
 from harness.core import Deadline
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 from harness.guest.streams import End, parse_port
 
 # The programs give a connection a minute to come, and another to go on where it stands still.
@@ -86,7 +85,7 @@ class Answers:
 
 def parse_flood(data: bytes) -> Flood | str:
     """What ``flows flood`` printed: each flow, or why they could not be begun."""
-    fields = json.loads(data)
+    fields = read_json(data)
     if "broken" in fields:
         return str(fields["broken"])
     flows = [
@@ -102,7 +101,7 @@ def parse_flood(data: bytes) -> Flood | str:
 
 def parse_answers(data: bytes) -> Answers:
     """What ``flows ask`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return Answers(tuple(float(each) for each in fields["took"]), str(fields.get("broken", "")))
 
 

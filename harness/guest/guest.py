@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
 from contextlib import suppress
@@ -43,6 +44,7 @@ MINUTE = timedelta(minutes=1)
 _CONNECT = timedelta(seconds=20)
 _TRIVIAL = timedelta(seconds=10)
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
+_SAID = 1000  # bytes of what should be one
 
 
 class Guest:
@@ -193,13 +195,22 @@ class Guest:
     @property
     def boot_id(self) -> str:
         """The kernel's id of this boot, read now: a changed one proves a reboot, nothing else does."""
-        return self.run(["cat", _BOOT_ID]).text.strip()
+        return self._boot_id(self.run(["cat", _BOOT_ID]).stdout)
 
     def read_boot_id(self, deadline: Deadline) -> str:
         """As :attr:`boot_id`, but a lost connection is told as such and not looked into."""
         if not self.identity.nics:
-            return self.console.run(["cat", _BOOT_ID], timeout=timedelta(seconds=deadline.seconds)).text.strip()
-        return self.ssh.run(f"cat {_BOOT_ID}", deadline).stdout.decode("ascii", "replace").strip()
+            return self._boot_id(
+                self.console.run(["cat", _BOOT_ID], timeout=timedelta(seconds=deadline.seconds)).stdout
+            )
+        return self._boot_id(self.ssh.run(f"cat {_BOOT_ID}", deadline, limit=_SAID).stdout)
+
+    def _boot_id(self, said: bytes) -> str:
+        """What a guest said, if it is an id: any other words would look like another boot each time."""
+        text = said[:_SAID].decode("ascii", "backslashreplace").strip()
+        if not re.fullmatch(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", text):
+            raise GuestError(f"{self.name}: {text[:80]!r} is no boot id", operation="boot id")
+        return text
 
     def wait_ready(self, deadline: Deadline) -> str:
         """Wait until the guest answers by ssh as itself, with an eye on its console; returns its boot id.

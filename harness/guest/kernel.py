@@ -94,10 +94,14 @@ def parse_log(data: bytes) -> tuple[Message, ...]:
     return tuple(messages)
 
 
+_LONGEST_LINE = 8192
+"""A kernel's command line has 4096 bytes at most (``COMMAND_LINE_SIZE``); names and versions have fewer."""
+
+
 def parse_line(data: bytes) -> str:
     """A file that holds one line of text."""
     text = data.decode("utf-8", "backslashreplace").strip()
-    if not text or "\n" in text:
+    if not text or "\n" in text or len(text) > _LONGEST_LINE:
         raise ValueError("one line of text was expected")
     return text
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from harness.backends.protocol import Exchange, Refused
 from harness.backends.verbs import able
-from harness.core import Deadline, UsageError
+from harness.core import Deadline, GuestError, UsageError
 from harness.guest.probe import Probe
 
 if TYPE_CHECKING:
@@ -114,9 +114,13 @@ class AgentFiles:
         except Refused:
             return None
         try:
-            return base64.b64decode(self._ask("guest-file-read", deadline, handle=handle)["buf-b64"]).decode() or None
+            read = self._ask("guest-file-read", deadline, handle=handle)
         finally:
             self._ask("guest-file-close", deadline, handle=handle)
+        try:
+            return base64.b64decode(read["buf-b64"]).decode() or None
+        except (ValueError, LookupError, TypeError) as error:
+            raise GuestError(f"{self._guest.name}: its agent read {key} as {str(read)[:200]!r}: {error}") from error
 
     def _path(self, key: str) -> str:
         return f"{self._folder}/{key}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Any
 
 from harness.core import Deadline, GuestError, LabError, Pending, wait_for
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.backends.model import NicSpec
@@ -115,7 +114,7 @@ def address_of(nic: NicSpec) -> str:
 
 def parse_links(data: bytes) -> list[dict[str, Any]]:
     """``ip -j -d -s addr``: a list of objects, each with its name."""
-    links = json.loads(data or b"[]")
+    links = read_json(data or b"[]")
     if not isinstance(links, list) or not all(isinstance(link, dict) and "ifname" in link for link in links):
         raise ValueError("not the list of interfaces that iproute2 prints")
     return links
@@ -134,7 +133,7 @@ def parse_neighbours(data: bytes) -> dict[str, Neighbour]:
     """``ip -j neigh``, by address."""
     return {
         entry["dst"]: Neighbour(entry["lladdr"].lower() if "lladdr" in entry else None, frozenset(entry["state"]))
-        for entry in json.loads(data or b"[]")
+        for entry in read_json(data or b"[]")
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.clock import Offset
@@ -76,7 +75,7 @@ def parse_clocks(files: Mapping[str, bytes]) -> tuple[PtpClock, ...]:
 
 def parse_phc(data: bytes) -> Beside:
     """What the program ``phc`` printed; the probe with the least round trip counts, as for the guest's own clock."""
-    probes = [json.loads(line) for line in data.decode("ascii").splitlines()]
+    probes = [read_json(line) for line in data.decode("ascii").splitlines()]
     if not probes:
         raise ValueError("no probe at all")
     refused = [str(probe["refused"]) for probe in probes if "refused" in probe]
@@ -89,7 +88,7 @@ def parse_phc(data: bytes) -> Beside:
 
 def parse_tools_time(data: bytes) -> Beside:
     """What the program ``tools_time`` printed. Whole seconds: what they show is up to one second old."""
-    fields = json.loads(data)
+    fields = read_json(data)
     if "refused" in fields:
         return Beside(refused=str(fields["refused"]))
     told = datetime.strptime(fields["said"], "%d %b %Y %H:%M:%S").replace(tzinfo=UTC).timestamp() + 0.5

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 # Enough for registers, a call trace and what led to it.
 _BEFORE, _AFTER = 10, 40
+_WIDE = 400  # characters of a line: the excerpt stands in a message
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +57,4 @@ def find(output: str) -> Death | None:
         lines.append(line)
         if "end Kernel panic" in line:
             break
-    return Death(sign.description, "\n".join(lines))
+    return Death(sign.description, "\n".join(line if len(line) <= _WIDE else f"{line[:_WIDE]} ..." for line in lines))

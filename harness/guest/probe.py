@@ -5,10 +5,14 @@ Nothing here is cached: a fact is as old as the call that read it.
 
 from __future__ import annotations
 
+import csv
+import json
+import math
 import shlex
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from harness.core import GuestError
 from harness.guest.result import Result
@@ -17,6 +21,13 @@ T = TypeVar("T")
 
 CAT = ("cat", "--")
 """What reads a file; a batch reads neighbouring ones in one process."""
+
+
+_NONSENSE = (
+    *(ValueError, LookupError, AttributeError, TypeError, ArithmeticError, RecursionError),
+    *(struct.error, csv.Error),
+)
+"""What parsers raise of what they cannot read: also of numbers beyond all bounds, and of JSON nested without end."""
 
 
 class ProbeFailed(GuestError):
@@ -77,9 +88,30 @@ class Probe(Generic[T]):
             raise ProbeFailed(f"{guest}: {self.name}: `{shlex.join(self.argv)}` printed more than is kept")
         try:
             return self.parse(result.stdout)
-        except (ValueError, LookupError, AttributeError, TypeError) as error:
-            shown = result.stdout[:300].decode("utf-8", "backslashreplace")
-            raise ProbeFailed(f"{guest}: {self.name} does not read as expected ({error}): {shown!r}") from error
+        except _NONSENSE as error:
+            shown, why = result.stdout[:300].decode("utf-8", "backslashreplace"), f"{error}"[:300]
+            raise ProbeFailed(f"{guest}: {self.name} does not read as expected ({why}): {shown!r}") from error
+
+
+def read_json(data: bytes | str) -> Any:
+    """What a program in the guest printed as JSON.
+
+    Raises:
+        ValueError: it is none; also where a number is none (``NaN``, ``1e999``): JSON has no such (RFC 8259, 6).
+    """
+    return json.loads(data, parse_float=finite, parse_constant=finite)
+
+
+def finite(text: str | bytes) -> float:
+    """A number that is one.
+
+    Raises:
+        ValueError: it is none, or infinite: any comparison with it would be without meaning.
+    """
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no number")
+    return number
 
 
 def _by_path(data: bytes) -> dict[str, bytes]:

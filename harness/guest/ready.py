@@ -22,6 +22,7 @@ _COMES_BACK = 20.0
 # Where a server answers, the network lives: a login may only be slow, on a machine that has too much to do.
 _LOGS_IN = 90.0
 _CONSOLE_ANSWERS = 20.0
+_SHOWN = 8000  # characters of what the guest says of its network, in a message
 
 # cloud-init's stages are units, so that systemd has not finished starting while one of them runs; asking
 # `cloud-init status` costs seconds of Python on an emulated CPU.
@@ -191,7 +192,8 @@ def _ask_console(guest: Guest, why: str) -> GuestError | NetworkDead:
         mute = f"{why}; {error.message}; and no integration services answer its host"
         return GuestHung(f"{mute}{_booted_again(guest)}{_last_lines(guest)}")
     try:
-        network = guest.console.run(["sh", "-c", "ip -br link; ip -br address; ip neighbour"], check=False).text
+        asked = ["sh", "-c", "ip -br link; ip -br address; ip neighbour"]
+        network = guest.console.run(asked, check=False).text[:_SHOWN]
     except GuestError as error:
         network = f"(not shown: {error.message})"
     return NetworkDead(

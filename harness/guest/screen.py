@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -24,7 +23,7 @@ class Mode:
 
 def parse_mode(data: bytes) -> Mode:
     """What the program ``draw`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return Mode(int(fields["width"]), int(fields["height"]))
 
 

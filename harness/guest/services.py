@@ -76,6 +76,11 @@ def parse_failed(data: bytes) -> tuple[str, ...]:
     return names
 
 
+_TOLD = 4000  # bytes
+_LONGEST_VERSION = 200
+"""Reports show it with each result."""
+
+
 def parse_version(data: bytes) -> str | None:
     """A line a package of that name, ``installed VERSION``: the last one's, as rpm lists the oldest first.
 
@@ -84,7 +89,7 @@ def parse_version(data: bytes) -> str | None:
     lines = [line.partition(" ") for line in data.decode("ascii").splitlines()]
     if any(state not in _STATES or not version for state, _, version in lines):
         raise ValueError("neither dpkg nor rpm lists packages so")
-    installed = [version for state, _, version in lines if state == "installed"]
+    installed = [version[:_LONGEST_VERSION] for state, _, version in lines if state == "installed"]
     return installed[-1] if installed else None
 
 
@@ -98,7 +103,8 @@ def parse_network(data: bytes) -> str | None:
 
 def parse_told_version(data: bytes) -> str:
     """The first dotted number that a program says of itself."""
-    found = re.search(r"\d+(?:\.\d+)+", data.decode("utf-8", "backslashreplace"))
+    # Of endless digits each would be tried as the first one.
+    found = re.search(r"\d+(?:\.\d+)+", data[:_TOLD].decode("utf-8", "backslashreplace"))
     if not found:
         raise ValueError("no version in it")
     return found[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.core import Deadline, Size
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -54,18 +53,18 @@ class Sent:
 
 def parse_port(data: bytes) -> int:
     """What a program that listens prints first."""
-    return int(json.loads(data)["port"])
+    return int(read_json(data)["port"])
 
 
 def parse_held(data: bytes) -> int | str:
     """What ``tcp hold`` prints first: its port, or why it could not connect."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return str(fields["broken"]) if "broken" in fields else int(fields["port"])
 
 
 def parse_sent(data: bytes) -> Sent | str:
     """What ``tcp send`` printed: both sides, or why the connection broke."""
-    fields = json.loads(data)
+    fields = read_json(data)
     if "broken" in fields:
         return str(fields["broken"])
     return Sent(_data(fields["sent"]), _data(fields["received"]))
@@ -77,7 +76,7 @@ def _data(fields: dict[str, object]) -> Data:
 
 def parse_answer(data: bytes) -> tuple[str, str]:
     """What ``tcp hold`` answered: ``said``, ``heard``, ``closed`` or ``broken``, and which word, or why."""
-    ((kind, word),) = json.loads(data).items()
+    ((kind, word),) = read_json(data).items()
     if kind not in ("said", "heard", "closed", "broken"):
         raise ValueError(f"{kind!r} is no answer")
     return kind, str(word)

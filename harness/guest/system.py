@@ -124,9 +124,14 @@ def parse_firmware(data: bytes) -> Firmware:
     return {b"efi": Firmware.UEFI, b"bios": Firmware.BIOS}[data.strip()]
 
 
+_OS_RELEASE = 64 << 10
+_TIMES = 1000
+"""Bytes: of a line without end the pattern would be sought at each letter, to the end each time."""
+
+
 def parse_boot_times(data: bytes) -> dict[str, timedelta] | None:
     """``systemd-analyze time``: the phases that it names; None while the guest is still booting."""
-    text = data.decode("utf-8", "backslashreplace")
+    text = data[:_TIMES].decode("utf-8", "backslashreplace")
     if "not yet finished" in text or not text.strip():
         return None
     phases = {}
@@ -168,6 +173,8 @@ def parse_host_keys(files: Mapping[str, bytes]) -> frozenset[str]:
 
 def parse_os_release(data: bytes) -> OsRelease:
     """``NAME=value`` a line, the value quoted as for a shell."""
+    if len(data) > _OS_RELEASE:
+        raise ValueError(f"{len(data)} bytes are no os-release")
     values = {}
     for line in data.decode("utf-8", "backslashreplace").splitlines():
         name, assigned, value = line.partition("=")

@@ -4,7 +4,6 @@ its timers fire on time.
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import combinations
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 from harness.backends.protocol import HostClock
 from harness.core import Deadline
 from harness.guest.inside import program
-from harness.guest.probe import Probe
+from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest
@@ -82,7 +81,7 @@ class Overshoots:
 
 def parse_handovers(data: bytes, cpus: tuple[int, int]) -> Handovers:
     """What the program ``handover`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return Handovers(
         cpus,
         int(fields["handovers"]),
@@ -93,14 +92,14 @@ def parse_handovers(data: bytes, cpus: tuple[int, int]) -> Handovers:
 
 def parse_clock_calls(data: bytes) -> ClockCalls:
     """What the program ``clock_calls`` printed."""
-    fields = json.loads(data)
+    fields = read_json(data)
     costs = tuple(float(cost) for cost in fields["seconds"])
     return ClockCalls(int(fields["calls"]), costs, fields["in_user_space"] is True, fields["filter_bites"] is True)
 
 
 def parse_overshoots(data: bytes, asked: float) -> Overshoots:
     """What the program ``sleeps`` printed."""
-    found = tuple(float(each) for each in json.loads(data)["overshoots"])
+    found = tuple(float(each) for each in read_json(data)["overshoots"])
     if not found:
         raise ValueError("no sleep at all")
     return Overshoots(asked, found)
@@ -139,7 +138,7 @@ class BootClocks:
 
 def parse_first_stamp(data: bytes) -> tuple[float, float]:
     """The first object of ``journalctl --output=json``: wall and monotonic clock when it was logged, in seconds."""
-    fields = json.loads(data)
+    fields = read_json(data)
     return int(fields["__REALTIME_TIMESTAMP"]) / 1e6, int(fields["__MONOTONIC_TIMESTAMP"]) / 1e6
 
 
@@ -172,7 +171,9 @@ def boot_clocks(guest: Guest, clock: HostClock, deadline: Deadline) -> BootClock
     began = guest.console.end
     sent = clock.clock(deadline)
     guest.console.write(f"{_STAMPS}\n".encode())
-    found = guest.console.wait_for(r"clocks-(\d+\.\d+)-(\d+\.\d+)-(\d+)-end", deadline, since=began)
+    found = guest.console.wait_for(
+        r"clocks-(\d{1,12}\.\d{1,12})-(\d{1,12}\.\d{1,12})-(\d{1,12})-end", deadline, since=began
+    )
     received = clock.clock(deadline)
     middle = (sent.at + received.at) / 2
     doubt = (received.at - sent.at) / 2 + max(sent.uncertainty, received.uncertainty)

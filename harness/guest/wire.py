@@ -20,6 +20,10 @@ KEEPALIVE_INTERVAL = 5
 KEEPALIVE_COUNT = 5
 
 _CHUNK = 1 << 16
+_ANSWER = 1 << 12
+"""Bytes of one answer in a conversation, of which there may be thousands."""
+_REASON = 400
+"""Characters of what a peer says why it hung up; it may send a quarter of a megabyte."""
 
 
 class ConnectionLost(GuestError):
@@ -71,19 +75,18 @@ class _Kept:
 
     limit: int
     cut: bool = False
-    size: int = 0
-    chunks: list[bytes] = field(default_factory=list)
+    # Not pieces: a peer that sends a byte at a time would have an object kept for each.
+    data: bytearray = field(default_factory=bytearray)
 
     def add(self, data: bytes) -> None:
-        room = self.limit - self.size
+        room = self.limit - len(self.data)
         if len(data) > room:
             self.cut = True
         if room > 0:
-            self.chunks.append(data[:room])
-            self.size += len(self.chunks[-1])
+            self.data += data[:room]
 
     def bytes(self) -> bytes:
-        return b"".join(self.chunks)
+        return bytes(self.data)
 
 
 class Wire:
@@ -129,16 +132,18 @@ class Wire:
                 raise self._unreachable(endpoint, f"no ssh by the deadline: {seen}") from None
             except asyncssh.HostKeyNotVerifiable as error:
                 raise HostKeyMismatch(
-                    f"{self.name}: {endpoint} answered with another host key: {error.reason}",
+                    f"{self.name}: {endpoint} answered with another host key: {error.reason[:_REASON]}",
                     operation="connect",
                     hint="another guest or service holds this address",
                 ) from error
             except asyncssh.PermissionDenied as error:
-                refused = f"user {self.login.user!r} with {self.login.private_key} was refused: {error.reason}"
+                refused = (
+                    f"user {self.login.user!r} with {self.login.private_key} was refused: {error.reason[:_REASON]}"
+                )
                 hint = "the seed was not applied, or the image's access settings are wrong"
                 raise self._unreachable(endpoint, refused, hint) from error
             except (OSError, asyncssh.Error) as error:
-                seen = str(error) or type(error).__name__
+                seen = str(error)[:_REASON] or type(error).__name__  # the peer may have worded it
             if not retry or deadline.seconds < _RETRY:
                 raise self._unreachable(endpoint, f"no ssh by the deadline: {seen}")
             await asyncio.sleep(_RETRY)
@@ -183,7 +188,7 @@ class Wire:
             return await connection.create_process(command, encoding=None)
         except (OSError, asyncssh.Error) as error:
             raise ConnectionLost(
-                f"{self.name}: the connection broke before `{short(command)}` began: {error}"
+                f"{self.name}: the connection broke before `{short(command)}` began: {_why(error)}"
             ) from error
 
     async def run(self, command: str, deadline: Deadline, stdin: bytes, limit: int) -> Outcome:
@@ -203,7 +208,8 @@ class Wire:
                 f"{_tail(out.bytes())!r} and {_tail(err.bytes())!r}"
             ) from None
         except (OSError, asyncssh.Error) as error:
-            raise ConnectionLost(f"{self.name}: the connection broke during `{short(command)}`: {error}") from error
+            why = f"the connection broke during `{short(command)}`: {_why(error)}"
+            raise ConnectionLost(f"{self.name}: {why}") from error
         finally:
             if process is not None:
                 _end(process)
@@ -231,6 +237,8 @@ class Wire:
                             f"{self.name}: `{short(command)}` ended after {len(stamps)} of {questions} answers: "
                             f"{_tail(await process.stderr.read(_CHUNK))!r}"
                         )
+                    if len(answer) > _ANSWER:
+                        raise GuestError(f"{self.name}: `{short(command)}` answered with a line of {len(answer)} bytes")
                     stamps.append(Stamp(sent, received, answer.rstrip(b"\n")))
                 process.stdin.write_eof()
                 return tuple(stamps)
@@ -240,7 +248,7 @@ class Wire:
             ) from None
         except (OSError, asyncssh.Error) as error:
             raise ConnectionLost(
-                f"{self.name}: `{short(command)}` was lost after {len(stamps)} of {questions} answers: {error}"
+                f"{self.name}: `{short(command)}` was lost after {len(stamps)} of {questions} answers: {_why(error)}"
             ) from error
         finally:
             if process is not None:
@@ -327,6 +335,10 @@ def _end(process: asyncssh.SSHClientProcess[bytes]) -> None:
 def short(command: str) -> str:
     """A command line for a message."""
     return command if len(command) <= 160 else f"{command[:120]} ... {command[-30:]}"
+
+
+def _why(error: BaseException) -> str:
+    return str(error)[:_REASON]
 
 
 def _tail(data: bytes) -> str:

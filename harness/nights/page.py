@@ -8,11 +8,13 @@ from pathlib import Path
 from jinja2 import Environment
 
 from harness.nights.merge import Merged
+from harness.report.page import HEAD
 from harness.report.results import write_whole
 
 _TEMPLATE = """\
 <!doctype html>
 <html lang="en">
+{{ head|safe }}
 <meta charset="utf-8">
 <title>{{ night.said.night }}</title>
 <style>
@@ -65,7 +67,7 @@ def write(night: Merged, out: Path, links: Mapping[str, str]) -> Path:
         links: by page, where below it that is, for those that were written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    text = Environment(autoescape=True).from_string(_TEMPLATE).render(night=night, links=links)
+    text = Environment(autoescape=True).from_string(_TEMPLATE).render(night=night, links=links, head=HEAD)
     path = out / "index.html"
     write_whole(path, text.encode())
     return path

@@ -41,10 +41,11 @@ def run(state: State, item: pytest.Item, nextitem: pytest.Item | None, place: Pl
             reports = runtestprotocol(item, nextitem=nextitem, log=False)
         if len(tries) + 1 == TRIES or not _worth_another(state, place, record):
             return reports
-        tries.append(record.mask(f"{record.status}: {record.reason}"))
+        reason = record.plain()["reason"]
+        tries.append(f"{record.status}: {reason}")
         if state.results is not None:
-            state.results.again(item.nodeid, record.status, record.reason)
-        state.say(f"{item.nodeid}: {record.reason}; trying again")
+            state.results.again(item.nodeid, record.status, reason)
+        state.say(f"{item.nodeid}: {reason}; trying again")
         tear_down_all(item)
 
 

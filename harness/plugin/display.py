@@ -26,7 +26,7 @@ _EVERY = 60.0
 """Seconds between two plain lines, at least."""
 _ROWS = 8
 _LONGEST = 300
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _PER_SECOND = 2
 
 

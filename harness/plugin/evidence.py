@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -21,6 +22,8 @@ from harness.guest import Guest, Result
 UNAVAILABLE = (InteropError, AssertionError)
 _PATIENCE = timedelta(seconds=20)
 _LIMIT = 1 << 20
+_SHORT = 64  # reads that gave less than was asked for
+_WORD = 100
 _MARGIN = 2.0
 _UPTIME = ("cat", "/proc/uptime")
 _LOGS = {
@@ -112,12 +115,22 @@ def _moves(record: Iterable[HostEvent]) -> list[HostEvent]:
 def console_end(guest: Guest) -> int:
     """Length of the console's output so far, in bytes; 0 where the host keeps none."""
     offset = 0
-    try:
-        while chunk := guest.machine.console().read(offset, _LIMIT):
-            offset += len(chunk)
-    except UNAVAILABLE:
-        return offset
+    with suppress(*UNAVAILABLE):
+        for piece in _said(guest, 0):
+            offset += len(piece)
     return offset
+
+
+def _said(guest: Guest, offset: int) -> Iterator[bytes]:
+    """What the console put out from there on, in pieces. A guest that prints without end is always some bytes ahead."""
+    deadline, short = Deadline.after(_PATIENCE), 0
+    while short < _SHORT and not deadline.expired:
+        piece = guest.machine.console().read(offset, _LIMIT)
+        if not piece:
+            return
+        offset += len(piece)
+        short += len(piece) < _LIMIT
+        yield piece
 
 
 def collect(loan: Loan) -> Iterator[Attachment]:
@@ -127,21 +140,21 @@ def collect(loan: Loan) -> Iterator[Attachment]:
     label = guest.identity.name
     deadline = Deadline.after(_PATIENCE)
     try:
-        yield Attachment(f"{label}: host's description", "application/xml", machine.view(deadline).raw.encode())
+        yield Attachment(f"{label}: host's description", "application/xml", _bytes(machine.view(deadline).raw))
     except UNAVAILABLE as error:
-        yield Attachment(f"{label}: host's description", "text/plain", f"not available: {error}".encode())
+        yield Attachment(f"{label}: host's description", "text/plain", _bytes(f"not available: {error}"))
     yield _text(f"{label}: serial console", lambda: _console(guest, loan.console_from))
     if isinstance(machine, HostEvents):
         events = machine
         yield _text(
             f"{label}: host events",
-            lambda: "\n".join(f"{e.at.isoformat()} {e.kind}: {e.message}" for e in events.events(deadline)).encode(),
+            lambda: _bytes("\n".join(f"{e.at.isoformat()} {e.kind}: {e.message}" for e in events.events(deadline))),
         )
     if isinstance(machine, Screenshot):
         try:
             yield Attachment(f"{label}: screenshot", "image/png", machine.screenshot(deadline))
         except UNAVAILABLE as error:
-            yield Attachment(f"{label}: screenshot", "text/plain", f"not available: {error}".encode())
+            yield Attachment(f"{label}: screenshot", "text/plain", _bytes(f"not available: {error}"))
     yield from _logs(guest, label, elapsed)
 
 
@@ -151,8 +164,8 @@ def _logs(guest: Guest, label: str, elapsed: float) -> Iterator[Attachment]:
     problems = []
     for ask in ways:
         try:
-            uptime = float(ask(_UPTIME, timeout=_PATIENCE).text.split()[0])
-        except UNAVAILABLE as error:
+            uptime = float(ask(_UPTIME, timeout=_PATIENCE).text[:_WORD].partition(" ")[0])
+        except (*UNAVAILABLE, ValueError) as error:  # a guest that says anything for its uptime tells no log either
             problems.append(str(error))
             continue
         # The guest's own monotonic stamps, so that a test that moved the wall clock still shows the right lines.
@@ -161,7 +174,7 @@ def _logs(guest: Guest, label: str, elapsed: float) -> Iterator[Attachment]:
             yield _text(f"{label}: {title}", partial(_newer, ask, argv, since))
         return
     for title in _LOGS:
-        yield Attachment(f"{label}: {title}", "text/plain", f"not available: {'; '.join(problems)}".encode())
+        yield Attachment(f"{label}: {title}", "text/plain", _bytes(f"not available: {'; '.join(problems)}"))
 
 
 def _newer(ask: Callable[..., Result], argv: tuple[str, ...], since: float) -> bytes:
@@ -181,14 +194,25 @@ def later(lines: list[bytes], since: float) -> Iterator[bytes]:
 
 
 def _console(guest: Guest, offset: int) -> bytes:
-    output = b""
-    while len(output) < _LIMIT and (chunk := guest.machine.console().read(offset + len(output), _LIMIT)):
-        output += chunk
-    return output
+    """What was said since, as far as it fits: of a flood the beginning and the end, for there it says why."""
+    head, tail, missing = bytearray(), bytearray(), 0
+    for piece in _said(guest, offset):
+        room = _LIMIT // 4 - len(head)
+        head += piece[:room]
+        tail += piece[room:]
+        surplus = max(0, len(tail) - 2 * _LIMIT)
+        del tail[:surplus]
+        missing += surplus
+    return bytes(head + (b"\n[... %d bytes left out here ...]\n" % missing if missing else b"") + tail)
+
+
+def _bytes(text: str) -> bytes:
+    """Also of half surrogates, as which a host may tell what a guest gave it."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _text(name: str, read: Callable[[], bytes]) -> Attachment:
     try:
         return Attachment(name, "text/plain", read())
     except UNAVAILABLE as error:
-        return Attachment(name, "text/plain", f"not available: {error}".encode())
+        return Attachment(name, "text/plain", _bytes(f"not available: {error}"))

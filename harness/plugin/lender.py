@@ -236,13 +236,21 @@ class Lender:
             raise problems[0]
 
 
+_NAME = 200
+"""Characters of a distribution's name that reports show."""
+
+
 def _described(guest: Guest) -> dict[str, str]:
     """What the report says of a guest's making; nothing of one that cannot tell, which no check is to fail by."""
     try:
         release, selinux, network = guest.read_all(OS_RELEASE, SELINUX, SETS_UP_NETWORK)
     except ProbeFailed:
         return {}
-    return {"distribution": release.pretty_name, "SELinux": selinux.value, "network by": network or "something else"}
+    return {
+        "distribution": release.pretty_name[:_NAME],
+        "SELinux": selinux.value,
+        "network by": network or "something else",
+    }
 
 
 class Guests:

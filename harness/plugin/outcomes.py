@@ -90,14 +90,19 @@ class Record:
             self.status = "passed"
 
     def plain(self) -> dict[str, Any]:
-        """As JSON-able data, without secrets."""
+        """As JSON-able data, without secrets; what a guest may have said is a line, and bounded."""
+        from harness.report.visible import line  # noqa: PLC0415  strangers' tests don't pay for it
+
         values = asdict(replace(self, mask=str))  # which copies, also what a bound method belongs to
         del values["mask"]
-        return {name: self._masked(value) for name, value in values.items()}
+        told = {name: self._masked(value) for name, value in values.items()}
+        return told | {"reason": line(told["reason"]), "tries": [line(one) for one in told["tries"]]}
 
     def _masked(self, value: Any) -> Any:
         if isinstance(value, list):
             return [self._masked(one) for one in value]
+        if isinstance(value, dict):
+            return {name: self._masked(one) for name, one in value.items()}
         return self.mask(value) if isinstance(value, str) else value
 
 

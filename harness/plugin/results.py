@@ -130,7 +130,7 @@ class Results:
             LabError: it is not, for want of room.
         """
         try:
-            records.keep(self._folder.results, recorded, self._redactor.text)
+            records.keep(self._folder.results, recorded, self._redactor.safe)
         except OSError as error:
             raise LabError(
                 f"a measurement cannot be kept: {error.strerror}",

@@ -363,10 +363,10 @@ class State:
         return [row["pid"] for row in rows if row["id"] != run.member and liveness.member(store, run.id, row["id"])]
 
     def safe(self, text: str) -> str:
-        """What a terminal or a file may hold of a text: no secret, and nothing that a terminal obeys."""
-        from harness.report.visible import visible  # noqa: PLC0415  see TYPE_CHECKING above
+        """What a terminal or a file may hold of a text: no secret, nothing that a terminal obeys, and bounded."""
+        from harness.report.redact import Redactor  # noqa: PLC0415  see TYPE_CHECKING above
 
-        return visible(self.unsaid(text))
+        return (self._redactor or Redactor()).safe(text)
 
     def unsaid(self, text: str) -> str:
         """A text without the secrets that this process knows of; as it is where no lab was read."""

@@ -17,6 +17,7 @@ from harness.report.identity import HARNESS, POOL, SOURCE, Fault, digest
 from harness.report.layout import find
 from harness.report.remarks import ATTEMPT, AWAY, EARLIER, KNOWN, NEWS, WARNING
 from harness.report.summary import Verdict
+from harness.report.visible import line
 
 # What `environment.properties` calls the facts that a run's record may not hold.
 _FACTS = {"Image": "image", "Image sha256": "digest", "Build id": "build", "Kernel": "kernel", "Release": "release"}
@@ -270,13 +271,12 @@ def _facts(folder: Path) -> dict[str, str]:
     """What the run's metadata says of its image: lines of a property file, whose keys have their blanks escaped."""
     path = folder / "environment.properties"
     found = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-        key, _, value = line.partition(" = ")
+    for said in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        key, _, value = said.partition(" = ")
         if name := _FACTS.get(key.replace("\\", "")):
             found[name] = value.replace("\\\\", "\\")
     return found
 
 
 def _one_line(message: str) -> str:
-    first = " ".join(message.strip().splitlines()[0].split()) if message.strip() else ""
-    return first.removeprefix("Skipped: ")
+    return line(message).removeprefix("Skipped: ")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from typing import Any
 from harness.report.cells import Cell, RunCells
 from harness.report.comparing import Change, Changed, Comparison, Difference, Figure, Measured
 from harness.report.summary import Verdict
+from harness.report.visible import marked
 
 FORMAT = 1
 """Grows when the data's form changes in a way that a reader must know of."""
@@ -22,8 +22,7 @@ _SHOWN = 20
 _WHOLE = (Change.FAILING, Change.FAILS_OTHERWISE)
 """What is told to the last row, however many there are."""
 _LONGEST = 300
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
-_MARKED = re.compile(r"([\\`*_\[\]|~#])")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def text(comparison: Comparison, *, strict: bool = False) -> str:
@@ -209,7 +208,7 @@ def _plain(said: str) -> str:
 
 def _marked(said: str) -> str:
     """The same for Markdown, in which it means nothing but itself."""
-    return html.escape(_MARKED.sub(r"\\\1", _plain(said)), quote=False)
+    return marked(_plain(said))
 
 
 def _run(run: RunCells) -> dict[str, Any]:

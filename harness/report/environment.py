@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from harness.report.layout import settings
 from harness.report.redact import Redactor
-from harness.report.results import write_whole
+from harness.report.results import masked, write_whole
 
 # Read by the renderer beside the results; Allure itself takes no notice of it.
 POOLS_FILE = "pools.json"
@@ -105,6 +105,7 @@ def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> 
     lock = folder / ".running" / "environment.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):
+        record = _safe(record, redactor)
         hosts = _recorded(folder, record.run) | {host.name: host for host in record.hosts}
         whole = replace(record, hosts=tuple(hosts.values()))
         pools = {pool: variables(whole, pool) for pool in dict.fromkeys(host.pool for host in whole.hosts)}
@@ -119,11 +120,17 @@ def write(folder: Path, record: RunRecord, redactor: Redactor | None = None) -> 
             name, _, side = whole.release.partition("@")
             known["release"] = {"name": name, "side": side or "candidate", "digest": whole.release_digest}
         shown = json.dumps(known, indent=2, ensure_ascii=False)
-        write_whole(folder / POOLS_FILE, redactor.text(shown).encode())
+        write_whole(folder / POOLS_FILE, shown.encode())
         lines = "".join(f"{key} = {value}\n" for key, value in _escaped(environment(whole)).items())
-        write_whole(folder / "environment.properties", redactor.text(lines).encode())
+        write_whole(folder / "environment.properties", lines.encode())
     write_whole(folder / "executor.json", json.dumps(executor(record, os.environ), indent=2).encode())
     write_whole(folder / "categories.json", (settings() / "categories.json").read_bytes())
+
+
+def _safe(record: RunRecord, redactor: Redactor) -> RunRecord:
+    """What guests and hosts told of themselves, as a file and a page may hold it."""
+    told = masked(asdict(record), redactor)
+    return RunRecord(**(told | {"hosts": tuple(HostRecord(**host) for host in told["hosts"])}))
 
 
 def _recorded(folder: Path, run: str) -> dict[str, HostRecord]:

@@ -270,7 +270,8 @@ def dump(night: Night) -> str:
         },
         "results": [_plain(entry) for entry in sorted(night.entries, key=lambda entry: entry.key)],
     }
-    return json.dumps(_filled(**plain), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(_filled(**plain), ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode("utf-8", "backslashreplace").decode()  # other tools' results may hold half surrogates
 
 
 def load(line: str) -> Night:

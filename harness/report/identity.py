@@ -166,7 +166,7 @@ class Identity:
 
 def digest(*parts: str) -> str:
     """A stable name of some text; separators keep ``ab, c`` and ``a, bc`` apart."""
-    return hashlib.md5("\0".join(parts).encode(), usedforsecurity=False).hexdigest()
+    return hashlib.md5("\0".join(parts).encode("utf-8", "backslashreplace"), usedforsecurity=False).hexdigest()
 
 
 def clashes(identities: Iterable[Identity]) -> list[str]:

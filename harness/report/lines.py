@@ -99,7 +99,11 @@ def append(path: Path, result: Line) -> None:
     with path.open("ab") as file:
         # What a killed run, or a full disk, left of a line stays one that cannot be read, and spoils no other.
         broken = file.tell() > 0 and _last(path) != b"\n"
-        file.write((b"\n" if broken else b"") + json.dumps(result, ensure_ascii=False).encode() + b"\n")
+        file.write(
+            (b"\n" if broken else b"")
+            + json.dumps(result, ensure_ascii=False).encode("utf-8", "backslashreplace")
+            + b"\n"
+        )
 
 
 def _last(path: Path) -> bytes:

@@ -12,7 +12,7 @@ from harness.report.summary import Outcome, Verdict
 
 _NAMED = 5
 _LONGEST = 120
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u2028-\u202e\u2066-\u2069\ud800-\udfff]+")
 _GOOD = (Verdict.PASSED, Verdict.SKIPPED, Verdict.KNOWN)
 _WORDS = {
     Verdict.GUEST: "failed with the guest",

@@ -69,7 +69,7 @@ def read(folder: Path) -> list[Ran]:
     """
     path = folder / FILE
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except OSError as error:
         hint = "name the folder of a run that reached a host, or its id; runs of older versions cannot be repeated so"
         raise UsageError(f"{path}: {error.strerror}", hint=hint) from error

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from urllib.parse import quote, quote_plus
 from xml.sax.saxutils import escape
 
+from harness.report.visible import bounded, visible
+
 MASK = "********"
 
 # Shorter ones occur inside ordinary words, so they are masked only where they stand alone.
@@ -76,6 +78,10 @@ class Redactor:
         if "\x1b[" in text:
             text = "".join(map(self._plain, text.splitlines(keepends=True)))
         return self._masked(text)
+
+    def safe(self, text: str) -> str:
+        """``text`` masked, bounded, and without what a terminal or a page obeys: half a secret would not be known."""
+        return visible(bounded(self.text(text)))
 
     def _plain(self, line: str) -> str:
         plain = _COLOUR.sub("", line)

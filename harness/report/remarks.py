@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 from allure_commons.model2 import Label, Link, Status, StatusDetails, TestResult
 
+from harness.report.visible import line, marked
+
 WARNING = "beyond a limit"
 """The tag of results that exceeded a limit which only warns."""
 KNOWN = "known issue"
@@ -71,9 +73,10 @@ def remark(result: TestResult, remarks: Remarks) -> None:
 
 def described(title: str, description: str | None, remarks: Remarks) -> str | None:
     """What there is to say of a result besides its title: warnings, news, and the rest of the test's docstring."""
-    parts = [f"**Warning**: {warning}" for warning in remarks.warnings]
-    parts += [f"**Tried before**: {one}" for one in remarks.tries]
-    parts += [f"**Known issue**: {remarks.news}"] if remarks.news else []
+    # Allure takes it for Markdown, and its HTML for HTML; what tries came to may quote a guest.
+    parts = [f"**Warning**: {marked(warning)}" for warning in remarks.warnings]
+    parts += [f"**Tried before**: {marked(line(one))}" for one in remarks.tries]
+    parts += [f"**Known issue**: {marked(line(remarks.news))}"] if remarks.news else []
     beyond = _beyond(title, description)
     return "\n\n".join([*parts, *([beyond] if beyond else [])]) or None
 

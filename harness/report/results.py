@@ -33,7 +33,7 @@ _NAMED = 20
 
 
 class ResultsWriter:
-    """Writes what allure-pytest reports, with secrets masked and text bounded: in place of its own file logger.
+    """Writes what allure-pytest reports, secrets masked, text bounded and escaped: in place of its own file logger.
 
     Args:
         folder: the results folder; made if it is not there, never emptied. With xdist each worker writes files of its
@@ -130,7 +130,7 @@ class ResultsWriter:
         data = attr.asdict(item, filter=lambda _, value: bool(value) or value is False)
         name = item.file_pattern.format(prefix=uuid.uuid4())
         what = f"the result of {item.name}" if isinstance(item, TestResult) else "what belongs to results"
-        self._write(name, json.dumps(_masked(data, self._redactor), ensure_ascii=False).encode(), what)
+        self._write(name, json.dumps(masked(data, self._redactor), ensure_ascii=False).encode(), what)
 
     def _write(self, name: str, data: bytes, what: str = "attachments") -> None:
         for folder in self._folders:
@@ -203,7 +203,7 @@ def write_crashed(
     stamp(result, identity, fault, frozenset())
     path = folder / f"{result.uuid}-result.json"
     data = attr.asdict(result, filter=lambda _, value: bool(value) or value is False)
-    write_whole(path, json.dumps(_masked(data, redactor), ensure_ascii=False).encode())
+    write_whole(path, json.dumps(masked(data, redactor), ensure_ascii=False).encode())
     return path
 
 
@@ -250,13 +250,14 @@ def _note(folder: Path, worker: str) -> Path:
     return folder / RUNNING / f"{worker or 'main'}.json"
 
 
-def _masked(value: Any, redactor: Redactor) -> Any:
+def masked(value: Any, redactor: Redactor) -> Any:
+    """JSON-able data with every text in it as a file may hold it: without secrets, bounded, without what is obeyed."""
     if isinstance(value, str):
-        return redactor.text(value)
+        return redactor.safe(value)
     if isinstance(value, dict):
-        return {key: _masked(item, redactor) for key, item in value.items()}
+        return {masked(key, redactor): masked(item, redactor) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_masked(item, redactor) for item in value]
+        return [masked(item, redactor) for item in value]
     return value
 
 

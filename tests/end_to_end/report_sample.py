@@ -55,7 +55,8 @@ def pytest_runtest_protocol(item):
 def pytest_runtest_makereport(item, call):
     report = yield
     if report.when == "call" and item.originalname == "test_lab":
-        stamper.warn(["L01.late is 9 s, not at most 5 s (own choice; not calibrated yet)"])
+        said = "<img src=x onerror=owned()> [log in](http://out.test/d)"
+        stamper.warn(["L01.late is 9 s, not at most 5 s (own choice; not calibrated yet)", said])
     if report.when == "call" and item.originalname == "test_known":
         link = ("known issue, until 2999-12-31", "https://bugs.test/17")
         stamper.know(known=report.failed, trackers=(link,), news="" if report.failed else "it passes here")
@@ -106,7 +107,7 @@ def test_lab(host):
 def test_guest(host):
     """It boots within its time"""
     if host == "el9":
-        raise GuestError("the console stopped at: Kernel panic")
+        raise GuestError("the console stopped at: Kernel panic <img src=x onerror=owned()> [log in](http://out.test/d)")
 
 
 @pytest.mark.check("L03")

@@ -13,8 +13,14 @@ import pytest
 from harness.core import Deadline, Pending, paths, wait_for
 from harness.core.waiting import pause
 from harness.image.variant import variant
+from harness.report.ran import read as ran_in
 
 MISBEHAVING = """
+    import contextlib
+    import os
+    import signal
+    from pathlib import Path
+
     import pytest
 
     @pytest.mark.check("ACME-010")
@@ -45,6 +51,21 @@ MISBEHAVING = """
         guest.shell("nohup sh -c 'sleep 1; echo c > /proc/sysrq-trigger' >/dev/null 2>&1 &")
         guest.run(["sleep", "60"])
 
+    @pytest.mark.check("ACME-015")
+    @pytest.mark.changes_guest
+    def test_its_qemu_is_killed(guest):
+        for entry in Path("/proc").glob("[0-9]*/cmdline"):
+            with contextlib.suppress(OSError):  # a process that ended meanwhile
+                words = entry.read_bytes().decode(errors="replace")
+                if "qemu-system" in words and guest.machine.id in words:
+                    os.kill(int(entry.parent.name), signal.SIGKILL)
+        guest.run(["sleep", "60"])
+
+    @pytest.mark.check("ACME-016")
+    @pytest.mark.changes_guest
+    def test_the_one_after_that_is_fine(guest):
+        assert guest.run(["true"]).status == 0
+
     @pytest.mark.check("ACME-014")
     def test_the_next_one_is_fine(guest):
         assert guest.run(["true"]).status == 0
@@ -69,8 +90,12 @@ PATIENT = """
 
 
 def test_a_guest_that_misbehaves_spoils_only_its_own_test(run):
-    """A dead network is the product's failure, a panic the guest's; the next test has a guest that works."""
+    """A dead network is the product's failure, a panic or the end of its QEMU the guest's; the next test has a guest
+    that works, no result is lost, and no QEMU is left.
+    """
+    before = qemus()
     done = run(source=MISBEHAVING)
+    assert len(done.results) == 7, done.output
     found = {done.number(result): result for result in done.results}
     fault = {
         check: next((label["value"] for label in result["labels"] if label["name"] == "fault"), "none")
@@ -82,12 +107,20 @@ def test_a_guest_that_misbehaves_spoils_only_its_own_test(run):
         "ACME-012": "product",
         "ACME-013": "guest",
         "ACME-014": "none",
+        "ACME-015": "guest",
+        "ACME-016": "none",
     }, done.output
+    lives = {ran.check: ran.guests for ran in ran_in(done.folder)}
+    assert "ACME-015" in [*lives][: [*lives].index("ACME-016")], "the one after it came before"
+    assert lives["ACME-015"] != lives["ACME-016"], "a guest whose QEMU is gone was lent again"
+    assert "machine is off" in found["ACME-015"]["statusDetails"]["message"]
+    assert done.of("ACME-016") == ["passed"]
     assert "network" in found["ACME-010"]["statusDetails"]["message"]
     assert "sysrq triggered crash" in found["ACME-013"]["statusDetails"]["message"]
     for path in done.folder.rglob("*-attachment.txt"):
         assert path.stat().st_size <= 5 << 20, "evidence is bounded"
         assert "\0" not in path.read_text(encoding="utf-8")
+    gone(before)
 
 
 def test_a_guest_that_never_boots_is_the_guests_fault(run, image):
@@ -138,11 +171,17 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals
     reaped = subprocess.run([sys.executable, "-m", "harness.cli", "reap"], capture_output=True, text=True, check=False)
     assert reaped.returncode == 0, reaped.stdout + reaped.stderr
 
-    def gone():
+    gone(before)
+
+
+def gone(before: set[int]) -> None:
+    """Wait for every QEMU of a run to be gone."""
+
+    def look() -> bool | Pending:
         left = qemus() - before
         return Pending(f"processes {sorted(left)}") if left else True
 
-    wait_for("every QEMU of the run to be gone", gone, Deadline.after(30), fault=AssertionError)
+    wait_for("every QEMU of the run to be gone", look, Deadline.after(30), fault=AssertionError)
 
 
 @contextlib.contextmanager

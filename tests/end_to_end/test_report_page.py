@@ -1,7 +1,9 @@
 """The report, rendered by the real Allure from results of a real pytest, read in a real browser."""
 
+import base64
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -155,6 +157,25 @@ def test_attachments_show_escaped_and_masked(page):
     page.click("Attachments", "button")
     page.click("serial console")
     page.wait_for_text("Kernel panic \\xff token=******** <img src=http://out.test/x.png>")
+
+
+def test_a_message_shows_what_a_guest_said_and_is_no_page_of_its_own(page):
+    page.click("Categories", "[data-testid=nav-tab-categories]")
+    page.wait_for_text("<img src=x onerror=owned()>", "[log in](http://out.test/d)")
+    assert page.run("document.querySelectorAll('img[src=x]').length") == 0
+    assert [link for link in page.run("[...document.links].map((one) => one.href)") if "out.test" in link] == []
+
+
+def test_a_description_shows_what_a_guest_said_and_has_no_link_of_its_own(runs):
+    """Allure makes HTML of it, by way of Markdown, and keeps that in the page."""
+    kept = re.findall(r'"data/test-results/[^"]+", *"([A-Za-z0-9+/=]+)"', runs[-1].page.read_text())
+    found = [json.loads(base64.b64decode(one)) for one in kept]
+    said = [one["descriptionHtml"] for one in found if "owned()" in (one.get("descriptionHtml") or "")]
+    assert said, f"none of {len(found)}"
+    for html in said:
+        assert "&lt;img src=x onerror=owned()&gt; [log in](http://out.test/d)" in html
+        assert "<img" not in html
+        assert "<a " not in html
 
 
 def test_categories_tell_lab_guest_and_product_apart(page):

@@ -23,6 +23,11 @@ class _Server(asyncssh.SSHServer):
         self.owner.connections.append(conn)
         self.owner.logins += 1
 
+    def begin_auth(self, username: str) -> bool:
+        """Somebody took this server for theirs, and says who they are."""
+        self.owner.asked.append(username)
+        return True
+
     def connection_requested(self, dest_host: str, dest_port: int, orig_host: str, orig_port: int) -> bool:
         """Serve as a jump host, too."""
         self.owner.jumps.append((dest_host, dest_port))
@@ -43,6 +48,7 @@ class SshServer:
         self.connections: list[asyncssh.SSHServerConnection] = []
         self.logins = 0
         self.commands = 0
+        self.asked: list[str] = []
         self.jumps: list[tuple[str, int]] = []
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)

@@ -47,3 +47,23 @@ def test_a_port_that_was_connected_to_itself_is_let_go(tmp_path, monkeypatch):
             line.settimeout(30)
             assert line.recv(100) == b"typed"
         assert wire.read(0, 100) == b"", "what was typed came back as if the guest had said it"
+
+
+def test_a_guest_that_never_stops_printing_does_not_fill_the_disk(tmp_path):
+    """The middle of what was heard is given back; how much that was, where it began and where it ends stays."""
+    size, piece = 70 << 20, b"x" * (1 << 20)
+    with contextlib.ExitStack() as open_:
+        host = open_.enter_context(socket.create_server(("127.0.0.1", 0)))
+        wire = open_.enter_context(contextlib.closing(wires.Wire(tmp_path / "vm-1", *host.getsockname())))
+        line = open_.enter_context(host.accept()[0])
+        for _ in range(size // len(piece)):
+            line.sendall(piece)
+        line.sendall(b"the end")
+
+        def heard() -> bool | Pending:
+            return wire.read(size, 100) == b"the end" or Pending("not all yet")
+
+        wait_for("all of it", heard, Deadline.after(60))
+        assert wire.read(0, 100) == b"x" * 100
+        assert wire.read(size // 2, 100) == b"\0" * 100
+    assert (tmp_path / "vm-1.log").stat().st_blocks * 512 < size // 2

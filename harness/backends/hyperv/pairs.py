@@ -15,6 +15,8 @@ ADD, MODIFY, REMOVE = "AddKvpItems", "ModifyKvpItems", "RemoveKvpItems"
 """Methods of ``Msvm_VirtualSystemManagementService``: to add a key that is there is refused, as are the others for one
 that is not. At most 128 pairs go in one call."""
 _PROPERTY = re.compile(r'<PROPERTY NAME="(Name|Data)"[^>]*>\s*<VALUE>(.*?)</VALUE>', re.DOTALL)
+_LONGEST = 16 << 10
+"""Characters: 512 bytes of UTF-16 and 2048 (include/uapi/linux/hyperv.h), each letter perhaps spelt as ``&quot;``."""
 _COMPLETED, _JOB = 0, 4096
 _FINE = (7, 32768)  # JobState of CIM_ConcreteJob: completed, and completed with warnings
 _OVER = (7, 8, 9, 10, 32768)  # and terminated, killed, ended by an exception
@@ -105,7 +107,7 @@ def code(answers: Sequence[Sequence[Row]]) -> int | None:
 
 def pair(text: str) -> tuple[str, str]:
     """Name and data of one ``Msvm_KvpExchangeDataItem`` in CIM's XML."""
-    found = {name: html.unescape(value) for name, value in _PROPERTY.findall(text)}
+    found = {name: html.unescape(value) for name, value in _PROPERTY.findall(text[:_LONGEST])}
     return found.get("Name", ""), found.get("Data", "")
 
 

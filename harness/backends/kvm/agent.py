@@ -20,6 +20,8 @@ CHANNEL = "org.qemu.guest_agent.0"
 _UNANSWERED = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
 # Newer than the oldest libvirt we serve.
 _UNANSWERED |= {code for code in [getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)] if code is not None}
+_SAID = 400  # characters of what it says why it refused
+_VERSION = 100
 _CHUNK = 48 << 10  # base64 of it, in one JSON line, passes virtio-serial in pieces of 4 KiB; long lines arrived damaged
 
 
@@ -48,8 +50,11 @@ class Agent(MachineBase):
             info = self._agent({"execute": "guest-info"}, deadline.sooner(10))
         except (GuestIgnored, Refused) as error:
             return (ServiceView("heartbeat", True, False, detail=error.message),)
-        version = str(info["version"])
-        agent = ServiceView("qemu-guest-agent", True, True, version, f"{len(info['supported_commands'])} commands")
+        try:
+            version, commands = str(info["version"])[:_VERSION], len(info["supported_commands"])
+        except (LookupError, TypeError) as error:
+            return (ServiceView("heartbeat", True, False, detail=f"no agent answers so: {error!r}"),)
+        agent = ServiceView("qemu-guest-agent", True, True, version, f"{commands} commands")
         return (ServiceView("heartbeat", True, True, version), agent)
 
     def copy_file(self, source: Path, target: str, deadline: Deadline, *, overwrite: bool = False) -> None:
@@ -91,7 +96,7 @@ class Agent(MachineBase):
                 answer = libvirt_qemu.qemuAgentCommand(domain, json.dumps(request), seconds, 0)
             except libvirt.libvirtError as error:
                 raise _agent_fault(error, self._host.name, verb) from error
-            return json.loads(answer)["return"]
+            return returned(answer, self._host.name, verb)
 
         return self._ask(verb, work, deadline)
 
@@ -101,8 +106,22 @@ class Agent(MachineBase):
         return channel is not None and channel.get("state") == "connected"
 
 
+def returned(answer: str, host: str, verb: str) -> Any:
+    """What an agent returned. libvirt has taken away what answers other questions (``guest-sync``), and bounds an
+    answer (10 MiB); what is in it is the guest's.
+
+    Raises:
+        GuestIgnored: it is no answer.
+    """
+    try:
+        return json.loads(answer)["return"]
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
+        said = f"what answers is no agent: {type(error).__name__}: {answer[:_SAID]!r}"
+        raise GuestIgnored(said, host=host, operation=verb) from error
+
+
 def _agent_fault(error: libvirt.libvirtError, host: str, verb: str) -> Exception:
-    code, text = error.get_error_code(), str(error.get_error_message())
+    code, text = error.get_error_code(), str(error.get_error_message())[:_SAID]
     if code in _UNANSWERED:
         return GuestIgnored(text, host=host, operation=verb)
     if code == libvirt.VIR_ERR_INTERNAL_ERROR and "agent command" in text.lower():

@@ -11,10 +11,11 @@ from harness.backends.kvm import devices, picture
 from harness.backends.kvm.disks import Disks
 from harness.backends.kvm.xml import Element, attribute, number, text
 from harness.backends.model import Firmware, HostEvent, MachineView, NicView, PowerState, Topology
-from harness.core import Deadline, Size
+from harness.core import Deadline, LabError, Size
 
 _LOG_LINE = re.compile(r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?)(?:\+0000|Z)?: (.*)$")
 _LAST_BYTES = 65536
+_LARGEST_PICTURE = 64 << 20
 
 
 class Evidence(Disks):
@@ -47,11 +48,18 @@ class Evidence(Disks):
         def work(connection: Any) -> bytes:
             stream = connection.newStream()
             connection.lookupByUUIDString(self._uuid).screenshot(stream, 0)
-            data = b""
+            data = bytearray()
             while chunk := stream.recv(262120):
                 data += chunk
+                if len(data) > _LARGEST_PICTURE:  # the guest chooses how large its screen is
+                    stream.abort()
+                    raise LabError(
+                        f"the screen takes more than {Size(_LARGEST_PICTURE)}",
+                        host=self._host.name,
+                        operation="screenshot",
+                    )
             stream.finish()
-            return data
+            return bytes(data)
 
         self._require("screenshot", deadline, PowerState.RUNNING, PowerState.PAUSED, PowerState.CRASHED)
         return picture.png(self._host.connection.call("screenshot", work, deadline))

@@ -50,7 +50,8 @@ class Quiesce(Checkpoints):
         return still(lambda: self._freeze(deadline), self._thaw)
 
     def _freeze(self, deadline: Deadline) -> None:
-        if int(self._agent({"execute": "guest-fsfreeze-freeze"}, deadline)) < 1:
+        frozen = self._agent({"execute": "guest-fsfreeze-freeze"}, deadline)
+        if type(frozen) is not int or frozen < 1:
             raise self._ignored("the guest froze no file system")
 
     def _thaw(self) -> None:

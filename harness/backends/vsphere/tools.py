@@ -25,6 +25,7 @@ _FACTS = {
 """What tools say of themselves without being configured to, by the key that stands for it."""
 _TIMESYNC = "config.tools.syncTimeWithHost"
 _PATHS = (*STATE, _RUNNING, _HEART, _TIMESYNC, "guest.toolsVersionStatus2", "guest.toolsInstallType", *_FACTS.values())
+_VERSION = 100  # characters
 _KEY = re.compile(r"guestinfo\.[A-Za-z0-9_.-]{1,128}")
 
 
@@ -101,8 +102,8 @@ def _answer(key: str, values: Values) -> str | None:
 
 def _version(told: object) -> str | None:
     """As people write it: the host packs three numbers into one (12352 is 12.2.0); 0 is none."""
-    text = str(told or "")
-    if not text.isdigit():
+    text = str(told or "")[:_VERSION]
+    if not re.fullmatch(r"[0-9]{1,10}", text):
         return text or None
     number = int(text)
     return f"{number >> 10}.{number >> 5 & 31}.{number & 31}" if number else None

@@ -15,6 +15,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from harness.qemu.logs import trim
+
 _AGAIN = 0.2
 """Seconds until the next try: a machine that is off has nobody who listens."""
 _STEP = 0.05
@@ -139,6 +141,7 @@ class Wire:
                         break
                     with self._heard.open("ab") as file:
                         file.write(data)
+                    trim(self._heard)  # a guest may print for hours
             self._over.wait(_STEP)
 
     def _connected(self) -> socket.socket | None:

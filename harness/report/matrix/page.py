@@ -68,7 +68,7 @@ def templates() -> Environment:
 
 
 def safe(html: str) -> str:
-    """``html``, which asks nobody anything.
+    """``html``, which asks nobody anything, and which can be written: files of others may say what no UTF-8 can.
 
     Raises:
         LabError: it would.
@@ -76,4 +76,4 @@ def safe(html: str) -> str:
     if remaining := page.outside_requests(html):
         shown = "\n  ".join(remaining[:10])
         raise LabError(f"the page would make requests, so it was not written:\n  {shown}", operation="report")
-    return html
+    return html.encode("utf-8", "backslashreplace").decode()

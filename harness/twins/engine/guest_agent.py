@@ -111,7 +111,7 @@ class Agent:
             self._send(_SENTINEL, deadline)
             self._say({"execute": "guest-sync-delimited", "arguments": {"id": mark}}, deadline)
             self._greeted = mark, Deadline.after(_AGAIN)
-        while self._hear(deadline).get("return") != self._greeted[0]:
+        while not _is(self._hear(deadline).get("return"), self._greeted[0]):
             pass  # answers to earlier greetings, and complaints about what was cut off
         self._greeted = None
 
@@ -137,7 +137,10 @@ class Agent:
                 self._receive(deadline)
                 continue
             self._held = rest
-            with contextlib.suppress(ValueError):
+            if deadline.expired:  # whoever says one thing after the other is never waited for
+                self._hang_up()
+                raise GuestSilent("the second serial port says much, and no answer", operation="agent")
+            with contextlib.suppress(ValueError, RecursionError):
                 answer = json.loads(line.rpartition(_SENTINEL)[2])
                 if isinstance(answer, dict):
                     return answer
@@ -163,6 +166,11 @@ class Agent:
         if self._line is not None:
             self._line.close()
         self._line, self._greeted, self._held = None, None, b""
+
+
+def _is(said: Any, mark: int) -> bool:
+    """Whether that number was said, and not ``true``, which Python takes for 1."""
+    return type(said) is int and said == mark
 
 
 def _named(arguments: dict[str, Any]) -> dict[str, Any]:

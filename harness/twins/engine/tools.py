@@ -29,6 +29,7 @@ _PIECE = 32 << 10  # bytes: QEMU's agent takes 48 KiB of a file in one message, 
 _UNPACK = 'mkdir -p -- "${1%/*}" && gzip -dc >"$1.part" && mv -f -- "$1.part" "$1"'
 _WRONG = 250_000_000  # nanoseconds: less is the serial port's own time
 _THAW_SECONDS = 60.0
+_SAID, _ADDRESS = 400, 64  # characters
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,17 +237,16 @@ def _sense() -> Iterator[None]:
     """Whoever answers on the line may say anything."""
     try:
         yield
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise GuestSilent(
-            f"what answers on the second serial port is no agent: {error!r}", operation="agent"
-        ) from error
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        said = f"what answers on the second serial port is no agent: {error!r}"[:_SAID]
+        raise GuestSilent(said, operation="agent") from error
 
 
 def _by_mac(nics: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
     found: dict[str, tuple[str, ...]] = {}
     for nic in nics[:64]:
         mac = str(nic.get("hardware-address", "")).lower()
-        addresses = [str(entry["ip-address"]) for entry in nic.get("ip-addresses", ())[:64]]
+        addresses = [str(entry["ip-address"])[:_ADDRESS] for entry in nic.get("ip-addresses", ())[:64]]
         if mac not in {"", "00:00:00:00:00:00"}:
             found[mac] = (*found.get(mac, ()), *addresses)
     return found

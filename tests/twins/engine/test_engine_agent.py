@@ -163,6 +163,46 @@ def test_a_guest_that_floods_the_line_is_given_up(peer, agent):
         agent.ask("guest-ping", Deadline.after(5))
 
 
+@pytest.mark.parametrize(
+    "word",
+    [b"{}\n", b'{"return": 99}\n', b"\xff\n", b'{"return": true}\n', b'{"return": 1.0}\n', b"[" * 100_000 + b"\n"],
+    ids=["objects", "another id", "no JSON", "a word that Python takes for 1", "another such", "nested"],
+)
+def test_a_guest_that_says_one_thing_after_the_other_is_given_up(place, agent, word):
+    """It never is silent, so no time-out of a read ends it; and it never was greeted."""
+    with listener(place) as bound:
+
+        def babble() -> None:
+            line, _ = bound.accept()
+            with line, contextlib.suppress(OSError):
+                while True:
+                    line.sendall(word * 100)
+
+        thread = threading.Thread(target=babble, daemon=True)
+        thread.start()
+        with pytest.raises(GuestSilent, match="says"):
+            agent.ask("guest-ping", Deadline.after(0.5))
+        thread.join(10)
+        assert not thread.is_alive(), "it still is listened to"
+
+
+@pytest.mark.parametrize("told", [float("inf"), float("nan"), [7], "soon", None])
+def test_a_time_that_is_none_sets_no_clock(peer, tools, told):
+    peer.answers["guest-get-time"] = told
+    with pytest.raises(GuestSilent, match="no agent"):
+        tools.set_clock(soon())
+    assert "guest-set-time" not in peer.asked
+
+
+def test_addresses_that_are_none_are_cut(peer, tools):
+    """Whatever it claims to have, a hundred times over: the host shows a little of it."""
+    many = [{"ip-address": "9" * 2000} for _ in range(200)]
+    peer.answers["guest-network-get-interfaces"] = [{"hardware-address": "00:50:56:00:00:01", "ip-addresses": many}]
+    (found,) = tools.view(soon()).addresses.values()
+    assert len(found) == 64
+    assert {len(address) for address in found} == {64}
+
+
 def test_nothing_but_greetings_is_said_to_a_guest_that_does_not_answer(place, agent):
     with listener(place) as bound:
         with pytest.raises(GuestSilent, match="no agent answers"):
