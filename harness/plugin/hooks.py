@@ -13,11 +13,12 @@ from harness.backends import registry
 from harness.core import InteropError
 from harness.plugin import attempts, demand, multiply, options, order, outcomes, spread
 from harness.plugin.deadlines import Deadlines
+from harness.plugin.given import or_usage_error
 from harness.plugin.lines import LineWriter
 from harness.plugin.masking import Masking
 from harness.plugin.progress import Progress
 from harness.plugin.recorder import Recorder
-from harness.plugin.state import GROUPS, KEY, State, or_usage_error
+from harness.plugin.state import GROUPS, KEY, State
 
 if TYPE_CHECKING:  # a stranger's tests don't pay for it
     from harness.plugin.quiet import Watch
