@@ -2,11 +2,29 @@
 
 import pytest
 
-from tests.postgresql import server
+from harness.guest.ssh import Ssh
+from tests import postgresql as databases
+from tests.unit.ssh_server import SshServer
 
 
 @pytest.fixture(scope="session")
 def postgresql():
     """A PostgreSQL server; ask it for a database of the test's own."""
-    with server() as one:
+    with databases.server() as one:
         yield one
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A real ssh server on this machine, in the place of a guest's."""
+    server = SshServer(tmp_path)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def ssh(server):
+    """The way into a guest that this server stands for."""
+    ssh = Ssh("guest", lambda _: server.endpoint, server.login)
+    yield ssh
+    ssh.disconnect()

@@ -32,16 +32,8 @@ from harness.guest.ready import settle
 from harness.image.model import Format, Image
 from tests.unit.fake_machine import NIC, FakeHost, FakeMachine, Log
 from tests.unit.pty_console import PtyConsole
-from tests.unit.ssh_server import SshServer
 
 PANIC = b"[ 9.9] Kernel panic - not syncing: out of luck\n[ 9.9] ---[ end Kernel panic ]---\n"
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = SshServer(tmp_path)
-    yield server
-    server.close()
 
 
 @pytest.fixture

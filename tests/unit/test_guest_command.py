@@ -17,14 +17,6 @@ from harness.lab import Run, load_lab
 from harness.lab.keep import Kept, KeptGuest
 from harness.lab.store import open_store
 from tests.unit.fake_host import MemoryHost, MemoryMachine
-from tests.unit.ssh_server import SshServer
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = SshServer(tmp_path)
-    yield server
-    server.close()
 
 
 @pytest.fixture

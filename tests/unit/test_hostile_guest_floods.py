@@ -16,7 +16,7 @@ from harness.core import Deadline, GuestError, Pending, Size, wait_for
 from harness.guest import Guest, Identity
 from harness.guest.console import SerialConsole
 from harness.guest.panic import find
-from harness.guest.ssh import OUTPUT_LIMIT, CommandTimeout, Ssh
+from harness.guest.ssh import OUTPUT_LIMIT, CommandTimeout
 from harness.image.model import Format, Image
 from harness.plugin.evidence import Loan, collect, console_end
 from tests.unit.fake_machine import NIC, FakeHost, FakeMachine
@@ -26,20 +26,6 @@ OFFERED = 1 << 30
 """Bytes of output that a guest offers."""
 ALLOWED = 6 * OUTPUT_LIMIT
 """By how much the process may grow: both streams as kept and as handed out, and what is on its way."""
-
-
-@pytest.fixture
-def server(tmp_path):
-    server = SshServer(tmp_path)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def ssh(server):
-    ssh = Ssh("guest", lambda _: server.endpoint, server.login)
-    yield ssh
-    ssh.disconnect()
 
 
 @dataclass

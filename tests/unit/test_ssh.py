@@ -29,20 +29,6 @@ def soon(seconds: float = 20) -> Deadline:
     return Deadline.after(seconds)
 
 
-@pytest.fixture
-def server(tmp_path):
-    server = SshServer(tmp_path)
-    yield server
-    server.close()
-
-
-@pytest.fixture
-def ssh(server):
-    ssh = Ssh("guest", lambda _: server.endpoint, server.login)
-    yield ssh
-    ssh.disconnect()
-
-
 def test_a_command_returns_its_status_and_both_streams_as_bytes(ssh):
     """Nothing is decoded on the way."""
     done = ssh.run("printf '\\377\\000a'; printf 'oops' >&2; exit 3", soon())
