@@ -39,8 +39,8 @@ def option(accel: str, vcpus: int, most: int) -> str:
     decided anew only when the next CPU is up). Where each vCPU has a thread, QEMU 7.2 wakes it for every such IPI to
     look at its APIC (``CPU_INTERRUPT_POLL``: ``apic_update_irq`` in ``hw/intc/apic.c``). One that comes between
     clearing that flag and looking for work (``cpu_handle_halt`` in ``accel/tcg/cpu-exec.c``) passes for work: the
-    vCPU leaves its halt, runs the firmware from its first instruction, and that resets the machine: about one guest
-    in ten. A thread never interrupts itself so.
+    vCPU leaves its halt and runs the firmware from its first instruction, which resets the machine: seen in 4 guests
+    of 25, and in none of 52 with one thread, which never interrupts itself so.
 
     Args:
         accel: kvm or tcg.
