@@ -40,7 +40,7 @@ def option(accel: str, vcpus: int, most: int) -> str:
     look at its APIC (``CPU_INTERRUPT_POLL``: ``apic_update_irq`` in ``hw/intc/apic.c``). One that comes between
     clearing that flag and looking for work (``cpu_handle_halt`` in ``accel/tcg/cpu-exec.c``) passes for work: the
     vCPU leaves its halt and runs the firmware from its first instruction, which resets the machine: seen in 4 guests
-    of 25, and in none of 52 with one thread, which never interrupts itself so.
+    of 51, and in none of 52 with one thread, which never interrupts itself so.
 
     Args:
         accel: kvm or tcg.
