@@ -20,6 +20,9 @@ _SENTINEL = b"\xff"
 _LARGEST = 1 << 20  # the guest is not trusted to stop
 _PATIENCE = 3.0  # seconds for an agent to greet; what it is asked then may take longer
 _AGAIN = 3.0  # seconds before a greeting that nobody answered is said again
+# Seconds for one answer: an agent that was stopped after its greeting never gives it, however long its asker has.
+_ANSWER = 20.0
+_AS_LONG_AS_IT_TAKES = {"guest-fsfreeze-freeze", "guest-fsfreeze-thaw"}  # they wait for the guest's disks
 # The shutdown that was asked for has ended shutdown(8), with the agent's service, before it could say that it began
 # (``ga_wait_child`` in qga/commands-posix.c).
 _ENDED_BY_IT = "child process has terminated abnormally"
@@ -56,7 +59,7 @@ class Agent:
             answers = []
             for command, arguments in questions:
                 self._say({"execute": command, "arguments": _named(arguments)}, deadline)
-                answer = self._hear(deadline)
+                answer = self._hear(deadline if command in _AS_LONG_AS_IT_TAKES else deadline.sooner(_ANSWER))
                 if "return" in answer:
                     answers.append(answer["return"])
                 elif len(questions) == 1:

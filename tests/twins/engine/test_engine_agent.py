@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from harness.core import Deadline
-from harness.twins.engine import VMWARE, GuestSilent
+from harness.core.waiting import pause
+from harness.twins.engine import VMWARE, GuestSilent, guest_agent
 from harness.twins.engine.guest_agent import Agent, AgentRefused
 from harness.twins.engine.tools import Tools
 from harness.twins.engine.wire import listener
@@ -43,6 +44,7 @@ class Peer:
         self.noise = b""
         self.instead = b""
         self.answers: dict[str, object] = {}
+        self.late: dict[str, float] = {}
         self.asked: list[str] = []
         self.ran: list[dict] = []
         self._bound = listener(path)
@@ -72,6 +74,8 @@ class Peer:
         if name == "guest-sync-delimited":
             line.sendall(b"\xff" + json.dumps({"return": given["id"]}).encode() + b"\n")
             return
+        if name in self.late:
+            pause(self.late[name])
         if name == "guest-exec":
             self.ran.append(given)
         if name == "guest-file-open":
@@ -201,6 +205,23 @@ def test_addresses_that_are_none_are_cut(peer, tools):
     (found,) = tools.view(soon()).addresses.values()
     assert len(found) == 64
     assert {len(address) for address in found} == {64}
+
+
+def test_an_agent_that_was_stopped_after_its_greeting_is_given_up(peer, tools, monkeypatch):
+    """What it was asked then may take as long as a large file: ten minutes, in which no one would look after it."""
+    monkeypatch.setattr(guest_agent, "_ANSWER", 0.05)
+    peer.files["/run/told"] = b""
+    peer.late = {"guest-file-write": 1.0}
+    with pytest.raises(GuestSilent, match="no agent answers"):
+        tools.keep("/run/told", b"{}", Deadline.after(600))
+
+
+def test_file_systems_are_given_the_time_they_need_to_freeze(peer, tools, monkeypatch):
+    peer.answers = {"guest-fsfreeze-freeze": 2, "guest-fsfreeze-thaw": 2}
+    monkeypatch.setattr(guest_agent, "_ANSWER", 0.5)
+    peer.late = {"guest-fsfreeze-freeze": 1.0}
+    with tools.frozen(soon()):
+        assert peer.asked[-1] == "guest-fsfreeze-freeze"
 
 
 def test_nothing_but_greetings_is_said_to_a_guest_that_does_not_answer(place, agent):
