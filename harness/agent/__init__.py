@@ -1,15 +1,18 @@
 """The PowerShell that Hyper-V hosts run, as data, and its digest: read by driver and twin alike.
 
 ``agent.ps1`` calls cmdlets that it is told to call; its header is the description of what goes over its standard input
-and output, and of how it is started. ``bootstrap.ps1`` is the constant text that takes it in from standard input,
-because a command line holds 8191 characters and an agent is longer. Both texts use ``$input``: to such alone does
-PowerShell's console host hand its standard input.
+and output, and of how it is started. It includes ``values.ps1`` (what arguments and answers are made of) and functions
+for what no cmdlet does: ``files.ps1``, ``console.ps1``. Hosts get all of it as one script. ``bootstrap.ps1`` is the
+constant text that takes it in from standard input, because a command line holds 8191 characters and an agent is longer.
+Both texts use ``$input``: to such alone does PowerShell's console host hand its standard input.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import textwrap
 from pathlib import Path
 
 MARK = "@HV1"
@@ -19,16 +22,17 @@ PROGRAM = "powershell.exe"
 
 _OPTIONS = ("-NoProfile", "-NonInteractive", "-InputFormat", "Text", "-OutputFormat", "Text", "-ExecutionPolicy")
 _FOLDER = Path(__file__).parent
+_INCLUDE = re.compile(r"^( *)#include (\w+\.ps1)\n", re.MULTILINE)
 
 
 def source() -> bytes:
-    """The agent's script."""
-    return _FOLDER.joinpath("agent.ps1").read_bytes()
+    """The agent's script: ``agent.ps1`` with what it includes in its place."""
+    return _INCLUDE.sub(_included, _text("agent.ps1")).encode("ascii")
 
 
 def bootstrap() -> str:
     """The script that the command line carries."""
-    return _FOLDER.joinpath("bootstrap.ps1").read_text(encoding="ascii").strip()
+    return _text("bootstrap.ps1").strip()
 
 
 def digest() -> str:
@@ -64,3 +68,11 @@ def installed(path: str) -> tuple[str, ...]:
 def first_line() -> bytes:
     """What an inline agent reads first."""
     return base64.b64encode(source()) + b"\n"
+
+
+def _included(line: re.Match[str]) -> str:
+    return textwrap.indent(_text(line[2]), line[1]) + "\n"
+
+
+def _text(name: str) -> str:
+    return _FOLDER.joinpath(name).read_text(encoding="ascii")

@@ -1,10 +1,12 @@
 """The agent's own PowerShell: of 5.1, by whole names, and short enough for the shell that carries it."""
 
 import base64
+import hashlib
 import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,12 +15,37 @@ from harness import agent
 from tests.unit.powershell import modules
 
 
-def test_our_powershell_is_5_1_without_aliases():
+@pytest.fixture(scope="module")
+def script(tmp_path_factory):
+    """The agent as hosts get it."""
+    path = tmp_path_factory.mktemp("script") / "agent.ps1"
+    path.write_bytes(agent.source())
+    return path
+
+
+def test_the_script_is_printed_for_labs_that_sign_it():
+    """Whole: with all it includes, and nothing of it missing."""
+    printed = subprocess.run([sys.executable, "-m", "harness.agent"], capture_output=True, check=True).stdout
+    assert hashlib.sha256(printed).hexdigest() == agent.script_digest()
+    lines = {line.strip() for line in printed.decode("ascii").splitlines()}
+    assert not any(line.startswith("#include") for line in lines)
+    for part in Path(agent.__file__).parent.glob("*.ps1"):
+        own = {line.strip() for line in part.read_text().splitlines()}
+        assert part.name == "bootstrap.ps1" or {line for line in own if not line.startswith("#include")} <= lines
+
+
+def test_the_invoker_is_one_screen():
+    """Whoever lets it run on a host reads what it does at a glance: 75 lines below its header."""
+    text = Path(agent.__file__).with_name("agent.ps1").read_text()
+    assert len(text[text.index("\nbegin {") :].splitlines()) <= 75
+
+
+def test_our_powershell_is_5_1_without_aliases(script):
     """The real parser reads it, and names every command it calls: each is a cmdlet of 5.1, or our own."""
     modules()
-    known = {"ConvertFrom-Json", "ConvertTo-Json", "Import-Module", "Remove-TypeData", "Set-StrictMode", "Where-Object"}
-    for name in ("agent.ps1", "bootstrap.ps1"):
-        path = Path(agent.__file__).with_name(name)
+    known = {"ConvertFrom-Json", "ConvertTo-Json", "Import-Module", "Remove-TypeData", "Set-StrictMode"}
+    known |= {"ForEach-Object", "Where-Object"}
+    for path in (script, Path(agent.__file__).with_name("bootstrap.ps1")):
         done = subprocess.run(["pwsh", "-Lint", path], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout
         own = {
@@ -71,13 +98,12 @@ def abbreviated():
     return found
 
 
-def test_our_powershell_calls_everything_by_its_whole_name(abbreviated):
+def test_our_powershell_calls_everything_by_its_whole_name(abbreviated, script):
     """An abbreviation is what another release of Windows may find ambiguous."""
-    folder = Path(agent.__file__).parent
-    calls, wrong = abbreviated(folder / "agent.ps1")
+    calls, wrong = abbreviated(script)
     assert calls > 30
     assert not wrong
-    assert abbreviated(folder / "bootstrap.ps1") == (0, []), "it calls methods alone"
+    assert abbreviated(Path(agent.__file__).with_name("bootstrap.ps1")) == (0, []), "it calls methods alone"
 
 
 @pytest.mark.parametrize(
