@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import logging
+import re
 import shutil
+import subprocess
+import traceback
 
 import pytest
 
 from harness.core import Deadline, LabError, Pending, wait_for
 from tests.twins import kdc
 from tests.twins.hyperv_driver import GET_VM, connected, shells, windows
+from tests.unit.planted_secrets import leaks, secret
 from tests.unit.powershell import soon
 
 pytest.importorskip("gssapi", reason="the extra `kerberos` is not installed")
@@ -65,6 +71,27 @@ def test_a_keytab_is_enough(joined, keytab, how):
 def test_a_password_is_enough(joined):
     with connected(joined, "kerberos", **account(secret=kdc.PASSWORD)) as agent:
         assert agent.run("list", [GET_VM], soon()) == [[]]
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_neither_a_password_nor_a_key_reaches_a_log_or_an_error(joined, keytab, how, caplog, capfd):
+    """With all that pywinrm, its HTTP and Kerberos tell at DEBUG."""
+    planted = {"right": kdc.PASSWORD, "wrong": secret("guess")}
+    caplog.set_level(logging.DEBUG)
+    for changes in ({"keytab": keytab}, {"secret": kdc.PASSWORD}):
+        with connected(joined, how, **account(**changes)) as agent:
+            agent.run("list", [GET_VM], soon())
+    with connected(joined, how, **account(secret=planted["wrong"])) as agent, pytest.raises(LabError) as caught:
+        agent.run("list", [GET_VM], soon())
+    shown = "".join(traceback.format_exception(caught.value)) + caplog.text + "".join(capfd.readouterr())
+    assert "urllib3" in caplog.text
+    assert leaks(shown.encode(), planted) == set()
+    listed = subprocess.run(["klist", "-k", "-K", keytab], capture_output=True, text=True, check=True).stdout
+    keys = [bytes.fromhex(key) for key in re.findall(r"\(0x([0-9a-f]+)\)", listed)]
+    assert keys
+    for key in keys:
+        forms = (key.hex(), key.hex().upper(), base64.b64encode(key[:15]).decode(), repr(key)[2:-1])
+        assert not [form for form in forms if form in shown]
 
 
 def test_each_host_has_a_cache_of_its_own(joined, realm, tmp_path):

@@ -259,6 +259,9 @@ class LeakyLab:
         }
         for folder in ("tmp", "home"):
             (self.place / folder).mkdir()
+        key = self.place / "planted-own"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+        self.secrets["own"] = key.read_text().splitlines()[4][6:46]  # before and after it the public half is told
 
     def pytest(self, *options: str, leak: str = "") -> bytes:
         """An inner run: what it said, which is kept."""

@@ -16,6 +16,7 @@ ALLOWED = {
 }
 """Files that may hold one, each with its reason; nobody but their owner may read them."""
 SHOWING = ("--showlocals", "--tb=long", "-rA", "--log-cli-level=DEBUG", "--log-file-level=DEBUG")
+SELF = "--self --check ACME-004 --budget 1"
 COMMANDS = (
     "lab check lab.yaml",
     "lab check lab.yaml --connect",
@@ -31,6 +32,7 @@ COMMANDS = (
     "calibrate out --lab lab.yaml",
     "compare out/latest out/latest",
     "doctor controller",
+    f"validate {SELF} --lab lab.yaml --host far --image tiny.qcow2 --key planted-own --out v",
 )
 
 
@@ -86,6 +88,10 @@ def assert_there_was_something_to_hide(lab):
     assert "'********'] was refused" in said["lab check lab.yaml --connect"]
     assert "the store refused ********" in said["export out/latest --to leaky"]
     assert "1 failed" in said["rerun out/latest ACME-002@far"]
+    assert "no measurement has 6 pairs" in said[COMMANDS[-1]]
+    rounds = [path.read_text() for path in lab.place.glob("v/rounds/*/output.txt")]
+    assert len(rounds) == 2
+    assert all("********" in text for text in rounds)
 
 
 def assert_no_file_shows_one(lab):
