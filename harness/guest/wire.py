@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +12,7 @@ import asyncssh
 
 from harness.backends.model import Endpoint
 from harness.core import Deadline, GuestError, LabError
+from harness.guest.answering import answering
 from harness.guest.login import Jump, Login, known_hosts
 
 # A dead peer is noticed after INTERVAL x COUNT seconds; an emulated guest with many vCPUs can stall for several.
@@ -172,7 +172,7 @@ class Wire:
             options["tunnel"] = self.tunnel
         else:
             patience, self._silence = self._silence, min(self._silence * 1.5, _LONGEST_SILENCE)
-            options["sock"] = await _answering(endpoint, patience)
+            options["sock"] = await answering(endpoint, patience)
             self._answered, self._silence = True, _SILENCE
         connection = await asyncssh.connect(endpoint.address, endpoint.port, **options)
         if self.host_key is None:
@@ -257,38 +257,10 @@ class Wire:
 
 _RETRY = 0.25
 
-# How long a port may stay silent before it is asked anew. slirp accepts for a guest that is not up yet and then backs
-# off, so an old attempt would be answered late; but a guest with too much to do needs its time, so each try gets more.
+# How long a port may stay silent before whoever waits looks at the machine and its console again; a guest with too much
+# to do needs its time, so each try gets more.
 _SILENCE = 2.0
 _LONGEST_SILENCE = 10.0
-
-
-async def _answering(endpoint: Endpoint, patience: float) -> socket.socket:
-    """A connected socket on which the peer has begun to speak within ``patience`` seconds."""
-    running = asyncio.get_running_loop()
-    found = await running.getaddrinfo(endpoint.address, endpoint.port, type=socket.SOCK_STREAM)
-    family, kind, protocol, _, address = found[0]
-    sock = socket.socket(family, kind, protocol)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        async with asyncio.timeout(patience):
-            await running.sock_connect(sock, address)
-            spoke = asyncio.Event()
-            running.add_reader(sock, spoke.set)
-            try:
-                await spoke.wait()
-            finally:
-                running.remove_reader(sock)
-        if not sock.recv(1, socket.MSG_PEEK):
-            raise ConnectionResetError(f"{endpoint} hung up before it said anything")
-    except TimeoutError:
-        sock.close()
-        raise ConnectionRefusedError(f"{endpoint} said nothing for {patience:.0f} s") from None
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 async def _tunnel(jump: Jump) -> asyncssh.SSHClientConnection:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import socket
 import threading
@@ -13,6 +14,7 @@ import pytest
 
 from harness.backends.model import Endpoint
 from harness.core import Deadline
+from harness.guest import answering, wire
 from harness.guest.ssh import (
     CommandTimeout,
     ConnectionLost,
@@ -158,6 +160,55 @@ def test_a_port_that_accepts_and_stays_silent_is_unreachable_by_the_deadline(ser
         ssh = Ssh("guest", lambda _: Endpoint("127.0.0.1", silent.getsockname()[1]), server.login)
         with pytest.raises(Unreachable, match="no ssh by the deadline"):
             ssh.run("true", soon(3))
+
+
+class Forward:
+    """A forward that accepts for a guest which hears of the calls in ``heard`` alone, once there were ``calls``."""
+
+    def __init__(self, server, heard: int, calls: int):
+        self.server, self.heard, self.calls = server, heard, calls
+        self.taken: list[socket.socket] = []
+        self.bound = socket.create_server(("127.0.0.1", 0))
+        self.endpoint = Endpoint("127.0.0.1", self.bound.getsockname()[1])
+        self.threads = [threading.Thread(target=self.serve, daemon=True)]
+        self.threads[0].start()
+
+    def serve(self):
+        while len(self.taken) < self.calls:
+            self.taken.append(self.bound.accept()[0])
+        near = self.taken[self.heard]
+        far = self.far = socket.create_connection((self.server.endpoint.address, self.server.endpoint.port))
+        for pair in ((near, far), (far, near)):
+            self.threads.append(threading.Thread(target=self.pass_on, args=pair, daemon=True))
+            self.threads[-1].start()
+
+    @staticmethod
+    def pass_on(one, other):
+        with contextlib.suppress(OSError):
+            while data := one.recv(65536):
+                other.sendall(data)
+        with contextlib.suppress(OSError):
+            other.shutdown(socket.SHUT_RDWR)
+
+    def close(self):
+        for thread in self.threads:
+            thread.join(10)
+        for each in (self.bound, self.far, *self.taken):
+            each.close()
+
+
+@pytest.mark.parametrize(
+    ("heard", "calls"), [pytest.param(1, 2, id="a call that came too early"), pytest.param(0, 4, id="a slow guest")]
+)
+def test_a_guest_is_heard_by_whichever_call_it_answers_first(server, monkeypatch, heard, calls):
+    """One that waits, for it may be slow, or a fresh one: of a call that came too early a guest may hear much later."""
+    monkeypatch.setattr(wire, "_SILENCE", 60.0)
+    monkeypatch.setattr(answering, "_FRESH", 0.1)
+    forward = Forward(server, heard, calls)
+    ssh = Ssh("guest", lambda _: forward.endpoint, server.login)
+    assert ssh.run("echo up", soon(10)).stdout == b"up\n"
+    ssh.disconnect()
+    forward.close()
 
 
 @pytest.fixture
