@@ -2,7 +2,7 @@
 # what to type, and while it exists the pump runs. So any agent can read, type and stop, and take over from a dead one.
 $pumps = [Collections.ArrayList]::new()
 $pump = {
-    param($pipe, $path, $log, $hold)
+    param($pipe, $path, $log, $hold, $most)
     $buffer = [byte[]]::new(65536)
     $typed = 0
     while ([IO.File]::Exists("$path.in")) {
@@ -14,7 +14,7 @@ $pump = {
                 if ($null -eq $reading) { $reading = $client.ReadAsync($buffer, 0, $buffer.Length) }
                 if ($reading.Wait(50)) {
                     if ($reading.Result -eq 0) { break }
-                    $log.Write($buffer, 0, $reading.Result)
+                    $log.Write($buffer, 0, [Math]::Min($reading.Result, [Math]::Max(0, $most - $log.Length)))
                     $log.Flush()
                     $reading = $null
                 }
@@ -46,7 +46,7 @@ function Stop-InteropConsole { # wherever its pump runs
 }
 
 function Start-InteropConsole { # before the machine: what a pipe says to nobody is lost
-    [CmdletBinding()] param([string]$Pipe, [string]$Path, [switch]$Fresh)
+    [CmdletBinding()] param([string]$Pipe, [string]$Path, [switch]$Fresh, [long]$Most = 256MB) # a guest may never fall silent
     if ($Fresh) { Stop-InteropConsole -Path $Path }
     try { $hold = Lock-InteropConsole $Path } catch [IO.IOException] { return } # another pump is at it
     $log = [IO.File]::Open($Path, $(if ($Fresh) { 'Create' } else { 'OpenOrCreate' }), 'Write', 'ReadWrite, Delete')
@@ -56,7 +56,7 @@ function Start-InteropConsole { # before the machine: what a pipe says to nobody
     $space.Open()
     $shell = [PowerShell]::Create()
     $shell.Runspace = $space
-    $null = $shell.AddScript($pump.ToString()).AddArgument($Pipe).AddArgument($Path).AddArgument($log).AddArgument($hold)
+    $null = $shell.AddScript($pump.ToString()).AddArgument($Pipe).AddArgument($Path).AddArgument($log).AddArgument($hold).AddArgument($Most)
     $null = $pumps.Add(@($shell, $shell.BeginInvoke()))
 }
 

@@ -191,15 +191,12 @@ def test_a_run_has_its_release_and_says_so(run, release):
 
 
 def late_shell(seconds: float) -> Callable[[Path], object]:
-    """What the package does in each boot, before anybody can log in."""
+    """What the package does in each boot, before anybody can log in: the last thing, which nothing else hides."""
 
     def change(tree: Path) -> None:
-        (ours,) = tree.rglob(f"{AGENT}.service")
-        wanted = tree / "etc/systemd/system/multi-user.target.wants"
-        wanted.mkdir(parents=True)
-        unit = ours.with_name("agent-first.service")
-        unit.write_text(f"[Unit]\nBefore=ssh.service\n[Service]\nType=oneshot\nExecStart=/bin/sleep {seconds:.2f}\n")
-        (wanted / unit.name).symlink_to(f"/{unit.relative_to(tree)}")
+        more = tree / "etc/systemd/system/ssh.service.d/late.conf"
+        more.parent.mkdir(parents=True)
+        more.write_text(f"[Service]\nExecStartPre=/bin/sleep {seconds:.2f}\n")
 
     return change
 

@@ -78,6 +78,22 @@ class TestConsole:
         for line in lines:
             line.close()
 
+    def test_a_guest_that_never_falls_silent_does_not_fill_the_hosts_disk(self, host, pipe, tmp_path):
+        """What comes later is read, and thrown away: typing goes on."""
+        name, server = pipe
+        log = tmp_path / "console.log"
+        host.run("start", [Step("Start-InteropConsole", {"Pipe": name, "Path": str(log), "Most": 1000})], soon())
+        machine, _ = server.accept()
+        machine.settimeout(10)
+        machine.sendall(b"x" * 999)
+        assert self._read(host, log, wanted=999) == b"x" * 999
+        machine.sendall(b"end of it" * 100_000)
+        host.run("type", [Step("Write-InteropConsole", {"Path": str(log), "Data": b"root\n"})], soon())
+        assert machine.recv(100) == b"root\n"
+        host.run("stop", [Step("Stop-InteropConsole", {"Path": str(log)})], soon())
+        assert log.read_bytes() == b"x" * 999 + b"e"
+        machine.close()
+
     def test_another_agent_takes_over_from_one_that_died(self, host, pipe, tmp_path):
         """And finds what the first had kept."""
         name, server = pipe

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import socket
 import struct
 import subprocess
 import threading
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from harness import agent
 from harness.twins.engine import GuestSilent
 from harness.twins.hyperv import commandline, console_host, durations, messages
-from harness.twins.hyperv.emulated import timesync
+from harness.twins.hyperv.emulated import functions, timesync
 from harness.twins.hyperv.emulated.calls import is_pattern, like
 from harness.twins.hyperv.emulated.configuration import Config
+from harness.twins.hyperv.emulated.functions import Consoles
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.pictures import rgb565
 from harness.twins.hyperv.faults import WsmanError
@@ -176,3 +178,22 @@ def test_a_guest_keeps_its_clock_where_the_service_is_off_or_nothing_runs(on, st
     for thread in [each for each in threading.enumerate() if each.name == "timesync guest"]:
         thread.join(10)
     assert vm.machine.asked == []
+
+
+def test_a_console_keeps_as_much_as_the_agents_script_would(tmp_path):
+    """And its guest finds somebody who reads, however much it prints."""
+    log, pipe = tmp_path / "console.log", tmp_path / "pipe"
+    consoles = Consoles()
+    with socket.socket(socket.AF_UNIX) as server:
+        server.settimeout(10)
+        server.bind(str(pipe))
+        server.listen()
+        consoles.start(pipe, log, fresh=True, most=10)
+        machine, _ = server.accept()
+        with machine:
+            machine.settimeout(10)
+            for _ in range(64):
+                machine.sendall(b"0123456789abcdef" * 4096)
+            consoles.stop(log)
+    assert log.read_bytes() == b"0123456789"
+    assert f"[long]$Most = {functions._MOST >> 20}MB" in agent.source().decode()

@@ -31,6 +31,8 @@ from harness.twins.hyperv.emulated.world import World
 Function = Callable[[World, "Consoles", Mapping[str, Any]], list[Any]]
 
 _PIECE: Final = 1 << 20
+_MOST: Final = 256 << 20
+"""Of a console, unless another size is given: the default that the agent's script declares."""
 _SOCKET: Final = 0x80004005 - (1 << 32)  # E_FAIL, of a SocketException
 
 
@@ -42,8 +44,8 @@ class Consoles:
         self._lock = threading.Lock()
         self._pumped: dict[Path, threading.Thread] = {}
 
-    def start(self, pipe: Path, log: Path, *, fresh: bool) -> None:
-        """Pump a pipe into a file, unless somebody does."""
+    def start(self, pipe: Path, log: Path, *, fresh: bool, most: int) -> None:
+        """Pump a pipe into a file, unless somebody does; of what comes beyond ``most`` bytes nothing is kept."""
         with self._lock:
             if fresh:
                 self._stop(log)
@@ -52,7 +54,7 @@ class Consoles:
                 return
             log.touch()
             _beside(log, "in").touch()
-            thread = threading.Thread(target=self._pump, args=(pipe, log), name="console", daemon=True)
+            thread = threading.Thread(target=self._pump, args=(pipe, log, most), name="console", daemon=True)
             self._pumped[log] = thread
             thread.start()
 
@@ -71,16 +73,16 @@ class Consoles:
         if thread is not None:
             thread.join(5)
 
-    def _pump(self, pipe: Path, log: Path) -> None:
+    def _pump(self, pipe: Path, log: Path, most: int) -> None:
         typed = 0
         while _beside(log, "in").exists() and not self._over.is_set():
             with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as line:
                 line.settimeout(0.05)
                 line.connect(str(pipe))
-                typed = self._talk(line, log, typed)
+                typed = self._talk(line, log, most, typed)
             pause(0.1)
 
-    def _talk(self, line: socket.socket, log: Path, typed: int) -> int:
+    def _talk(self, line: socket.socket, log: Path, most: int, typed: int) -> int:
         keys = _beside(log, "in")
         while keys.exists() and not self._over.is_set():
             with contextlib.suppress(TimeoutError):
@@ -88,7 +90,7 @@ class Consoles:
                 if not data:
                     return typed
                 with log.open("ab") as file:
-                    file.write(data)
+                    file.write(data[: max(0, most - file.tell())])
             more = keys.read_bytes()[typed:] if keys.exists() else b""
             if more:
                 line.sendall(more)
@@ -152,7 +154,7 @@ def _compress(_world: World, _: Consoles, given: Mapping[str, Any]) -> list[Any]
 
 def _start_console(world: World, consoles: Consoles, given: Mapping[str, Any]) -> list[Any]:
     pipe = Path(world.settings.pipes + given["Pipe"])
-    consoles.start(pipe, world.file(given["Path"]), fresh=given["Fresh"])
+    consoles.start(pipe, world.file(given["Path"]), fresh=given["Fresh"], most=given["Most"] or _MOST)
     return []
 
 
@@ -317,7 +319,7 @@ OWN: Final = dict(
         "Receive-InteropFile": "Uri:String Token:String Path:String Seconds:Int32",
         "Add-InteropChunk": "Path:String Offset:Int64 Data:String",
         "Compress-InteropData": "Data:Byte[]",
-        "Start-InteropConsole": "Pipe:String Path:String Fresh:SwitchParameter",
+        "Start-InteropConsole": "Pipe:String Path:String Fresh:SwitchParameter Most:Int64",
         "Stop-InteropConsole": "Path:String",
         "Read-InteropConsole": "Path:String Offset:Int64 Limit:Int32",
         "Write-InteropConsole": "Path:String Data:String",
