@@ -43,7 +43,7 @@ begin {
     }
 
     function Invoke-Step($step, $names) {
-        $has = @($step.PSObject.Properties | ForEach-Object { $_.Name })
+        $has = @(foreach ($one in $step.PSObject.Properties) { $one.Name })
         if ('as' -in $has) { $names[$step.as] = @() }
         if ('when' -in $has -and $names[$step.when].Count -eq 0) { return , @() }
         if ('unless' -in $has -and $names[$step.unless].Count -gt 0) { return , @() }
@@ -64,7 +64,7 @@ begin {
         }
         if ('as' -in $has) { $names[$step.as] = $out }
         if ('get' -notin $has) { return , @() }
-        return , @($out | ForEach-Object { Show-Object $_ $step.get })
+        return , @(foreach ($object in $out) { Show-Object $object $step.get })
     }
 
     try {
