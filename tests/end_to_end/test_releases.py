@@ -146,6 +146,12 @@ def test_a_sound_release_passes_i31(run, release):
     assert done.of("I31") == ["passed"] * 4, done.output
 
 
+def test_a_kernel_passes_i31(run):
+    """The archive's backport, over the distribution's and back: each is booted, and the image's own runs at last."""
+    done = i31(run, SUITES.parent / "configs/releases/linux-backport.yaml")
+    assert done.of("I31") == ["passed"] * 4, done.output
+
+
 @pytest.mark.parametrize("plant", PLANTS, ids=str)
 def test_i31_finds_what_was_planted(run, release, plant):
     """On the part that it is there for, with the reason."""
