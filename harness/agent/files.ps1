@@ -1,4 +1,4 @@
-# What no cmdlet does with files.
+# What no cmdlet does with files and data.
 
 function Receive-InteropFile { # the host fetches a file; what arrived is told, whether it is right is the driver's to say
     [CmdletBinding()] param([string]$Uri, [string]$Token, [string]$Path, [int]$Seconds)
