@@ -175,7 +175,8 @@ class Agent:
                     f"the agent installed there is another than this harness's: its SHA-256 is {said['script']}",
                     host=self._host,
                     operation=operation,
-                    hint=f"sign and install the present one ({agent.script_digest()}): docs/hyperv-host.md",
+                    hint=f"sign and install what `python -m harness.agent` prints, {agent.script_digest()}"
+                    " (docs/hyperv-host.md)",
                 )
             self.engine = str(said.get("engine", ""))
             self._resume(self._pipe, deadline)
