@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import contextlib
 import gzip
-import io
 import re
 import time
 from collections.abc import Iterator
@@ -167,10 +166,7 @@ class Tools:
             silence = self._silence(self._personality.tools, deadline)
             if silence:
                 raise GuestSilent(silence, operation="tools")
-            if len(content) <= _PIECE:
-                self._write(target, io.BytesIO(content), deadline, folders=True)
-                return
-            # Much of one kind, as pools are, mostly NULs: packed it is one message, and there at once.
+            # Much of one kind, as pools are, mostly NULs: packed it is one message, and there at once, or as it was.
             packed = base64.b64encode(gzip.compress(content)).decode("ascii")
             ended = self._run("/bin/sh", ["-c", _UNPACK, "-", target], deadline, input_data=packed)
             if ended.get("exitcode"):

@@ -210,8 +210,7 @@ def test_addresses_that_are_none_are_cut(peer, tools):
 def test_an_agent_that_was_stopped_after_its_greeting_is_given_up(peer, tools, monkeypatch):
     """What it was asked then may take as long as a large file: ten minutes, in which no one would look after it."""
     monkeypatch.setattr(guest_agent, "_ANSWER", 0.05)
-    peer.files["/run/told"] = b""
-    peer.late = {"guest-file-write": 1.0}
+    peer.late = {"guest-exec": 1.0}
     with pytest.raises(GuestSilent, match="no agent answers"):
         tools.keep("/run/told", b"{}", Deadline.after(600))
 
@@ -290,6 +289,13 @@ def test_a_shutdown_that_ended_its_own_helper_has_begun(peer, tools):
     peer.answers["guest-shutdown"] = {"error": {"desc": "child process has failed to shutdown"}}
     with pytest.raises(AgentRefused, match="has failed to shutdown"):
         tools.power("powerdown", soon())
+
+
+def test_what_the_host_told_is_never_seen_half_written(peer, tools):
+    """However short: a file that is opened to be written is empty for a moment, and the guest may read it then."""
+    tools.keep("/run/told", b"{}", soon())
+    assert "guest-file-write" not in peer.asked
+    assert [ran["path"] for ran in peer.ran] == ["/bin/sh"]
 
 
 def test_what_the_host_told_goes_in_one_message_however_large_its_file(peer, tools, tmp_path):
