@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 pytest.importorskip("pyVmomi")
@@ -9,7 +11,9 @@ pytest.importorskip("pyVmomi")
 from pyVmomi import vim
 
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
+from harness.backends.vsphere import tasks
 from harness.backends.vsphere.checkpoints import snapshot_files
+from harness.backends.vsphere.refs import Ref
 from tests.unit import vsphere_access
 from tests.unit.vsphere_access import within
 
@@ -74,6 +78,21 @@ def test_a_guest_without_tools_is_not_taken_for_a_quiet_one(machine):
     with pytest.raises(WrongState):
         machine.quiesced_checkpoint("still", within())
     machine.start(within())
-    with pytest.raises(GuestIgnored, match="tools do not run"):
-        machine.quiesced_checkpoint("still", within())
+    with pytest.raises(GuestIgnored, match=r"the tools of .* to run"):
+        machine.quiesced_checkpoint("still", within(1))
     assert machine.checkpoints(within()) == ()
+
+
+def test_tools_that_come_up_a_moment_after_the_guest_are_waited_for(host, machine):
+    """They tell the host that they run only when it asks them again."""
+    machine.start(within())
+    # vcsim sets any property of a machine by a key of its ExtraConfig.
+    up = vim.option.OptionValue(key="SET.guest.toolsRunningStatus", value="guestToolsRunning")
+    spec, ref = vim.vm.ConfigSpec(extraConfig=[up]), Ref("VirtualMachine", machine.id)
+    later = threading.Timer(0.5, tasks.run, (host.session, "tell", ref, "ReconfigVM_Task", within(), spec))
+    later.start()
+    try:
+        machine.quiesced_checkpoint("still", within())
+    finally:
+        later.join()
+    assert machine.checkpoints(within()) == ("still",)

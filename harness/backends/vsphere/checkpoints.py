@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.backends.model import PowerState, ResourceKind
-from harness.backends.protocol import GuestIgnored, WrongState
+from harness.backends.protocol import WrongState
 from harness.backends.vsphere.collector import Values
-from harness.backends.vsphere.power import Power
+from harness.backends.vsphere.power import TOOLS, Power
 from harness.backends.vsphere.refs import Ref, ref_of
 from harness.core import Deadline
 
@@ -18,7 +18,6 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
 TREE = "snapshot.rootSnapshotList"
 LAYOUT, CONSOLIDATE = "layoutEx", "runtime.consolidationNeeded"
 _DELTA = re.compile(r"-\d{6}\.vmdk$")  # a delta's descriptor; its extents have names of their own
-TOOLS = "guest.toolsRunningStatus"
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
 
 
@@ -79,7 +78,7 @@ class Checkpoints(Power):
         with self._lock:
             self._host.ledger.check()
             if self._fit(name, deadline, RUNNING).get(TOOLS) != "guestToolsRunning":
-                raise GuestIgnored("the guest's tools do not run", host=self._host.name, operation="checkpoint")
+                self._await_tools("checkpoint", deadline)
             self._take(name, deadline, memory=False, quiesced=True)
 
     def _fit(self, name: str, deadline: Deadline, state: PowerState) -> Values:

@@ -10,7 +10,7 @@ from harness.core import Deadline, Pending
 
 RUNNING, SAVED, OFF = PowerState.RUNNING, PowerState.SAVED, PowerState.OFF
 
-_TOOLS = "guest.toolsRunningStatus"
+TOOLS = "guest.toolsRunningStatus"
 _TOOLS_SECONDS = 20.0
 """How long a guest that has just booted may take until its tools tell the host that they run."""
 
@@ -93,14 +93,18 @@ class Power(MachineBase):
         try:
             self._call(verb, method, deadline)
         except GuestIgnored:
-            collector.wait_one(
-                self._host.session,
-                f"the tools of {self._spec.name} to run",
-                self._ref,
-                [_TOOLS],
-                lambda values: True if values.get(_TOOLS) == "guestToolsRunning" else Pending(str(values.get(_TOOLS))),
-                deadline=deadline.sooner(_TOOLS_SECONDS),
-                operation=verb,
-                fault=lambda message: GuestIgnored(message, host=self._host.name, operation=verb),
-            )
+            self._await_tools(verb, deadline)
             self._call(verb, method, deadline)
+
+    def _await_tools(self, verb: str, deadline: Deadline) -> None:
+        """Raises :class:`GuestIgnored` when the host does not see them run in time."""
+        collector.wait_one(
+            self._host.session,
+            f"the tools of {self._spec.name} to run",
+            self._ref,
+            [TOOLS],
+            lambda values: True if values.get(TOOLS) == "guestToolsRunning" else Pending(str(values.get(TOOLS))),
+            deadline=deadline.sooner(_TOOLS_SECONDS),
+            operation=verb,
+            fault=lambda message: GuestIgnored(message, host=self._host.name, operation=verb),
+        )

@@ -47,6 +47,7 @@ class Reporter:
     def rebooted(self, machine: EngineMachine) -> None:
         """The guest reset itself."""
         self._tell("/rebooted", {"machine": machine.key})
+        self.look(machine.key)  # its tools speak up anew, and what it had been given is gone
 
     def started(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
         """Watch the tools of a machine that runs, until it does no more; they set its clock once if ``set_clock``."""
@@ -76,6 +77,7 @@ class Reporter:
     def _watch(self, machine: EngineMachine, wake: threading.Event) -> None:
         told: ToolsView | None = None
         given = b""
+        missed = False
         while True:
             with self._lock:
                 if self._closed or machine.state is not MachineState.RUNNING:
@@ -88,6 +90,13 @@ class Reporter:
                 view = machine.tools()
             except InteropError as error:  # it ended meanwhile
                 view = ToolsView(running=False, detail=error.message)
+            if view.running:
+                missed = False
+            elif told is not None and told.running and not missed:
+                # A guest may be too busy to answer once: of real tools a host misses several heartbeats first.
+                missed = True
+                wake.wait(_SOON)
+                continue
             if view != told and machine.state is MachineState.RUNNING:
                 self._tell("/tools", {"machine": machine.key, "view": _shown(view)})
                 told = view
