@@ -312,10 +312,15 @@ def _title(name: str) -> str:
     return name.rpartition("::")[2].removeprefix("test_").replace("_", " ")
 
 
-def _run(argv: list[str], folder: Path) -> None:
+def _run(argv: list[str], checkout: Path) -> None:
+    # Where it was called, for a lab may name files from there; with the settings and the helpers of the contract's own.
+    argv = [*argv, "--rootdir", str(checkout), "-c", str(checkout / "pyproject.toml")]
+    found = os.pathsep.join(filter(None, (str(checkout), os.environ.get("PYTHONPATH"))))
     try:
         # Its progress is shown as it comes, so nothing is captured.
-        done = subprocess.run(argv, cwd=folder, env=os.environ, timeout=_LONGEST.total_seconds(), check=False)
+        done = subprocess.run(
+            argv, env={**os.environ, "PYTHONPATH": found}, timeout=_LONGEST.total_seconds(), check=False
+        )
     except subprocess.TimeoutExpired as error:
         raise LabError(f"the contract did not end within {_LONGEST}", operation="accept") from error
     if done.returncode not in (0, 1):  # pytest: all passed, some failed

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from harness.backends import protocol
 from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware, PowerState, Shape
 from harness.core import GiB, MiB, Size
+from harness.core.secrets import heard_by
 from harness.guest import Guest
 from harness.image import resolve
 from harness.lab import Run, load_lab
@@ -39,7 +41,11 @@ def pytest_configure(config: pytest.Config) -> None:
     """The contract's own markers."""
     config.addinivalue_line("markers", "read_only: changes nothing on the host; runs before all else")
     config.addinivalue_line("markers", "proves(*capabilities): skipped where the host lacks one of them")
+    _columns(config, None)  # what is wrong with the command line is said once, not by each test
     config.stash[SEEN] = seen = Seen()
+    hearing = ExitStack()
+    hearing.enter_context(heard_by(seen.redactor.register))
+    config.add_cleanup(hearing.close)
     target = config.getoption("--seen", default=None)
     if target:
         _writers.append(lambda: seen.write(Path(target)))

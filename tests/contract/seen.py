@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from harness.lab.accept import masked
+from harness.report.redact import Redactor
 from tests.contract.observing import Log
 
 _LONGEST = 2000
@@ -16,8 +18,13 @@ _LONGEST = 2000
 
 @dataclass(slots=True)
 class Seen:
-    """Collected while the tests run."""
+    """Collected while the tests run.
 
+    Args:
+        redactor: knows the secrets that were fetched meanwhile, a twin's own included: the file is passed on.
+    """
+
+    redactor: Redactor = field(default_factory=Redactor)
     run: str | None = None
     host: dict[str, Any] = field(default_factory=dict)
     log: Log | None = None
@@ -47,7 +54,8 @@ class Seen:
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""
         part = path.with_name(f".{path.name}.part")
-        part.write_text(json.dumps(self.plain(), indent=1, sort_keys=True) + "\n", encoding="utf-8")
+        said = masked(self.plain(), self.redactor.text)
+        part.write_text(json.dumps(said, indent=1, sort_keys=True) + "\n", encoding="utf-8")
         part.replace(path)
 
     def plain(self) -> dict[str, Any]:

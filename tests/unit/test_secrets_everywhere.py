@@ -35,6 +35,12 @@ COMMANDS = (
     f"validate {SELF} --lab lab.yaml --host far --image tiny.qcow2 --key planted-own --out v",
 )
 
+ACCEPT = "lab accept lab.yaml --image tiny.qcow2 --output accepted"
+CONTRACT = """\
+from tests.contract.backends import BACKENDS, Column
+BACKENDS["tiny"] = Column(lab="lab.yaml", host="far", service="x", question="x", answered=lambda *_: False)
+"""
+
 
 @pytest.fixture
 def lab(tmp_path):
@@ -68,6 +74,26 @@ def test_no_output_of_any_run_or_command_shows_a_secret(lab):
     # Only what somebody asks for by name is shown, also in a shell that was told of it before.
     lab.env |= {"INTEROP_TWIN_PASSWORD": lab.secrets["twin"]}
     assert leaks(lab.interop("twin", "env", "near", "--lab", "lab.yaml"), lab.secrets) == {"twin"}
+
+
+def test_accepting_a_host_shows_no_secret(tmp_path):
+    """Neither pytest's own words, as long as they get, nor the file that is passed on."""
+    lab = LeakyLab(tmp_path)
+    (lab.place / "planted_contract.py").write_text(CONTRACT)
+    assert lab.interop(*ACCEPT.split(), "far").count(b"the contract knows nothing of the backend 'tiny'") == 1
+    lab.env["PYTEST_ADDOPTS"] = " ".join(("-p planted_contract --log-file=accept.log", *SHOWING))
+    said = {host: lab.interop(*ACCEPT.split(), host).decode() for host in ("far", "shut", "near")}
+    assert "'********'] was refused" in said["shut"]
+    for host in ("far", "near"):
+        assert "********" in said[host]
+        assert "surprise: a new run" not in said[host]
+    kept = [path.read_text() for path in lab.place.glob("accepted/*.json")]
+    assert len(kept) == 2
+    assert all('"motd": "********"' in text for text in kept)
+    assert "logging in with" in (lab.place / "accept.log").read_text()
+    assert [leaks(one, lab.secrets) for one in lab.said] == [set()] * 4
+    assert search(lab.place, lab.secrets, ALLOWED) == {}
+    assert leaks((lab.place / "spawned").read_bytes(), lab.secrets) == set()
 
 
 def assert_there_was_something_to_hide(lab):
