@@ -122,6 +122,9 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@echo "test-all: killed before and after every call that makes or deletes, and at 200 instants"
 	@$(BIN)/python -m tests.end_to_end.night kills \
 		env INTEROP_KILLS=all $(PYTEST) tests/end_to_end/test_kills.py $(PYTEST_ARGS)
+	@echo "test-all: a night of guests in three columns, with a worker that is killed"
+	@$(BIN)/python -m tests.end_to_end.night nights \
+		env INTEROP_NIGHTS=all $(PYTEST) tests/end_to_end/test_night_of_guests.py $(PYTEST_ARGS)
 	@echo "test-all: every check 20 times"
 	@INTEROP_REPEATS=all $(PYTEST) tests/end_to_end/test_repeats.py $(PYTEST_ARGS)
 

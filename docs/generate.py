@@ -20,7 +20,7 @@ from harness.backends.kvm.domain import HostKind
 from harness.backends.model import Firmware, HostFacts, Shape
 from harness.backends.vsphere import abilities as vsphere
 from harness.core import GiB, Size
-from harness.lab import accept
+from harness.lab import acceptance
 from harness.lab.expectations import Expectations
 from harness.lab.reference import reference
 from harness.lab.releases.reference import reference as release_reference
@@ -224,7 +224,7 @@ def numbers(backend: str) -> Iterator[str]:
 
 def seen_on() -> str:
     """``docs/seen-on.md``."""
-    return accept.page(accept.read(path) for path in sorted((DOCS / "accepted").glob("*.json")))
+    return acceptance.page(acceptance.read(path) for path in sorted((DOCS / "accepted").glob("*.json")))
 
 
 PAGES: dict[str, Callable[[], str]] = {

@@ -14,6 +14,7 @@ from harness.core.config import nearest
 from harness.core.secrets import heard_by
 from harness.lab import accept as contract
 from harness.lab import confidential, whereabouts
+from harness.lab.acceptance import Acceptance, masked
 from harness.lab.load import load_lab
 from harness.lab.models import Host, Lab
 from harness.report import Redactor
@@ -66,29 +67,29 @@ def _chosen(lab: Lab, name: str | None) -> list[Host]:
     return [lab.hosts[name]]
 
 
-def _summary(host: Host, seen: contract.Acceptance) -> None:
+def _summary(host: Host, seen: Acceptance) -> None:
     counts = ", ".join(f"{count} {outcome}" for outcome, count in seen.tests.items())
     click.echo(f"{host.name}: {seen.build}: {counts}; {len(seen.capabilities)} capabilities, {len(seen.verbs)} verbs")
     for surprise in seen.surprises:
         click.echo(f"{host.name}: surprise: {line(surprise)}")
 
 
-def _write(lab: Lab, host: Host, seen: contract.Acceptance, folder: Path) -> Path:
+def _write(lab: Lab, host: Host, seen: Acceptance, folder: Path) -> Path:
     redactor = redactor_of(lab, host, seen)
     hidden = {"uri", "host name"}
     details = {key: value for key, value in seen.host.get("details", {}).items() if key not in hidden}
     values = {name: getattr(seen, name) for name in seen.__dataclass_fields__}
-    values["host"] = contract.masked(seen.host | {"details": details}, redactor.text)
+    values["host"] = masked(seen.host | {"details": details}, redactor.text)
     for prose in ("skipped", "surprises", "notes"):
-        values[prose] = contract.masked(values[prose], lambda text: _ADDRESS.sub("(address)", redactor.text(text)))
-    masked = contract.Acceptance(**values)
+        values[prose] = masked(values[prose], lambda text: _ADDRESS.sub("(address)", redactor.text(text)))
+    shown = Acceptance(**values)
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / masked.file_name
-    path.write_text(masked.text(), encoding="utf-8")
+    path = folder / shown.file_name
+    path.write_text(shown.text(), encoding="utf-8")
     return path
 
 
-def redactor_of(lab: Lab, host: Host, seen: contract.Acceptance) -> Redactor:
+def redactor_of(lab: Lab, host: Host, seen: Acceptance) -> Redactor:
     """Masks what the lab file and the host say about who and where: secrets, host names, accounts, folders."""
     redactor = Redactor([platform.node(), str(Path.home()), str(lab.path.parent)])
     with heard_by(redactor.register):

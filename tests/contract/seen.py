@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.lab.accept import masked
+from harness.lab.acceptance import masked
 from harness.report.redact import Redactor
 from tests.contract.observing import Log
 

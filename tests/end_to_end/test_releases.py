@@ -135,9 +135,9 @@ def release(agent, tmp_path) -> Callable[..., Path]:
     return make
 
 
-def i31(run, file: Path, words: str = "release"):
+def i31(run, file: Path, words: str = "release", *, host: str = "kvm"):
     where = (str(SUITES / "integration/test_release.py"), "--rootdir", str(SUITES.parent), "-k", words)
-    return run("--release", str(file), "--calibration", str(CALIBRATED), *where, timeout=3600)
+    return run("--release", str(file), "--calibration", str(CALIBRATED), *where, host=host, timeout=3600)
 
 
 def test_a_sound_release_passes_i31(run, release):
@@ -146,9 +146,12 @@ def test_a_sound_release_passes_i31(run, release):
     assert done.of("I31") == ["passed"] * 4, done.output
 
 
-def test_a_kernel_passes_i31(run):
-    """The archive's backport, over the distribution's and back: each is booted, and the image's own runs at last."""
-    done = i31(run, SUITES.parent / "configs/releases/linux-backport.yaml")
+@pytest.mark.parametrize(
+    ("name", "host"), [("linux", "kvm"), ("open-vm-tools", "vsphere"), ("hyperv-daemons", "hyperv")]
+)
+def test_the_archives_backports_pass_i31(run, name, host):
+    """Over the distribution's own and back; a kernel is booted each time, and the image's own runs at last."""
+    done = i31(run, SUITES.parent / f"configs/releases/{name}-backport.yaml", host=host)
     assert done.of("I31") == ["passed"] * 4, done.output
 
 

@@ -15,7 +15,7 @@ from harness.backends.protocol import WrongState
 from harness.backends.vsphere.errors import Gone
 from harness.cli import accept as cli
 from harness.core import LabError, UsageError
-from harness.lab import accept
+from harness.lab import accept, acceptance
 from harness.lab.load import load_lab
 from tests.contract.observing import kind_of
 
@@ -91,7 +91,7 @@ def test_a_file_is_read_back_as_it_was_written(seen, tmp_path):
     """Nothing is lost on the way."""
     path = tmp_path / seen.file_name
     path.write_text(seen.text())
-    assert accept.read(path) == seen
+    assert acceptance.read(path) == seen
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"format": 1}', '{"format": 99}'])
@@ -100,29 +100,29 @@ def test_a_file_of_another_kind_is_refused(text, tmp_path):
     path = tmp_path / "other.json"
     path.write_text(text)
     with pytest.raises(UsageError, match=r"other\.json"):
-        accept.read(path)
+        acceptance.read(path)
 
 
 def test_the_page_tells_apart_what_was_seen_where(seen):
     """A verb that only failed was not seen; one seen on twins alone is said to be so."""
     twin = replace(seen, host=seen.host | {"build": "stand-in", "twin": True})
-    text = accept.page([seen, twin])
+    text = acceptance.page([seen, twin])
     assert "| `start` | 0.41 s | 0.41 s |  |" in text
     assert "| `NmiInjector.nmi` | - | - | not seen yet |" in text
-    assert "| `start` | 0.41 s | twin only |" in accept.page([twin])
+    assert "| `start` | 0.41 s | twin only |" in acceptance.page([twin])
     assert "nmi raised OSError" in text
 
 
 def test_the_page_has_a_row_for_every_verb_of_the_protocol():
     """Those of the ledger and of the console are no verbs of a host."""
-    shown = {name for _, names in accept.verbs() for name, _ in names}
+    shown = {name for _, names in acceptance.verbs() for name, _ in names}
     assert {"create", "start", "Pausable.pause", "HostClock.clock", "FileCopy.copy_file"} <= shown
     assert not {name for name in shown if name.startswith(("Ledger", "Creation", "Console"))}
 
 
 def test_without_a_file_the_page_claims_nothing():
     """Every verb is there, and was seen nowhere."""
-    text = accept.page([])
+    text = acceptance.page([])
     assert "No build has been accepted yet." in text
     assert "| `start` | not seen yet |" in text
 
@@ -130,9 +130,9 @@ def test_without_a_file_the_page_claims_nothing():
 def test_the_page_in_the_documentation_is_that_of_the_files_kept():
     """`make docs` writes it."""
     docs = Path(__file__).resolve().parents[2] / "docs"
-    kept = accept.kept(docs / "accepted")
+    kept = acceptance.kept(docs / "accepted")
     assert kept
-    assert (docs / "seen-on.md").read_text() == accept.page(kept)
+    assert (docs / "seen-on.md").read_text() == acceptance.page(kept)
 
 
 def test_secrets_names_and_addresses_do_not_reach_the_file(seen, tmp_path, monkeypatch):
@@ -213,9 +213,9 @@ def test_what_was_found_out_is_kept_masked_and_shown(tmp_path, monkeypatch):
     monkeypatch.setattr(accept, "accept", lambda *_, **__: seen)
     CliRunner().invoke(cli.command, ["local", "kvm", "--output", str(tmp_path)])
     (path,) = tmp_path.glob("*.json")
-    kept = accept.read(path)
+    kept = acceptance.read(path)
     assert kept.notes["an uploader that stalls"]["after_seconds"] == 300.5
     assert "192.0.2.7" not in path.read_text()
-    page = accept.page([kept])
+    page = acceptance.page([kept])
     assert "- after seconds: 300.5\n- ended: yes\n- fault: Timedout at (address)" in page
-    assert "## Found out" not in accept.page([accept.told(RAW, [], "2026-01-02")])
+    assert "## Found out" not in acceptance.page([accept.told(RAW, [], "2026-01-02")])
