@@ -19,8 +19,9 @@ from harness.lab import connect
 from harness.lab.limits import LimitFile
 from harness.lab.twins import NoTwin
 from harness.plugin import outcomes
+from harness.plugin.host_under_test import HostUnderTest
 from harness.plugin.releasing import NO_RELEASE, RELEASE
-from harness.plugin.session import HostUnderTest, members_of
+from harness.plugin.session import members_of
 from harness.plugin.state import KEY, State
 
 _LOOK = timedelta(minutes=1)

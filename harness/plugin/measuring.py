@@ -16,7 +16,7 @@ from harness.measure.records import Circumstances, Recorded
 from harness.report import attachments
 
 if TYPE_CHECKING:
-    from harness.plugin.session import HostUnderTest
+    from harness.plugin.host_under_test import HostUnderTest
     from harness.plugin.state import State
 
 

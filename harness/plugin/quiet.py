@@ -20,7 +20,7 @@ from harness.lab.own_work import OwnWork
 from harness.lab.twins import find
 
 if TYPE_CHECKING:
-    from harness.plugin.session import HostUnderTest
+    from harness.plugin.host_under_test import HostUnderTest
 
 _EVERY = 1.0  # seconds between two looks at counters; one costs this machine some milliseconds
 _LEAST = 1.0  # seconds to look at: counters of ticks tell nothing of less

@@ -21,8 +21,8 @@ from harness.measure import records
 from harness.measure.records import Recorded
 from harness.plugin import lines
 from harness.plugin.evidence import Attachment
+from harness.plugin.host_under_test import Column
 from harness.plugin.outcomes import Record
-from harness.plugin.session import Column
 from harness.report import attachments, environment, results
 from harness.report.identity import Identity, Stamper
 from harness.report.layout import RunFolder

@@ -23,12 +23,13 @@ if TYPE_CHECKING:  # a stranger's tests in the same run must not pay for these i
     from harness.lab import Host, Run
     from harness.lab.attend import Attendant
     from harness.lab.limits import Readings
+    from harness.plugin.host_under_test import Column, HostUnderTest
     from harness.plugin.lender import Lender
     from harness.plugin.news import News
     from harness.plugin.quiet import Watch
     from harness.plugin.results import Results
     from harness.plugin.scheduling.host_scheduling import HostScheduling
-    from harness.plugin.session import Column, HostUnderTest, Session
+    from harness.plugin.session import Session
     from harness.report.identity import Identity
     from harness.report.layout import RunFolder
 

@@ -19,7 +19,7 @@ from harness.lab.expectations import Expectations
 from harness.lab.outfit import Outfitter
 from harness.lab.twin_process import asked
 from harness.plugin import hooks
-from harness.plugin.session import HostUnderTest
+from harness.plugin.host_under_test import HostUnderTest
 from harness.plugin.state import KEY
 from harness.twins.hyperv.config import TwinConfig
 

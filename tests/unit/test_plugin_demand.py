@@ -9,7 +9,7 @@ from harness.backends.capabilities import Capability
 from harness.backends.model import Firmware, HostFacts, Shape
 from harness.core import GiB, Size, UsageError
 from harness.plugin import demand
-from harness.plugin.session import HostUnderTest
+from harness.plugin.host_under_test import HostUnderTest
 
 pytest_plugins = ["pytester"]
 
