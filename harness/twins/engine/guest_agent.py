@@ -33,7 +33,10 @@ class AgentRefused(EngineError):
 
 
 class Agent:
-    """Speaks to the agent of one QEMU process; connected from the first question to :meth:`close`."""
+    """Speaks to the agent of one QEMU process; connected from the first question to :meth:`close`, and never again.
+
+    The next process of the same machine listens at the same path: who still asked the one before would take its line.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,6 +45,7 @@ class Agent:
         self._held = b""
         self._marks = itertools.count(1)
         self._greeted: tuple[int, Deadline] | None = None
+        self._over = False
 
     def ask(self, command: str, deadline: Deadline, /, **arguments: Any) -> Any:
         """The ``return`` value of a command.
@@ -98,8 +102,9 @@ class Agent:
         return base64.b64decode(str(piece["buf-b64"]))
 
     def close(self) -> None:
-        """Hang up."""
+        """Hang up for good."""
         with self._lock:
+            self._over = True
             self._hang_up()
 
     def _greet(self, deadline: Deadline) -> None:
@@ -122,6 +127,8 @@ class Agent:
         self._send(json.dumps(question).encode() + b"\n", deadline)
 
     def _send(self, data: bytes, deadline: Deadline) -> None:
+        if self._over:
+            raise GuestSilent("the machine has ended, and its agent with it", operation="agent")
         if self._line is None:
             self._line = connected(self._path, 5.0)
             self._held = b""

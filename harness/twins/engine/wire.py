@@ -46,21 +46,25 @@ def connected(path: Path, seconds: float) -> socket.socket:
 class Keyboard:
     """Types into a serial port of one QEMU.
 
-    The line stays open while that QEMU lives: closing it would lose what the guest has not read yet.
+    The line stays open while that QEMU lives: closing it would lose what the guest has not read yet. Once closed it
+    stays so: the next QEMU of the same machine listens at the same path.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
         self._line: socket.socket | None = None
+        self._over = False
 
     def type(self, data: bytes, seconds: float) -> None:
         """Returns when all of it is on its way.
 
         Raises:
-            EngineError: it was not taken in time: the guest does not read.
+            EngineError: it was not taken in time: the guest does not read, or its machine has ended.
         """
         with self._lock:
+            if self._over:
+                raise EngineError("the machine has ended", operation="serial")
             self._line = self._line or self._open(seconds)
             try:
                 self._line.sendall(data)
@@ -70,6 +74,7 @@ class Keyboard:
     def close(self) -> None:
         """Hang up."""
         with self._lock, contextlib.suppress(OSError):
+            self._over = True
             if self._line is not None:
                 self._line.shutdown(socket.SHUT_RDWR)  # ends the draining thread, which closes it
 

@@ -14,10 +14,10 @@ import pytest
 
 from harness.core import Deadline
 from harness.core.waiting import pause
-from harness.twins.engine import VMWARE, GuestSilent, guest_agent
+from harness.twins.engine import VMWARE, EngineError, GuestSilent, guest_agent
 from harness.twins.engine.guest_agent import Agent, AgentRefused
 from harness.twins.engine.tools import Tools
-from harness.twins.engine.wire import listener
+from harness.twins.engine.wire import Keyboard, listener
 
 UNIT = VMWARE.tools
 WANTED = f"/etc/systemd/system/multi-user.target.wants/{UNIT}"
@@ -188,6 +188,36 @@ def test_a_guest_that_says_one_thing_after_the_other_is_given_up(place, agent, w
             agent.ask("guest-ping", Deadline.after(0.5))
         thread.join(10)
         assert not thread.is_alive(), "it still is listened to"
+
+
+def test_who_still_asks_the_agent_of_a_machine_that_ended_does_not_take_the_next_ones_line(peer, place, agent):
+    """A machine that is reverted listens at the same path in its next process, which serves one line."""
+    started = agent.ask("guest-exec", soon(), path="/bin/true")
+    agent.close()
+    peer.close()
+    following = Peer(place)
+    try:
+        with pytest.raises(GuestSilent, match="has ended"):
+            agent.ask("guest-exec-status", soon(), pid=started["pid"])
+        fresh = Agent(place)
+        assert fresh.ask("guest-get-host-name", soon()) == {"host-name": "one"}
+        fresh.close()
+        assert "guest-exec-status" not in following.asked
+    finally:
+        agent.close()
+        following.close()
+
+
+def test_what_is_typed_for_a_machine_that_ended_is_not_typed_into_the_next_one(place):
+    """Neither by a keyboard that was never used before."""
+    keyboard = Keyboard(place)
+    keyboard.close()
+    with listener(place) as bound:
+        with pytest.raises(EngineError, match="has ended"):
+            keyboard.type(b"reboot\n", 5.0)
+        bound.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            bound.accept()
 
 
 @pytest.mark.parametrize("told", [float("inf"), float("nan"), [7], "soon", None])
