@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -110,13 +111,14 @@ class Realm:
                 env=self.environment,
                 stdout=log,
                 stderr=log,
+                start_new_session=True,
             ) as process,
         ):
             try:
                 wait_for("the KDC", self._answers, Deadline.after(30))
                 yield
             finally:
-                process.terminate()
+                os.killpg(process.pid, signal.SIGTERM)  # faketime waits for the KDC as its child
 
     def _answers(self) -> bool | Pending:
         port = int(self.environment["KDC_PORT"])
