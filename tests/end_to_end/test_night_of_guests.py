@@ -47,7 +47,7 @@ HERE = pathlib.Path(__file__).parent
 def test_a_guest_that_is_held(guest, host):
     """Notes which boot it saw, and stands still where the test of the night wants it to."""
     with (HERE / f"seen-{host.name}").open("a") as file:
-        file.write(f"{guest.boot_id}\\\\n")
+        file.write(f"{guest.boot_id}\\n")
     while (HERE / f"hold-{host.name}").exists():
         time.sleep(0.1)
     assert guest.run(["true"])

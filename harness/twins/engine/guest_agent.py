@@ -18,7 +18,7 @@ from harness.twins.engine.wire import connected
 
 _SENTINEL = b"\xff"
 _LARGEST = 1 << 20  # the guest is not trusted to stop
-_PATIENCE = 5.0  # seconds for an agent of a busy guest to greet; what it is asked then may take longer
+_PATIENCE = 3.0  # seconds for an agent to greet; what it is asked then may take longer
 _AGAIN = 3.0  # seconds before a greeting that nobody answered is said again
 # Seconds for one answer: an agent that was stopped after its greeting never gives it, however long its asker has.
 _ANSWER = 20.0

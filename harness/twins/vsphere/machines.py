@@ -156,7 +156,7 @@ class Machines:
         """Without tools a host takes one of a guest that is not quiet (vSphere API, ``CreateSnapshot_Task``)."""
         machine = self._machine(said)
         memory = said.get("memory", False)
-        quiesced = not memory and said.get("quiesce", False) and any(machine.tools().running for _ in range(2))
+        quiesced = not memory and said.get("quiesce", False) and machine.tools().running
         machine.snapshot(said["snapshot"], memory=memory, quiesced=quiesced)
 
     def _revert(self, said: Mapping[str, Any]) -> None:
