@@ -74,6 +74,7 @@ class ServerStore:
 
         self._reading = self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._offset, self._asked = 0.0, -_STALE
+        self._over = False
         try:
             self._create()
         except BaseException:
@@ -104,19 +105,29 @@ class ServerStore:
                 connection.commit()
         finally:
             connection.close()  # rolls back what was not committed
+            self._returned()
 
     def rows(self, sql: str, *values: Any) -> list[Row]:
         """See :meth:`harness.lab.store.Store.rows`."""
 
         def ask() -> list[Row]:
-            with self._reading.connect() as connection:
-                return _rows(connection.exec_driver_sql(_translated(sql), values))
+            try:
+                with self._reading.connect() as connection:
+                    return _rows(connection.exec_driver_sql(_translated(sql), values))
+            finally:
+                self._returned()
 
         return self._patiently(ask)
 
     def close(self) -> None:
-        """See :meth:`harness.lab.store.Store.close`."""
-        self._engine.dispose()
+        """See :meth:`harness.lab.store.Store.close`. What another thread is in the middle of, a heartbeat, it ends."""
+        self._over = True
+        self._engine.pool.dispose()
+
+    def _returned(self) -> None:
+        """The pool keeps what is given back to it, also after its end."""
+        if self._over:
+            self._engine.pool.dispose()
 
     def _begun(self) -> Connection:
         connection = self._engine.connect()
@@ -124,6 +135,7 @@ class ServerStore:
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_ALONE})")
         except BaseException:
             connection.close()
+            self._returned()
             raise
         return connection
 

@@ -228,6 +228,26 @@ def test_the_clock_is_the_server_s(url, postgresql, tmp_path):
     store.close()
 
 
+@pytest.mark.parametrize("use", ["write", "rows"])
+def test_who_is_in_the_middle_of_something_while_a_store_is_closed_leaves_no_connection(use, url, postgresql, tmp_path):
+    """A heartbeat, on a thread of its own; and one that only begins then."""
+    store = ServerStore(url, tmp_path)
+    if use == "write":
+        with store.write() as rows:
+            store.close()
+            rows.run("UPDATE members SET heard = 0")
+    else:
+        store.close()
+        store.rows("SELECT 1")
+    name = url.partition("@/")[2].partition("?")[0]
+    there = f"SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}'"
+
+    def left() -> bool | Pending:
+        return postgresql.sql(there) == "0" or Pending(postgresql.sql(there))
+
+    wait_for("the server to see the connection's end", left, soon())
+
+
 def test_two_accounts_of_one_machine_are_two_controllers(controller):
     """One sees no lock of the other's: it must not take that for death."""
     one, other = controller("one"), controller("other")
