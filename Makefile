@@ -29,6 +29,8 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # A run has guests of several columns beside each other, where there are processors; what measures is alone meanwhile.
 SPREAD := $(if $(filter-out 1,$(shell nproc)),-n auto --maxprocesses 3)
+# Tests that need no guest wait for processes of their own for a third of their time.
+CROWD := -n $(shell expr $$(nproc) + 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
 
@@ -85,7 +87,7 @@ lint: venv ## Style, formatting, types and walls
 .PHONY: unit
 unit: venv ## Tests that need no guest
 	@echo "unit: tests that need no guest"
-	@$(PYTEST) -n auto tests/unit $(PYTEST_ARGS)
+	@$(PYTEST) $(CROWD) tests/unit $(PYTEST_ARGS)
 
 .PHONY: twin-tests
 twin-tests: setup kerberos ## Twins against clients that are not ours
@@ -107,6 +109,9 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_planted_defects.py tests/end_to_end/test_planted_in_guests.py \
 		tests/end_to_end/test_planted_defects_on_twins.py \
 		$(PYTEST_ARGS)
+	@echo "test-all: smoke checks in the columns of twins, all suites in each"
+	@$(BIN)/python -m tests.end_to_end.night suites-on-twins \
+		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_suites_on_twins.py $(PYTEST_ARGS)
 	@echo "test-all: releases with planted regressions"
 	@$(BIN)/python -m tests.end_to_end.night releases \
 		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_releases.py $(PYTEST_ARGS)

@@ -48,7 +48,7 @@ class Run:
 
 
 ELSEWHERE = (
-    "test_defects_are_caught_on_twins",
+    "test_planted_defects_on_twins",
     "test_suites_on_twins",
     "test_vsphere_moved",
     "test_report_page",
