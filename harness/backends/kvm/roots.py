@@ -114,6 +114,18 @@ def _end_probes(path: Path) -> None:
             continue  # it ended, or is another user's
 
 
+def _end_writes(path: Path) -> None:
+    """Remove what libvirt of a killed owner was in the middle of: the places of those QEMUs, and files half written.
+
+    It writes a file beside the one that is to be replaced (libvirt, ``virFileRewrite``), and never looks at it again.
+    """
+    for place in path.glob("lib/qemu/qmp-*"):
+        shutil.rmtree(place, ignore_errors=True)  # where its QEMU only begins the next owner finds the rest
+    for part in ("etc", "lib", "run"):
+        for half in (path / part).rglob("*.xml.new"):
+            half.unlink(missing_ok=True)
+
+
 def _lock(path: Path) -> bool:
     path.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock").open("w")
@@ -124,6 +136,7 @@ def _lock(path: Path) -> bool:
         return False
     _taken[path] = lock
     _end_probes(path)
+    _end_writes(path)
     return True
 
 
