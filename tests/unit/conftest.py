@@ -7,6 +7,12 @@ from tests import postgresql as databases
 from tests.unit.ssh_server import SshServer
 
 
+@pytest.fixture(autouse=True)
+def _nobodys_worker(monkeypatch):
+    """Inner runs ask whether they are a worker, and of which name; this test's own worker is not theirs."""
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+
+
 @pytest.fixture(scope="session")
 def postgresql():
     """A PostgreSQL server; ask it for a database of the test's own."""
