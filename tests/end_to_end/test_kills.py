@@ -16,6 +16,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -212,6 +213,27 @@ def test_what_is_killed_by_chance_is_reaped_and_nothing_else(tried):
         assert tried.undisturbed(), after
     tell(f"{tried.world.column}: killed at {killed} instants, {len(problems)} problems, seed {SEED}")
     assert problems == [], "\n".join(problems)
+
+
+@pytest.mark.parametrize("alive", [True, False], ids=["its QEMU lives", "its QEMU is gone"])
+def test_a_machine_that_libvirt_only_noted_to_start_is_reaped(tried, alive):
+    """An instant that chance seldom meets: libvirt's note of a start is there, its QEMU's pid not yet in it."""
+    world = tried.world
+    if world.column != "kvm":
+        pytest.skip("of libvirt's embedded driver")
+    running = next(call["number"] for call in tried.trace if _POWER_ON.match(_said(call)))
+    others = set(world.cache.rglob("roots/*/run/qemu/*.xml"))
+    assert tried.kill("--at", str(running), AFTER)
+    (status,) = set(world.cache.rglob("roots/*/run/qemu/*.xml")) - others
+    noted = status.read_text()
+    begun = re.sub("<domstatus .*?>", "<domstatus state='paused' reason='starting up' pid='0'>", noted, count=1)
+    status.write_text(begun.replace("<qemuCaps>", "<job type='none' async='start' flags='0x5'/>\n<qemuCaps>", 1))
+    assert status.read_text().count("async='start'") == 1
+    if not alive:
+        os.kill(int(status.with_suffix(".pid").read_text()), signal.SIGKILL)
+    tried.reap()
+    assert tried.left() == []
+    assert tried.undisturbed()
 
 
 def test_without_its_journal_the_hosts_own_marks_are_enough(tried):

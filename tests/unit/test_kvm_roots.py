@@ -53,29 +53,6 @@ def test_a_killed_owner_frees_its_root(pool, holder):
     assert roots.take(pool).path.name == holder.root
 
 
-def test_what_a_killed_owners_libvirt_was_in_the_middle_of_goes_with_the_next_owner(pool, holder):
-    """Where it asked a QEMU for its abilities, and half a status. Nothing that is whole, or of a living one."""
-    root = pool / holder.root
-    whole = root / "run" / "qemu" / "vm.xml"
-    half, place = root / "run" / "qemu" / "vm.xml.new", root / "lib" / "qemu" / "qmp-8GQHZ3"
-    for folder in (half.parent, place):
-        folder.mkdir(parents=True)
-    for file in (whole, half, place / "qmp.monitor"):
-        file.touch()
-    roots.take(pool)
-    assert half.exists()
-    assert place.exists()
-    for lock in roots._taken.values():
-        lock.close()
-    roots._taken.clear()
-    holder.kill()
-    holder.wait()
-    roots.take(pool)
-    assert not half.exists()
-    assert not place.exists()
-    assert whole.exists()
-
-
 def test_a_named_root_in_use_is_one_clear_error(pool, holder):
     with pytest.raises(LabError, match="in use by another process"):
         roots.take(pool, only=pool / holder.root)

@@ -10,7 +10,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import signal
 import stat
 import threading
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
+from harness.backends.kvm.interrupted import end_interrupted
 from harness.core import LabError
 
 _LONGEST = 50
@@ -103,29 +103,6 @@ def all_of(pool: Path) -> Iterator[Root]:
             yield Root(path, _alias(path))
 
 
-def _end_probes(path: Path) -> None:
-    """End QEMUs that libvirt of a killed owner was asking for their abilities: they would wait for ever."""
-    marks = [f"{name}/lib/qemu/qmp-".encode() for name in (path, _alias(path))]
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if any(mark in (entry / "cmdline").read_bytes() for mark in marks):
-                os.kill(int(entry.name), signal.SIGKILL)
-        except OSError:
-            continue  # it ended, or is another user's
-
-
-def _end_writes(path: Path) -> None:
-    """Remove what libvirt of a killed owner was in the middle of: the places of those QEMUs, and files half written.
-
-    It writes a file beside the one that is to be replaced (libvirt, ``virFileRewrite``), and never looks at it again.
-    """
-    for place in path.glob("lib/qemu/qmp-*"):
-        shutil.rmtree(place, ignore_errors=True)  # where its QEMU only begins the next owner finds the rest
-    for part in ("etc", "lib", "run"):
-        for half in (path / part).rglob("*.xml.new"):
-            half.unlink(missing_ok=True)
-
-
 def _lock(path: Path) -> bool:
     path.mkdir(parents=True, exist_ok=True)
     lock = path.with_name(f"{path.name}.lock").open("w")
@@ -135,8 +112,7 @@ def _lock(path: Path) -> bool:
         lock.close()
         return False
     _taken[path] = lock
-    _end_probes(path)
-    _end_writes(path)
+    end_interrupted(path, _alias(path))
     return True
 
 
