@@ -186,32 +186,35 @@ def test_what_is_killed_at_a_call_is_reaped_and_nothing_else(tried):
         (call["number"], when) for call in calls for when in (BEFORE, SENT, AFTER) if call["wire"] or when != SENT
     ]
     chosen = points if CALLS is None else random.Random(SEED).sample(points, CALLS)
-    problems, killed = [], 0
+    problems, missed = [], []
     for number, when in chosen:
-        killed += tried.kill("--at", str(number), when)
+        point = f"{when} {number} {tried.trace[number - 1]['name']}"
+        if not tried.kill("--at", str(number), when):
+            missed.append(point)
         tried.reap()
-        name = tried.trace[number - 1]["name"]
-        problems += (found := [f"{when} {number} {name}: {each}" for each in tried.left()])
+        problems += (found := [f"{point}: {each}" for each in tried.left()])
         tell(*found)
-        assert tried.undisturbed(), (number, when)
-    tell(f"{tried.world.column}: killed at {killed} of {len(points)} points, {len(problems)} problems, seed {SEED}")
+        assert tried.undisturbed(), point
+    killed = f"killed at {len(chosen) - len(missed)} of {len(points)} points"
+    tell(f"{tried.world.column}: {killed}, {len(problems)} problems, seed {SEED}")
     assert problems == [], "\n".join(problems)
-    assert killed == len(chosen)
+    assert missed == [], "these were passed alive: they are reached in some runs only"
 
 
 def test_what_is_killed_by_chance_is_reaped_and_nothing_else(tried):
     """At instants that nobody chose, calls that only read included."""
     share = range(COLUMNS.index(tried.world.column), INSTANTS, len(COLUMNS))
     chance = random.Random(f"{SEED}{tried.world.column}")
-    problems, killed = [], 0
+    problems = []
     for _ in share:
         after = chance.uniform(0, tried.seconds)
-        killed += tried.kill(after=after)
+        while not tried.kill(after=after):  # it was faster than the one that nobody killed
+            after = chance.uniform(0, after)
         tried.reap()
         problems += (found := [f"after {after:.3f} s: {each}" for each in tried.left()])
         tell(*found)
         assert tried.undisturbed(), after
-    tell(f"{tried.world.column}: killed at {killed} instants, {len(problems)} problems, seed {SEED}")
+    tell(f"{tried.world.column}: killed at {len(share)} instants, {len(problems)} problems, seed {SEED}")
     assert problems == [], "\n".join(problems)
 
 
