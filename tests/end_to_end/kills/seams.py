@@ -112,8 +112,10 @@ class Seams:
         self._inside.call = True
         try:
             number = self.begin(name, words)
-            yield
-            self.reach(number, AFTER)
+            try:
+                yield
+            finally:
+                self.reach(number, AFTER)  # one that is refused is over as well
         finally:
             self._inside.call = False
 
