@@ -17,11 +17,13 @@ import libvirt
 import pytest
 
 from harness.backends.kvm import Settings, connect
+from harness.backends.kvm.connection import Connection
 from harness.backends.model import MachineSpec, NetworkKind, NetworkSpec, NicSpec, Ownership, Shape
 from harness.backends.protocol import Refused
 from harness.backends.registry import Context
 from harness.core import Deadline, LabError, MiB, Pending, Size, wait_for
 from harness.core.process import need, run
+from harness.core.waiting import pause
 from harness.image.model import Format, Image
 from tests.unit.fake_ledger import NoLedger
 
@@ -146,6 +148,16 @@ def test_a_daemon_that_dies_is_one_error_and_is_found_again(daemon, machine):
         assert "refuse" in the_fault(caught) or "lost" in the_fault(caught)
     daemon.start()
     assert machine.view(soon()).raw
+
+
+def test_who_asks_in_the_last_moment_is_answered(daemon):
+    """A wait for a guest ends with a last look: its time-out is the guest's, and no fault of libvirt's."""
+
+    def look(connection):
+        pause(0.2)  # as on a busy controller
+        return connection.getLibVersion()
+
+    assert Connection(daemon.uri, "far").call("state", look, soon(0))
 
 
 def test_a_daemon_that_hangs_is_left_in_time_and_is_found_again(daemon, machine):

@@ -18,6 +18,9 @@ _loop_lock = threading.Lock()
 _loop: threading.Thread | None = None
 _EMBEDDED = "qemu:///embed"
 _embedded: dict[str, Any] = {}
+_LEAST = 2.0
+"""Seconds that every call has: who waits for a guest looks once more when its time is over, and a libvirt that is asked
+in the last moment is no libvirt that does not answer."""
 
 
 def _start_event_loop() -> None:
@@ -37,7 +40,7 @@ def _run_events() -> None:
 
 
 class Connection:
-    """libvirt calls with a deadline.
+    """libvirt calls with a deadline, of which each may overrun by two seconds.
 
     libvirt's calls take no time-out, so each runs in a thread of its own; one that overruns is left behind with its
     connection, and the next call opens a new one.
@@ -128,7 +131,7 @@ class Connection:
 
         thread = threading.Thread(target=body, name=f"libvirt-{operation}", daemon=True)
         thread.start()
-        thread.join(deadline.seconds or 0.001)
+        thread.join(max(deadline.seconds, _LEAST))
         if faults:
             raise faults[0]
         if not results:
