@@ -115,12 +115,13 @@ func (t *twin) failLease(id string, fault types.BaseMethodFault) {
 	ctx := *l.caller
 	vm := t.leaseMachine(&ctx, l)
 	problem := &types.LocalizedMethodFault{Fault: fault, LocalizedMessage: sentence(fault)}
+	// Under one lock: who reads the error finds the machine gone, who misses the machine finds the error.
 	ctx.WithLock(l.object, func() {
+		t.unmake(&ctx, vm)
 		ctx.Update(l.object, []types.PropertyChange{
 			{Name: "state", Val: types.HttpNfcLeaseStateError}, {Name: "error", Val: problem},
 		})
 	})
-	t.unmake(&ctx, vm)
 }
 
 // unmake deletes the machine that an import had begun.
