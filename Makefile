@@ -29,7 +29,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest
 # A run has guests of several columns beside each other, where there are processors; what measures is alone meanwhile.
 SPREAD := $(if $(filter-out 1,$(shell nproc)),-n auto --maxprocesses 3)
-# Tests that need no guest wait for processes of their own for a third of their time.
+# Unit tests and those of twins wait for processes of their own for a third of their time.
 CROWD := -n $(shell expr $$(nproc) + 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
@@ -92,7 +92,7 @@ unit: venv ## Tests that need no guest
 .PHONY: twin-tests
 twin-tests: setup kerberos ## Twins against clients that are not ours
 	@echo "twin-tests: twins against clients that are not ours"
-	@$(PYTEST) $(SPREAD) tests/twins $(PYTEST_ARGS)
+	@$(PYTEST) $(CROWD) tests/twins $(PYTEST_ARGS)
 
 .PHONY: contract
 contract: image ## Backends against their protocol, with real guests (Hyper-V's by a target of its own)

@@ -147,12 +147,18 @@ def test_a_sound_release_passes_i31(run, release):
 
 
 @pytest.mark.parametrize(
-    ("name", "host"), [("linux", "kvm"), ("open-vm-tools", "vsphere"), ("hyperv-daemons", "hyperv")]
+    ("name", "host", "found"),
+    [
+        ("linux", "kvm", ["passed"] * 4),
+        # On a twin no integration service has a channel to its host: what is removed is all that can be asked there.
+        ("open-vm-tools", "vsphere", ["passed"] + ["skipped"] * 3),
+        ("hyperv-daemons", "hyperv", ["passed"] + ["skipped"] * 3),
+    ],
 )
-def test_the_archives_backports_pass_i31(run, name, host):
+def test_the_archives_backports_pass_i31(run, name, host, found):
     """Over the distribution's own and back; a kernel is booted each time, and the image's own runs at last."""
     done = i31(run, SUITES.parent / f"configs/releases/{name}-backport.yaml", host=host)
-    assert done.of("I31") == ["passed"] * 4, done.output
+    assert done.of("I31") == found, done.output
 
 
 @pytest.mark.parametrize("plant", PLANTS, ids=str)

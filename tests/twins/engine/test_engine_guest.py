@@ -175,7 +175,7 @@ def test_a_snapshot_fits_a_guest_that_grew_meanwhile(guest, shell):
 
 def test_an_nmi_arrives(guest, shell):
     guest.nmi()
-    await_said(shell, "dmesg", "NMI received for unknown reason")
+    shell.await_words("NMI received for unknown reason")
 
 
 def test_a_reboot_of_its_own_is_told_once(guest, shell, watcher):

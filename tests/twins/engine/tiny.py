@@ -59,6 +59,15 @@ class Shell:
         said = self.await_prompt(seconds).decode("utf-8", "replace")
         return said.partition("\n")[2].removesuffix(_PROMPT.decode()).replace("\r", "").strip()
 
+    def await_words(self, words: str, seconds: float = 60) -> None:
+        """What the kernel itself says on its console. It may spoil a prompt that is written at the same time."""
+
+        def heard() -> bool | Pending:
+            said = self._machine.serial_path.read_bytes()[self._from :]
+            return words.encode() in said or Pending(repr(said[-200:]))
+
+        wait_for(words, heard, Deadline.after(seconds))
+
     def begin_anew(self) -> None:
         """The log was begun anew."""
         self._from = 0
