@@ -18,6 +18,10 @@ def main() -> None:
         sys.exit(f"prctl: {os.strerror(ctypes.get_errno())}")
     if os.getppid() != int(sys.argv[1]):  # it died before the kernel knew: no signal will come
         sys.exit("the parent is gone")
+    if signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ()):
+        # Held back by who started us, so that none was lost on this interpreter's way up: the program gets it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     os.execv(sys.argv[2], sys.argv[2:])  # noqa: S606 - no shell is what is wanted
 
 

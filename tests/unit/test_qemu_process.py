@@ -68,6 +68,19 @@ def test_a_child_whose_parent_is_gone_already_does_not_start():
     assert "the parent is gone" in done.stderr
 
 
+def test_a_signal_that_was_held_back_for_a_program_is_its_own():
+    """Even where this process, as one in the background, ignores it."""
+    from harness.qemu import leash
+
+    def held() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    argv = [sys.executable, "-IS", leash.__file__, str(os.getpid()), "/bin/sh", "-c", "kill -INT $$; sleep 0; echo on"]
+    done = subprocess.run(argv, preexec_fn=held, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+
+
 def test_what_a_child_says_is_kept(tmp_path):
     child = spawn(["/bin/sh", "-c", "echo why >&2; exit 3"], log=tmp_path / "log")
     assert child.wait(30) == 3

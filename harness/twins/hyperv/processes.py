@@ -26,8 +26,14 @@ _BUFFER: Final = 1 << 20
 
 _BARE_NEWLINE: Final = re.compile(rb"(?<!\r)\n")
 
+
+def _hold_interrupts() -> None:
+    """A Ctrl+C for a program waits, while its leash comes up: that one's interpreter may swallow it."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+
 # The kernel's promise to kill a child with its parent is about the parent's *thread*: this one lives as long as we do.
-_SPAWNER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner")
+_SPAWNER: Final = ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner", initializer=_hold_interrupts)
 _LEASH: Final = Path(qemu.__file__).with_name("leash.py")
 
 
