@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import socket
 
 from harness.backends.model import Endpoint
@@ -27,6 +28,7 @@ async def answering(endpoint: Endpoint, patience: float) -> socket.socket:
     """
     tries = [asyncio.create_task(_spoken(endpoint))]
     answered: asyncio.Task[socket.socket] | None = None
+    kept: socket.socket | None = None
     try:
         async with asyncio.timeout(patience):
             while answered is None:
@@ -38,15 +40,21 @@ async def answering(endpoint: Endpoint, patience: float) -> socket.socket:
                     if fresh is not patient:
                         fresh.cancel()
                     tries.append(asyncio.create_task(_spoken(endpoint)))
-        return answered.result()
+        kept = answered.result()
     except TimeoutError:
         raise ConnectionRefusedError(f"{endpoint} said nothing for {patience:.0f} s") from None
+    else:
+        return kept
     finally:
+        # Nothing is waited for here: who is cancelled meanwhile would lose what was answered.
         for each in tries:
             each.cancel()
-        for each, ended in zip(tries, await asyncio.gather(*tries, return_exceptions=True), strict=True):
-            if each is not answered and isinstance(ended, socket.socket):
-                ended.close()
+            each.add_done_callback(functools.partial(_let_go, kept))
+
+
+def _let_go(kept: socket.socket | None, tried: asyncio.Task[socket.socket]) -> None:
+    if not tried.cancelled() and tried.exception() is None and tried.result() is not kept:
+        tried.result().close()
 
 
 async def _spoken(endpoint: Endpoint) -> socket.socket:

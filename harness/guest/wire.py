@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 import time
 from dataclasses import dataclass, field
 from typing import Any
@@ -168,13 +169,18 @@ class Wire:
             "gss_kex": False,
         }
         if self.login.jump is not None:
-            self.tunnel = await _tunnel(self.login.jump)
-            options["tunnel"] = self.tunnel
+            options["tunnel"] = self.tunnel = await _tunnel(self.login.jump)
+            try:
+                connection = await asyncssh.connect(endpoint.address, endpoint.port, **options)
+            except BaseException:
+                self.tunnel.abort()
+                self.tunnel = None
+                raise
         else:
             patience, self._silence = self._silence, min(self._silence * 1.5, _LONGEST_SILENCE)
-            options["sock"] = await answering(endpoint, patience)
+            sock = await answering(endpoint, patience)
             self._answered, self._silence = True, _SILENCE
-        connection = await asyncssh.connect(endpoint.address, endpoint.port, **options)
+            connection = await _over(sock, endpoint, options)
         if self.host_key is None:
             key = connection.get_server_host_key()
             self.host_key = key.export_public_key().decode().strip() if key else None
@@ -275,6 +281,24 @@ async def _tunnel(jump: Jump) -> asyncssh.SSHClientConnection:
         keepalive_count_max=KEEPALIVE_COUNT,
         **keys,
     )
+
+
+async def _over(sock: socket.socket, endpoint: Endpoint, options: dict[str, Any]) -> asyncssh.SSHClientConnection:
+    """Log in over a connected socket. asyncssh reads keys first: what fails then, or is cancelled, leaves it to us."""
+    taken = False
+
+    def owner() -> asyncssh.SSHClient:
+        """Asked for once a connection has the socket, and closes it."""
+        nonlocal taken
+        taken = True
+        return asyncssh.SSHClient()
+
+    try:
+        return await asyncssh.connect(endpoint.address, endpoint.port, sock=sock, client_factory=owner, **options)
+    except BaseException:
+        if not taken:
+            sock.close()
+        raise
 
 
 def _known(endpoint: Endpoint, host_key: str | None) -> asyncssh.SSHKnownHosts | None:

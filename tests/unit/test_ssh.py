@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shlex
 import socket
 import threading
 from dataclasses import replace
 from datetime import timedelta
+from types import SimpleNamespace
 
 import asyncssh
 import pytest
@@ -212,6 +214,41 @@ def test_a_guest_is_heard_by_whichever_call_it_answers_first(server, monkeypatch
 
 
 @pytest.fixture
+def sockets(monkeypatch):
+    """Those on which a guest was heard."""
+    heard, real = [], wire.answering
+
+    async def recorded(endpoint, patience):
+        heard.append(await real(endpoint, patience))
+        return heard[-1]
+
+    monkeypatch.setattr(wire, "answering", recorded)
+    return heard
+
+
+def test_a_login_that_fails_before_it_begins_leaves_no_connection(server, sockets, tmp_path):
+    """As one whose key cannot be read."""
+    ssh = Ssh("guest", lambda _: server.endpoint, replace(server.login, private_key=tmp_path / "none"))
+    with pytest.raises(Unreachable, match="none"):
+        ssh.connect(soon(), retry=False)
+    assert [each.fileno() for each in sockets] == [-1]
+
+
+def test_a_login_that_is_given_up_before_it_begins_leaves_no_connection(server, sockets, monkeypatch):
+    """Keys are read in a thread of their own, which a busy machine may let wait."""
+
+    async def slowly(*_, **__):
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(asyncssh.SSHClientConnectionOptions, "construct", slowly)
+    ssh = Ssh("guest", lambda _: server.endpoint, server.login)
+    with pytest.raises(Unreachable, match="by the deadline"):
+        ssh.connect(soon(2))
+    assert sockets
+    assert {each.fileno() for each in sockets} == {-1}
+
+
+@pytest.fixture
 def jump_host(tmp_path):
     (tmp_path / "jump").mkdir()
     host = SshServer(tmp_path / "jump")
@@ -240,6 +277,23 @@ def test_a_jump_host_with_another_key_is_not_passed(jump_host, server, tmp_path)
     with pytest.raises(HostKeyMismatch):
         ssh.run("true", soon())
     assert (jump_host.jumps, server.logins) == ([], 0)
+
+
+def test_a_jump_host_beyond_which_nobody_answers_is_left_each_time(jump_host, server, tmp_path, monkeypatch):
+    """It would keep a connection for every try."""
+    made, real = [], wire._tunnel
+
+    async def recorded(jump):
+        made.append(await real(jump))
+        return made[-1]
+
+    monkeypatch.setattr(wire, "_tunnel", recorded)
+    with socket.create_server(("127.0.0.1", 0)) as gone:
+        nobody = SimpleNamespace(endpoint=Endpoint(*gone.getsockname()), login=server.login)
+    ssh = through(jump_host, nobody, tmp_path, jump_host.login.host_key)
+    with pytest.raises(Unreachable):
+        ssh.connect(soon(), retry=False)
+    assert [each.is_closed() for each in made] == [True]
 
 
 def test_what_watches_may_end_the_wait(ssh):
