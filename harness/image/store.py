@@ -176,11 +176,16 @@ class Store:
             What was proven, a sentence each.
 
         Raises:
-            LabError: the first thing that is not so.
+            LabError: the first thing that is not so; or another process verified this image all the time.
         """
         until = deadline or Deadline.after(BUILD_TIME)
         proven = []
-        with self._workplace("verify") as work, space_for("verifying an image", self.root, builder.BUILD_SPACE):
+        name = f"verify-{image.digest}"
+        with (
+            self._locked(name, until),
+            self._workplace(name) as work,
+            space_for("verifying an image", self.root, builder.BUILD_SPACE),
+        ):
             raw = work / "disk.raw"
             qemuimg.convert(image.qcow2, raw, None, until, source_format="qcow2", progress=progress, what="unpacking")
             seen = content.digest_of_raw(raw, progress)
@@ -309,9 +314,8 @@ class Store:
     @contextmanager
     def _workplace(self, name: str) -> Iterator[Path]:
         """A fresh folder, gone afterwards unless it was renamed. The caller holds the lock ``name``."""
-        if name != "verify":
-            for leftover in self._tmp.glob(f"{name}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+        for leftover in self._tmp.glob(f"{name}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         work = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=self._tmp))
         work.chmod(0o755)
         try:

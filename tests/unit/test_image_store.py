@@ -5,7 +5,9 @@ import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from harness.core import LabError, UsageError
 from harness.core.process import run
 from harness.image.content import digest_of_raw
 from harness.image.model import Format
+from harness.image.progress import Advance
 from harness.image.qemuimg import info
 from harness.image.store import Store
 from tests.unit.tiny_images import raw_disk, recipe_for, soon
@@ -113,6 +116,28 @@ def test_a_changed_disk_fails_verification(store: Store, disk: Path) -> None:
     run(["qemu-img", "convert", "-O", "qcow2", other, image.qcow2], soon())
     with pytest.raises(LabError, match="its name says"):
         store.verify(image)
+
+
+def test_nobody_sweeps_away_what_a_verification_works_on(store: Store, disk: Path) -> None:
+    """Another run that starts, or reaps, or prunes meanwhile; what a killed verification left is swept."""
+    image = store.convert(store.build(recipe_for(disk)).image, Format.VHDX)
+
+    class Others:
+        @contextmanager
+        def step(self, what: str) -> Iterator[Advance]:
+            yield lambda _share: None
+            assert Store(store.root).sweep() == Store(store.root).prune() == [], what
+
+    assert len(store.verify(image, progress=Others())) == 2
+    (store.root / "tmp" / f"verify-{image.digest}.killed").mkdir()
+    assert len(store.sweep()) == 1
+
+
+def test_of_two_verifications_neither_disturbs_the_other(store: Store, disk: Path) -> None:
+    image = store.build(recipe_for(disk)).image
+    with ThreadPoolExecutor(2) as pool:
+        proven = list(pool.map(lambda _: Store(store.root).verify(image), range(2)))
+    assert proven[0] == proven[1] != []
 
 
 def test_a_format_with_other_bits_fails_verification(store: Store, disk: Path) -> None:
