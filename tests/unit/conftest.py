@@ -4,6 +4,7 @@ import pytest
 
 from harness.guest.ssh import Ssh
 from tests import postgresql as databases
+from tests.unit.reaped_lab import Scene
 from tests.unit.ssh_server import SshServer
 
 
@@ -34,3 +35,12 @@ def ssh(server):
     ssh = Ssh("guest", lambda _: server.endpoint, server.login)
     yield ssh
     ssh.disconnect()
+
+
+@pytest.fixture
+def scene(tmp_path):
+    """A lab of which the reaper decides what goes, and its runs."""
+    scene = Scene(tmp_path)
+    yield scene
+    for run in scene.runs:
+        run.close()
