@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
+from functools import lru_cache
 from io import StringIO
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -101,6 +102,21 @@ def load(path: Path, model: type[M]) -> M:
         UsageError: one line per problem, each ``file:line:column dotted.path: what is wrong``.
     """
     return validate(read_yaml(path), model, str(path))
+
+
+def load_again(path: Path, model: type[M]) -> M:
+    """As :func:`load`, for a file that many ask for: while its text stays the same, so does the value.
+
+    Whoever gets it must not change the lists and tables in it.
+    """
+    loaded = _loaded(read_text(path), model, str(path))
+    assert isinstance(loaded, model)
+    return loaded
+
+
+@lru_cache(maxsize=16)
+def _loaded(text: str, model: type[BaseModel], name: str) -> BaseModel:
+    return validate(parse_yaml(text, name), model, name)
 
 
 def validate(tree: Any, model: type[M], name: str) -> M:

@@ -18,7 +18,7 @@ from pydantic import AfterValidator, Field
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import Deadline, LabError, Size
-from harness.core.config import StrictModel, load, nearest
+from harness.core.config import StrictModel, load_again, nearest
 from harness.lab.limits import Limit, LimitFile, Readings, of_a_check, stopwatch
 from harness.lab.rules import rules_of, shipped, span_of
 
@@ -249,4 +249,4 @@ def known_messages(folder: Path, today: date | None = None) -> tuple[re.Pattern[
     if not file.exists():
         return ()
     day = today or date.today()  # noqa: DTZ011  a day's difference is no matter here
-    return tuple(re.compile(entry.pattern) for entry in load(file, KnownMessages).known if entry.expires > day)
+    return tuple(re.compile(entry.pattern) for entry in load_again(file, KnownMessages).known if entry.expires > day)

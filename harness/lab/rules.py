@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field
 
 from harness.backends.model import Firmware, HostFacts
 from harness.core import Size, paths
-from harness.core.config import StrictModel, load
+from harness.core.config import StrictModel, load_again
 from harness.lab.limits import LimitFile
 
 _BOUND = re.compile(r"(>=|<=|==|>|<)\s*(\d+(?:\.\d+)*)")
@@ -100,7 +100,7 @@ def rules_of(backend: str, folder: Path | None = None) -> RuleFile:
     Raises:
         UsageError: the file cannot be read or holds something wrong, with line and column.
     """
-    return load((folder or shipped()) / f"{backend}.yaml", RuleFile)
+    return load_again((folder or shipped()) / f"{backend}.yaml", RuleFile)
 
 
 def kind_of_size(value: int | str) -> str:

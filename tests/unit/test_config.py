@@ -6,7 +6,7 @@ import pytest
 from pydantic import Field, TypeAdapter
 
 from harness.core import GiB, MiB, Size, UsageError
-from harness.core.config import StrictModel, load, nearest, parse_yaml, position, validate
+from harness.core.config import StrictModel, load, load_again, nearest, parse_yaml, position, validate
 from harness.core.fields import Bytes, Duration, duration, show_duration
 
 
@@ -83,6 +83,23 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path):
         load(tmp_path / "nothing.yaml", Thing)
     with pytest.raises(UsageError, match="cannot be read: Is a directory"):
         load(tmp_path, Thing)
+
+
+def test_a_file_that_many_ask_for_is_parsed_once_until_it_says_something_else(tmp_path):
+    path = tmp_path / "some.yaml"
+    path.write_text("name: one")
+    first = load_again(path, Thing)
+    assert load_again(path, Thing) is first
+    assert first == load(path, Thing)
+    for name in ("two", "one"):
+        path.write_text(f"name: {name}")
+        assert load_again(path, Thing).name == name
+    path.write_text("name: 1")
+    for _ in range(2):
+        with pytest.raises(UsageError, match=r"some\.yaml:1:\d+ name"):
+            load_again(path, Thing)
+    path.write_text("size: 1 MiB")
+    assert load_again(path, Disk) == Disk(size=MiB)
 
 
 def test_a_file_too_large_for_a_configuration_is_refused_unread(tmp_path):
