@@ -33,6 +33,8 @@ SPREAD := $(if $(filter-out 1,$(shell nproc)),-n auto --maxprocesses 3)
 CROWD := -n $(shell expr $$(nproc) + 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_NO_INPUT := 1
+# Tests start hundreds of interpreters; where nothing may keep what one compiled, every one compiles everything anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 # --- for everybody ---------------------------------------------------------------------------------------------------
 
