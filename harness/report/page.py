@@ -35,6 +35,10 @@ _AT_TOP = """<script>
 }
 </script>"""
 
+# Allure's program starts before the results behind it have been read, and where there are none yet it asks the network
+# instead, is refused, and shows an empty page. A place for them that is not ready is what it waits for.
+_RESULTS_FOLLOW = "<script>window.allureReportDataReady = false; window.allureReportData = {};</script>"
+
 # A tab that is always empty: verdicts are made in Python (Allure's quality gate exits alike for a crash and for a no).
 _NO_GATE = '<style>[data-testid="nav-tab-qualityGate"] { display: none; }</style>'
 
@@ -67,7 +71,7 @@ _HARMLESS = frozenset(
 
 
 def harden(page: str, beside: Sequence[tuple[str, str]] = ()) -> str:
-    """The page without analytics, with a policy that lets nothing out; it opens at its top.
+    """The page without analytics, with a policy that lets nothing out; it opens at its top, however slowly it is read.
 
     Args:
         page: Allure's.
@@ -79,7 +83,7 @@ def harden(page: str, beside: Sequence[tuple[str, str]] = ()) -> str:
         nav = f'{_BESIDE}<nav id="beside" aria-label="Pages beside this one">{links}</nav>'
         page = re.sub(r"<body[^>]*>", lambda found: found[0] + nav, page, count=1)
     # Directly behind <head>: a policy binds only what comes after it.
-    return re.sub(r"<head>", f"<head>{HEAD}{_NO_GATE}{_AT_TOP}", page, count=1)
+    return re.sub(r"<head>", f"<head>{HEAD}{_NO_GATE}{_AT_TOP}{_RESULTS_FOLLOW}", page, count=1)
 
 
 def outside_requests(page: str) -> list[str]:

@@ -22,9 +22,9 @@ _FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"),
     *("--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage"),
     *("--hide-scrollbars", "--window-size=1440,900", "--remote-debugging-pipe"),
-    # No name resolves: whatever asks anyway is seen as an event and fails.
-    "--host-resolver-rules=MAP * ~NOTFOUND",
 )
+# No name resolves, and no address is reached: whatever asks anyway is seen as an event and fails.
+_NOWHERE = "--host-resolver-rules=MAP * ~NOTFOUND"
 _PATIENCE = 60.0
 _DOMAINS = ("Page", "Network", "Runtime", "Log")
 # Sandboxed frames live in processes and sessions of their own; they wait until somebody listens to them as well.
@@ -32,15 +32,21 @@ _FRAMES = {"autoAttach": True, "waitForDebuggerOnStart": True, "flatten": True}
 
 
 class Browser:
-    """One tab of one Chromium with a profile of its own."""
+    """One tab of one Chromium with a profile of its own.
 
-    def __init__(self, profile: Path) -> None:
+    Args:
+        profile: a folder for it.
+        reaching: the one address that it may ask, of a server of the test's own; without one, none.
+    """
+
+    def __init__(self, profile: Path, *, reaching: str = "") -> None:
         program = need("chromium", "chromium")
         read_commands, self._commands = os.pipe()
         self._answers, write_answers = os.pipe()
+        reach = f"{_NOWHERE} , EXCLUDE {reaching}" if reaching else _NOWHERE
         redirected = f'exec "$@" 3<&{read_commands} 4>&{write_answers}'
         self._process = subprocess.Popen(
-            ["bash", "-c", redirected, "bash", program, *_FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", redirected, "bash", program, *_FLAGS, reach, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(read_commands, write_answers),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

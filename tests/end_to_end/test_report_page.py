@@ -8,7 +8,10 @@ import struct
 import subprocess
 import sys
 import zlib
+from contextlib import ExitStack, closing
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Event, Thread
 
 import pytest
 
@@ -137,6 +140,39 @@ def test_the_page_shows_tests_by_pool_with_their_statuses(page):
 
 def test_the_page_opens_at_its_top(page):
     assert page.run("[...document.querySelectorAll('[data-tree-scroll-container]')].every(one => one.scrollTop === 0)")
+
+
+def test_the_page_waits_for_results_that_are_read_late(runs, tmp_path):
+    """A browser may stop anywhere in a long page and run what it has: here that is the program, without the results."""
+    program, mark, results = runs[-1].page.read_text().partition("<script async>")
+    assert "window.allureReportData[name] = value" in results
+    runs_by_itself = Event()
+
+    class Slowly(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(program.encode())
+            runs_by_itself.wait(60)
+            self.wfile.write((mark + results).encode())
+
+        def log_message(self, *_):
+            pass
+
+    with ExitStack() as stack:
+        server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", 0), Slowly))
+        Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        slow = stack.enter_context(closing(Browser(tmp_path, reaching="127.0.0.1")))
+        stack.callback(runs_by_itself.set)
+        slow.open(f"http://127.0.0.1:{server.server_port}/")
+        drawn = "document.getElementById('app')?.children.length > 0"
+        wait_for("the program to draw", lambda: slow.run(drawn) or Pending("nothing"), Deadline.after(60))
+        slow.run("new Promise((done) => setTimeout(done, 500))")  # what it asks for, it asks for after drawing
+        runs_by_itself.set()
+        slow.wait_for_text("sample night-3", "C01 Every vCPU comes online")
+        assert slow.problems == []
 
 
 def test_a_failure_shows_its_message_history_and_the_other_pool(page):
