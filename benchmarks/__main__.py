@@ -126,10 +126,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trials", type=int, default=10_000, help="validations of verdicts (default: 10,000)")
     parser.add_argument("--night-runs", type=int, default=3, help="runs of each size of a night (default: 3)")
     parser.add_argument(
-        "--sizes", type=int, nargs="+", metavar="N", default=[10, 100, 1000], help="tests of a night (10 100 1000)"
+        "--sizes",
+        type=int,
+        nargs="+",
+        metavar="N",
+        default=[10, 100, 1000],
+        help="tests of a night, two sizes or more, in tens (10 100 1000)",
     )
     parser.add_argument(
-        "--hosts", type=int, nargs="+", metavar="N", default=[1, 8, 64], help="hosts of a night (1 8 64)"
+        "--hosts", type=int, nargs="+", metavar="N", default=[1, 8, 64], help="hosts of a night, two or more (1 8 64)"
     )
     parser.add_argument("--lab", default="local", help="lab (default: local)")
     parser.add_argument("--host", help="host of the lab (default: its first)")
@@ -184,6 +189,11 @@ def _without_guests(
     if "night" in what:
         from benchmarks import night  # noqa: PLC0415  others need no simulation
 
+        for option, wanted in (("--sizes", options.sizes), ("--hosts", options.hosts)):
+            if len(set(wanted)) < 2:
+                parser.error(f"{option}: growth is from one number to another, so give two or more")
+        if off := [size for size in options.sizes if size < 10 or size % 10]:
+            parser.error(f"--sizes: tests come in tens, not in {off[0]}")
         kept &= night.run(options.night_runs, options.sizes, options.hosts, say, options.json)
     return kept
 

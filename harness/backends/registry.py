@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from functools import lru_cache
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self, cast
 
@@ -109,7 +111,7 @@ class Backend(Protocol):
 
 def names() -> list[str]:
     """The installed backends, sorted."""
-    return sorted({point.name for point in entry_points(group=GROUP)})
+    return sorted({point.name for point in _announced(tuple(sys.path))})
 
 
 def find(name: str) -> Backend:
@@ -118,7 +120,7 @@ def find(name: str) -> Backend:
     Raises:
         UsageError: none is installed under that name, or its own requirements are missing.
     """
-    for point in entry_points(group=GROUP):
+    for point in _announced(tuple(sys.path)):
         if point.name == name:
             try:
                 backend = point.load()
@@ -130,3 +132,9 @@ def find(name: str) -> Backend:
                 raise UsageError(f"the backend {name!r} ({point.value}) lacks Settings or connect")
             return cast("Backend", backend)
     raise UsageError(f"no backend is called {name!r}{nearest(name, names())}")
+
+
+@lru_cache(maxsize=4)
+def _announced(path: tuple[str, ...]) -> EntryPoints:
+    """The entry points of whatever is installed on ``path``: read once, for each host of a lab asks for its backend."""
+    return entry_points(group=GROUP)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
 
@@ -57,7 +57,7 @@ class Addresses:
         if options is None:
             return None
         domain = f"own network of {key}" if network.private else str(network.network)
-        names = [wanted] if wanted else [str(options[at]) for at in _from_key(key, len(options))]
+        names = [wanted] if wanted else _Choice(key, len(options), lambda at: str(options[at]))
         shared = not (network.private or closed or network.closed)
         taken = _prober(network, closed=closed)
         return self._leases.one_of("address", domain, names, deadline, taken=taken, shared=shared)
@@ -86,7 +86,7 @@ class Addresses:
             LabError: none is free until the deadline.
         """
         options = network.macs or default_macs(name, within)
-        names = [wanted] if wanted else [options[at] for at in _from_key(key, len(options))]
+        names = [wanted] if wanted else _Choice(key, len(options), options.__getitem__)
         shared = not (network.private or network.closed)
         return self._leases.one_of("mac", "all", names, deadline, taken=mac_in_use, shared=shared)
 
@@ -107,7 +107,7 @@ class Addresses:
             ports[address] = port
             return None
 
-        names = [f"{_LOOPBACK[0]}.{_LOOPBACK[1]}.{at // 254}.{at % 254 + 1}" for at in _from_key(key, 255 * 254)]
+        names = _Choice(key, 255 * 254, lambda at: f"{_LOOPBACK[0]}.{_LOOPBACK[1]}.{at // 254}.{at % 254 + 1}")
         lease = self._leases.one_of("forward", "loopback", names, deadline, taken=taken)
         return lease, Endpoint(lease.value, ports[lease.value])
 
@@ -184,10 +184,22 @@ def neighbours(table: Path) -> list[tuple[str, str]]:
     return [(words[0], words[3].lower()) for words in fields if len(words) >= 4 and int(words[2], 16) & 0x2]
 
 
-def _from_key(key: str, size: int) -> Sequence[int]:
-    """Places in a range of ``size``, from the one that ``key`` points to, around the end."""
-    start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % size
-    return [(start + step) % size for step in range(min(size, _TRIES))]
+class _Choice(Collection[str]):
+    """Names of places in a range, from the one that a key points to, around the end; each made when it is looked at."""
+
+    def __init__(self, key: str, size: int, name: Callable[[int], str]) -> None:
+        self._start = int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") % size
+        self._size = size
+        self._name = name
+
+    def __len__(self) -> int:
+        return min(self._size, _TRIES)
+
+    def __iter__(self) -> Iterator[str]:
+        return (self._name((self._start + step) % self._size) for step in range(len(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return any(name == own for own in self)
 
 
 def _no_one(_: str) -> None:

@@ -6,7 +6,7 @@ token: it only ever grows, so an old holder can be told from a new one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from datetime import timedelta
 from types import TracebackType
 from typing import Self
@@ -178,7 +178,7 @@ class Leases:
         self,
         kind: str,
         domain: str,
-        candidates: Iterable[str],
+        candidates: Collection[str],
         deadline: Deadline,
         *,
         taken: Callable[[str], str | None] = lambda _: None,
@@ -188,26 +188,25 @@ class Leases:
         Args:
             kind: what sort of thing it is (``address``, ``mac``, ``forward`` ...).
             domain: within what it is unique.
-            candidates: in order of preference.
+            candidates: in order of preference; of many, each may be made when it is looked at.
             deadline: when to give up.
             taken: asked about one that no lease holds; what it says (who uses it) makes the search go on.
 
         Raises:
             LabError: all are leased or in use until the deadline.
         """
-        options = list(candidates)
         foreign: dict[str, str] = {}
 
         def attempt() -> Lease | Pending:
             with self._store.write() as rows:
                 self._book.bury(rows, domain)
                 leased = {row["value"] for row in self._book.holders(rows, domain, kind)}
-                value = next((option for option in options if option not in leased and option not in foreign), None)
+                value = next((option for option in candidates if option not in leased and option not in foreign), None)
                 fence = self._book.write_down(rows, Claim(kind, domain, value)) if value is not None else 0
             if value is not None:
                 return self._granted(fence, Claim(kind, domain, value))
             use = f"; in use without a lease: {', '.join(list(foreign.values())[:3])}" if foreign else ""
-            return Pending(f"{len(leased.intersection(options))} of {len(options)} leased{use}")
+            return Pending(f"{len(leased.intersection(candidates))} of {len(candidates)} leased{use}")
 
         self._permitted()
         slowest = self._store.slowest

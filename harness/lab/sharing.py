@@ -8,7 +8,7 @@ depend on a network, and what a dead controller left is found by the hosts' own 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 
@@ -81,7 +81,7 @@ class LabLeases:
         self,
         kind: str,
         domain: str,
-        candidates: Iterable[str],
+        candidates: Collection[str],
         deadline: Deadline,
         *,
         taken: Callable[[str], str | None] = lambda _: None,

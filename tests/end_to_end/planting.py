@@ -1,4 +1,4 @@
-"""A plugin of inner runs: plants the defects of ``defects`` into the guests of the checks that must catch them."""
+"""A plugin of inner runs: each check on a sound guest, and on one with the defect of ``defects`` that it must catch."""
 
 from __future__ import annotations
 
@@ -13,31 +13,43 @@ from harness.lab import twins
 from harness.twins.hyperv.host import control
 from tests.end_to_end.defects import ALL, FULL_DISK, IN_GUESTS_OF_TWINS, Defect
 
+PARAMETER = "planted"
+"""The parameter that tells both results of a check apart: ``spoilt``, or ``sound``."""
+SOUND, SPOILT = "sound", "spoilt"
 
-def planted(item: pytest.Item) -> Defect | None:
-    """The defect of this test's guest, on the host that the test is for."""
+
+def defect_of(item: pytest.Item) -> Defect | None:
+    """What is wrong with this test's guest, on the host that the test is for."""
+    if item.callspec.params.get(PARAMETER) != SPOILT:  # type: ignore[attr-defined]
+        return None
     name = getattr(item, "originalname", item.name)
     of_this_test = [defect for defect in (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS) if defect.test == name]
     return next((defect for defect in of_this_test if item.get_closest_marker(defect.host)), None)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Each check on a guest that nothing is wrong with, and on one that something is: in one run, which boots once."""
+    if "host" in metafunc.fixturenames:
+        metafunc.parametrize(PARAMETER, [SOUND, SPOILT], indirect=True, ids=[SOUND, SPOILT])
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever gets a spoilt guest gets one that nobody else had, and nobody has after it."""
     for item in items:
-        if planted(item):
+        if defect_of(item):
             item.add_marker(pytest.mark.changes_guest)
 
 
 @pytest.fixture(autouse=True)
-def _spoilt(request: pytest.FixtureRequest) -> Iterator[None]:
-    defect = planted(request.node)
+def planted(request: pytest.FixtureRequest) -> Iterator[str]:
+    defect = defect_of(request.node)
     if defect is None:
-        yield
+        yield SOUND
         return
     request.getfixturevalue("guest").shell(defect.script)
     with gone_wrong(defect):
-        yield
+        yield SPOILT
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Whether checks tell spoilt guests from sound ones: two inner runs, and a journal of what was shown."""
+"""Whether checks tell spoilt guests from sound ones: an inner run with the planter, and a journal of what was shown."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from harness.image import Image
 from tests.end_to_end.defects import Defect
 from tests.end_to_end.night import PLANTED, PRODUCT, Night
+from tests.end_to_end.planting import PARAMETER, SOUND, SPOILT
 
 SUITES = Path(__file__).resolve().parents[2] / "suites"
 CALIBRATED = Path(__file__).with_name("calibrated.yaml")
@@ -53,16 +54,15 @@ def name_of(defect: Defect) -> str:
     return f"{defect.check} {defect.test.removeprefix('test_').replace('_', ' ')}"
 
 
-def statuses(run: Callable[..., Any], defects: Sequence[Defect], *options: str) -> tuple[dict[Defect, set[str]], str]:
-    """What the checks of these defects come to, and what the run said."""
-    words = " or ".join(sorted({f"({defect.test})" for defect in defects}))
-    where = (str(SUITES), "--rootdir", str(SUITES.parent), "--calibration", str(CALIBRATED))
-    done = run(*where, "-k", words, *options, host=defects[0].host, timeout=7200)
-    found = {
-        defect: {result["status"] for result in done.results if result["name"].split(" (")[0] == name_of(defect)}
-        for defect in defects
+def statuses(result: Any, defect: Defect, planted: str) -> set[str]:
+    """What a defect's check came to in a run with the planter: on guests that are ``spoilt``, or ``sound``."""
+    of_these = {"name": PARAMETER, "value": planted}
+    return {
+        one["status"]
+        for one in result.results
+        if one["name"].split(" (")[0] == name_of(defect)
+        and any(of_these.items() <= parameter.items() for parameter in one["parameters"])
     }
-    return found, done.output
 
 
 def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: Image, batch: Sequence[Defect]) -> None:
@@ -73,15 +73,18 @@ def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: 
     todo = tuple(defect for defect in batch if not (EVERY and night.all_of(known[defect])))
     if not todo:
         pytest.skip(f"shown before, by the same code and image: {night.file}")
-    spoilt, said = statuses(run, todo, "-p", "tests.end_to_end.planting")
-    sound, said_then = statuses(run, todo)
+    words = " or ".join(sorted({f"({defect.test})" for defect in todo}))
+    where = (str(SUITES), "--rootdir", str(SUITES.parent), "--calibration", str(CALIBRATED))
+    done = run(*where, "-k", words, "-p", "tests.end_to_end.planting", host=todo[0].host, timeout=7200)
+    spoilt = {defect: statuses(done, defect, SPOILT) for defect in todo}
+    sound = {defect: statuses(done, defect, SOUND) for defect in todo}
     for defect in todo:
         if EVERY and spoilt[defect] == {"failed"} and sound[defect] == {"passed"}:
             night.note(known[defect])
     unseen = {name_of(defect): found for defect, found in spoilt.items() if not _as_wanted(defect, found, "failed")}
-    assert not unseen, f"not caught: {unseen}\n{said}"
+    assert not unseen, f"not caught: {unseen}\n{done.output}"
     wrong = {name_of(defect): found for defect, found in sound.items() if not _as_wanted(defect, found, "passed")}
-    assert not wrong, f"not passed on sound guests: {wrong}\n{said_then}"
+    assert not wrong, f"not passed on sound guests: {wrong}\n{done.output}"
 
 
 def _as_wanted(defect: Defect, found: set[str], wanted: str) -> bool:

@@ -41,5 +41,5 @@ BATCHES = [
 
 @pytest.mark.parametrize("batch", BATCHES, ids=in_words)
 def test_each_check_tells_a_spoilt_guest_of_a_twin_from_a_sound_one(run, monkeypatch, image, batch):
-    """Each defect in a guest of its own; then the same checks on guests without any."""
+    """Each defect in a guest of its own, and the same checks on guests without any."""
     tell_apart(run, monkeypatch, image, batch)

@@ -1,14 +1,13 @@
 """A host whose disk runs full: a lab that permits it, on a small file system made for it."""
 
-from pathlib import Path
-
 import pytest
 
 from harness.core import Deadline, LabError
 from harness.core.process import run as call
 from tests.end_to_end.defects import FULL_DISK
+from tests.end_to_end.planting import SOUND, SPOILT
+from tests.end_to_end.telling import SUITES, statuses
 
-SUITES = Path(__file__).resolve().parents[2] / "suites"
 LAB = """\
 hosts:
   kvm: {{backend: kvm, scarce: {scarce}}}
@@ -32,13 +31,12 @@ def scarce(tmp_path):
 
 
 def test_the_check_tells_a_spoilt_guest_from_a_sound_one_and_leaves_nothing(run, monkeypatch, tmp_path, scarce):
-    """Sound, then spoilt; afterwards the small file system has all its room again."""
+    """Sound and spoilt; afterwards the small file system has all its room again."""
     monkeypatch.setenv("PYTHONPATH", str(SUITES.parent))
     lab = tmp_path / "full.yaml"
     lab.write_text(LAB.format(scarce=scarce))
     select = [str(SUITES), "--rootdir", str(SUITES.parent), "--lab", str(lab), "-k", FULL_DISK.test]
-    sound = run(*select)
-    assert sound.of("L15") == ["passed"], sound.output
-    spoilt = run(*select, "-p", "tests.end_to_end.planting")
-    assert "failed" in spoilt.of("L15"), spoilt.output
+    done = run(*select, "-p", "tests.end_to_end.planting")
+    assert statuses(done, FULL_DISK, SOUND) == {"passed"}, done.output
+    assert "failed" in statuses(done, FULL_DISK, SPOILT), done.output
     assert not list(scarce.glob("*.ballast"))

@@ -8,6 +8,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # benchmarks are not installed
 
 from benchmarks import night, simulation
+from benchmarks.__main__ import main
 from benchmarks.simulated import ROUND_TRIP
 from benchmarks.simulation import FACTS, Seen
 
@@ -42,6 +43,21 @@ def test_a_cost_that_grows_with_the_number_of_hosts_breaks_the_promise():
     lines = night.by_hosts(runs)
     assert [line.name for line in lines if not line.kept] == ["cost of a test, 1 to 64 hosts"]
     assert by_name(lines)["cost of a host and its first guest, 8 to 64 hosts"].value == pytest.approx(1.25)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--sizes 10", "--sizes: growth is from one number to another"),
+        ("--hosts 8 8", "--hosts: growth is from one number to another"),
+        ("--sizes 10 25", "--sizes: tests come in tens, not in 25"),
+    ],
+)
+def test_what_tells_no_growth_is_refused_before_a_night(capsys, words, message):
+    with pytest.raises(SystemExit) as ended:
+        main(["night", *words.split()])
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
 
 
 def test_a_boot_more_than_needed_breaks_the_promise():
