@@ -20,7 +20,8 @@ SOUND, SPOILT = "sound", "spoilt"
 
 def defect_of(item: pytest.Item) -> Defect | None:
     """What is wrong with this test's guest, on the host that the test is for."""
-    if item.callspec.params.get(PARAMETER) != SPOILT:  # type: ignore[attr-defined]
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or callspec.params.get(PARAMETER) != SPOILT:
         return None
     name = getattr(item, "originalname", item.name)
     of_this_test = [defect for defect in (*ALL, FULL_DISK, *IN_GUESTS_OF_TWINS) if defect.test == name]
