@@ -310,6 +310,7 @@ class State(Given):
             if writer.width_of_current_line:  # dots of a run that is spread; the line above knows of none
                 writer.line()
             reporter.write_line(f"  {text}", cyan=True)
+            reporter.flush()  # into a pipe, as of a CI service, it would wait for the end of the test that it announces
 
     def close(self) -> InteropError | None:
         """End session and run; the first thing that went wrong, if any."""

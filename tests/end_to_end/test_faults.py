@@ -163,6 +163,7 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals
                 said.append(line)
                 if moment in line:
                     break
+            assert process.poll() is None, "what it is to be interrupted in came when it was over"
             process.send_signal(sent)
         output = "".join(said) + process.communicate(timeout=120)[0]
     assert process.returncode in codes, output
