@@ -52,10 +52,9 @@ BESIDE = (
     "test_kills",  # its machines are in a world of its own, and none of them boots
     "test_suites_on_twins",
     "test_planted_defects_on_twins",
-    "test_a_defect_of_the_image_fails",  # each boots an image of its own, so no warm slot serves it
     "test_vsphere_moved",
 )
-"""What uses no warm slot of libvirt's guests runs beside all that does; of single tests the longest begin first."""
+"""What starts no guest under libvirt runs beside all that does; of single tests the longest begin first."""
 _WHOLE_FILES = BESIDE[:2]
 """They set up something for all their tests."""
 
@@ -72,11 +71,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """With ``-n``: runs that share warm slots of libvirt's guests follow each other; two at once would make more."""
+    """With ``-n``: runs that have a guest of libvirt's follow each other, for some look at what the others left."""
 
     def group(nodeid: str) -> str:
         if _beside(nodeid) is None:
-            return "warm slots"
+            return "libvirt"
         return nodeid.partition("::")[0] if any(name in nodeid for name in _WHOLE_FILES) else nodeid
 
     return scheduler(config, log, group)

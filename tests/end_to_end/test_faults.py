@@ -2,7 +2,6 @@
 
 import contextlib
 import fcntl
-import re
 import signal
 import subprocess
 import sys
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.kvm.roots import is_taken
 from harness.core import Deadline, Pending, paths, wait_for
 from harness.image.variant import variant
 from harness.report.ran import read as ran_in
@@ -94,7 +92,7 @@ def test_a_guest_that_misbehaves_spoils_only_its_own_test(run):
     """A dead network is the product's failure, a panic or the end of its QEMU the guest's; the next test has a guest
     that works, no result is lost, and no QEMU is left.
     """
-    before = set(qemus())
+    before = qemus()
     done = run(source=MISBEHAVING)
     assert len(done.results) == 7, done.output
     found = {done.number(result): result for result in done.results}
@@ -150,7 +148,7 @@ def test_an_interrupted_run_leaves_nothing_or_tells_the_reaper(pytester, signals
     dead run's place.
     """
     pytester.makepyfile(PATIENT)
-    before = set(qemus())
+    before = qemus()
     command = [sys.executable, "-m", "pytest", "-s", "-p", "no:cacheprovider", "--host", "kvm", "--report-dir", "out"]
     with (
         occupied(neighbours),
@@ -179,8 +177,7 @@ def gone(before: set[int]) -> None:
     """Wait for every QEMU of a run to be gone."""
 
     def look() -> bool | Pending:
-        # Whose root another process has by now is a guest of that one: other tests run beside this.
-        left = {pid: root for pid, root in qemus().items() if pid not in before and not is_taken(root)}
+        left = qemus() - before
         return Pending(f"processes {sorted(left)}") if left else True
 
     wait_for("every QEMU of the run to be gone", look, Deadline.after(30), fault=AssertionError)
@@ -201,18 +198,17 @@ def occupied(number: int) -> Iterator[None]:
         yield
 
 
-def qemus() -> dict[int, Path]:
-    """All QEMUs that run a guest of libvirt's embedded driver below our cache: their process ids, and their roots.
+def qemus() -> set[int]:
+    """The process ids of all QEMUs that run a guest of libvirt's embedded driver, below our cache.
 
     Not those of twins, which other tests have meanwhile: libvirt alone asks for names of threads.
     """
-    found = {}
+    found = set()
     for entry in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = entry.read_bytes().decode(errors="replace")
         except OSError:
             continue  # it ended meanwhile
-        root = re.search(rf"{re.escape(str(paths.cache()))}/hosts/[^/]+/roots/[0-9]+", words)
-        if "qemu-system" in words and ",debug-threads=on" in words and root:
-            found[int(entry.parent.name)] = Path(root[0])
+        if "qemu-system" in words and ",debug-threads=on" in words and str(paths.cache()) in words:
+            found.add(int(entry.parent.name))
     return found
