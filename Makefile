@@ -22,6 +22,8 @@ TEST_PACKAGES := $(if $(shell command -v chromium || command -v google-chrome),,
 TEST_PACKAGES += krb5-kdc krb5-admin-server krb5-user libkrb5-dev faketime
 # A server for tests of what controllers share: they start one of their own, whatever else runs on this machine.
 TEST_PACKAGES += postgresql
+# Releases as rpm packages are built for tests.
+TEST_PACKAGES += rpm
 
 PYTHON ?= $(shell for name in python3 python3.14 python3.13 python3.12 python3.11; do \
 	$$name -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$name; break; }; done)
@@ -116,7 +118,8 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_suites_on_twins.py $(PYTEST_ARGS)
 	@echo "test-all: releases with planted regressions"
 	@$(BIN)/python -m tests.end_to_end.night releases \
-		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_releases.py $(PYTEST_ARGS)
+		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_releases.py tests/end_to_end/test_rpm_releases.py \
+		$(PYTEST_ARGS)
 	@echo "test-all: smoke checks on other images"
 	@$(BIN)/python -m tests.end_to_end.night other-images \
 		env INTEROP_IMAGES=all $(PYTEST) tests/end_to_end/test_other_images.py $(PYTEST_ARGS)

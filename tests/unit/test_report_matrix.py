@@ -116,6 +116,19 @@ def test_a_value_that_nobody_knows_the_uncertainty_of_is_neither_better_nor_wors
     assert (value.change, value.trend, row.differs) == ("×10", "", False)
 
 
+def test_what_a_skipped_test_measured_is_neither_better_nor_worse(results):
+    """It was skipped for telling nothing, such as on a host that was not quiet."""
+    taken = {"name": "speed_up", "value": 1.5, "samples": [1.5 + one for one in NARROW]}
+    result(results, "C07", "esxi8", status="skipped", message="Skipped: not quiet", measured=[taken])
+    result(results, "C07", "kvm", measured=[{**taken, "value": 3.0, "samples": [3 + one for one in NARROW]}])
+    found = made(results)
+    value = found.rows[0].cells[column(found, "esxi8")].value
+    assert (value.text, value.known, value.change, value.trend) == ("1.50 s", "", "-50 %", "")
+    page = render(found, title="lab", results="index.html")
+    assert "class=skip data-v=1.5>" in page, "as the page compares with another column, it must not know better"
+    assert "class=pass data-v=3.0 data-e=" in page
+
+
 def test_runs_that_vary_more_than_their_samples_say_how_well_a_value_is_known(results):
     result(results, "L02", "kvm", measured=[{"name": "boot", "value": 10.0, "samples": [10 + one for one in NARROW]}])
     night = history.of(cells.read(results))

@@ -19,6 +19,7 @@ _NOT = (
     *("/dev", "/proc", "/sys", "/tmp"),  # noqa: S108
     *("/var/backups", "/var/cache", "/var/log", "/var/tmp"),  # noqa: S108
     *("/var/lib/apt", "/var/lib/chrony", "/var/lib/dpkg", "/var/lib/private", "/var/lib/rpm", "/var/lib/ucf"),
+    "/usr/lib/sysimage/rpm",  # where Fedora and SUSE keep the books of rpm
     *("/var/lib/systemd/coredump", "/var/lib/systemd/random-seed", "/var/lib/systemd/timers", "/root/.ssh"),
     *("/run/cloud-init", "/run/lock", "/run/log", "/run/sshd", "/run/sudo", "/run/systemd", "/run/udev", "/run/user"),
 )

@@ -166,9 +166,14 @@ def _measured(
     values: list[Value | None] = []
     for number, figure in enumerate(taken):
         cell = found[number]
-        values.append(
-            _value(figure, scale, past[number].values(cell[0], name), past[number].slots) if figure and cell else None
-        )
+        if not figure or not cell:
+            values.append(None)
+            continue
+        value = _value(figure, scale, past[number].values(cell[0], name), past[number].slots)
+        if cell[0].status is Verdict.SKIPPED:
+            # The test itself says that nothing can be told from it: it is neither better nor worse than anything.
+            value = replace(value, uncertainty=None, known="", source="")
+        values.append(value)
     against = values[reference]
     if base and against:
         values = [
