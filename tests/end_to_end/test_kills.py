@@ -218,6 +218,37 @@ def test_what_is_killed_by_chance_is_reaped_and_nothing_else(tried):
     assert problems == [], "\n".join(problems)
 
 
+def test_a_machine_that_libvirt_did_not_even_note_is_reaped(tried):
+    """An instant that chance seldom meets: libvirt has made the places of a QEMU, and not noted that it will start."""
+    if tried.world.column != "kvm":
+        pytest.skip("of libvirt's embedded driver")
+
+    def places() -> set[Path]:
+        return {
+            place
+            for below in ("qemu", _CHANNELS)
+            for place in tried.world.cache.glob(f"*/*/roots/*/lib/{below}/domain-*")
+        }
+
+    def unnoted() -> set[Path]:
+        notes = "".join(note.read_text() for note in tried.world.cache.glob("*/*/roots/*/run/qemu/*.xml"))
+        return {place for place in places() if f"/{place.name}'" not in notes}
+
+    others = places()
+    for _ in range(20):  # a kill that comes late finds the note there
+        with tried.world.victim(tried.world.image()) as victim:
+            while not places() - others:
+                assert victim.poll() is None
+            victim.kill()
+        if met := unnoted():
+            break
+        tried.reap()
+    assert met
+    tried.reap()
+    assert tried.left() == []
+    assert tried.undisturbed()
+
+
 @pytest.mark.parametrize("alive", [True, False], ids=["its QEMU lives", "its QEMU is gone"])
 def test_a_machine_that_libvirt_only_noted_to_start_is_reaped(tried, alive):
     """An instant that chance seldom meets: libvirt's note of a start is there, its QEMU's pid not yet in it."""
@@ -270,6 +301,7 @@ def _expired(world: World) -> bool:
     return time.time() > last
 
 
+_CHANNELS = "qemu/channel/target"
 _UEFI = {"libvirt saveFlags", "libvirt restoreFlags"}
 _UNMADE = {
     "kvm": {

@@ -1,9 +1,10 @@
 """What libvirt of a killed owner was in the middle of, in an embedded root: nobody else would ever end it.
 
 It asks QEMUs what they can do, in places of their own (``lib/qemu/qmp-*``). It writes a file beside the one that it
-replaces (``virFileRewrite``). And it starts machines, of which it notes that it will, starts QEMU, and notes its pid
-(``qemuProcessLaunch``): a libvirt that opens a root with such a note and no pid in it waits for a QEMU that it does not
-know, its machine can neither be stopped nor removed meanwhile, and the QEMU itself stays.
+replaces (``virFileRewrite``). And it starts machines: it makes their places (``qemuProcessPrepareHost``), notes that it
+will start them, starts QEMU, and notes its pid (``qemuProcessLaunch``). Places of which there is no note are unknown to
+whatever libvirt opens the root next, and stay. With a note and no pid in it, it waits for a QEMU that it does not know,
+its machine can neither be stopped nor removed meanwhile, and the QEMU itself stays.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from lxml import etree
 from harness.backends.kvm.xml import attribute, parse
 from harness.core import Deadline, LabError, Pending, wait_for
 
+_PLACES = {"libDir": "lib/qemu", "channelTargetDir": "lib/qemu/channel/target"}
+"""Of a running machine: what names them in libvirt's note, and where they are, below a root."""
 _CLEARING = 10
 """Seconds that killed QEMUs may take to be gone."""
 
@@ -40,24 +43,26 @@ def end_interrupted(root: Path, alias: Path) -> None:
     for folder in ("etc", "lib", "run"):
         for half in (root / folder).rglob("*.xml.new"):
             half.unlink(missing_ok=True)
+    noted: set[Path] = set()
     for status in root.glob("run/qemu/*.xml"):
-        if places := _places_of_a_start(status):
+        places, pid = _noted(status)
+        if places and pid == "0":  # where libvirt knows the QEMU, it takes it over, or ends it
             _clear(roots, places)
             status.with_suffix(".pid").unlink(missing_ok=True)
             status.unlink()  # last: who is killed before it leaves all to the next
+        noted.update(places)
+    there = {place.relative_to(root) for below in _PLACES.values() for place in (root / below).glob("domain-*")}
+    _clear(roots, sorted(there - noted))
 
 
-def _places_of_a_start(status: Path) -> list[Path]:
-    """Where a machine keeps its sockets, below its root, if libvirt does not know its QEMU yet."""
+def _noted(status: Path) -> tuple[list[Path], str | None]:
+    """Where a machine keeps its sockets, below its root, and its QEMU's pid; 0 if libvirt does not know that yet."""
     try:
         noted = parse(status.read_text())
     except etree.XMLSyntaxError:
-        return []  # libvirt tells of it, and does without
-    if noted.get("pid") != "0":
-        return []  # it takes over the QEMU that it knows, or ends it
-    kept = (("libDir", "lib/qemu"), ("channelTargetDir", "lib/qemu/channel/target"))
-    names = [(below, Path(attribute(noted, tag, "path")).name) for tag, below in kept]
-    return [Path(below, name) for below, name in names if name.startswith("domain-")]
+        return [], None  # libvirt tells of it, and does without
+    names = [(below, Path(attribute(noted, tag, "path")).name) for tag, below in _PLACES.items()]
+    return [Path(below, name) for below, name in names if name.startswith("domain-")], noted.get("pid")
 
 
 def _clear(roots: tuple[Path, ...], places: list[Path]) -> None:
