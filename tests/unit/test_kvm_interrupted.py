@@ -87,6 +87,18 @@ def test_a_machine_that_it_was_starting_is_off(root, qemu, name):
     assert (root / "etc/qemu/vm.xml").exists()
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_places_that_it_made_and_did_not_note_are_gone(root, qemu, name):
+    """With whoever works there; another machine's, which runs, stay."""
+    started, other = qemu(f"file={root}/{name}/master-key.aes"), root / "lib/qemu/domain-2-other"
+    other.mkdir()
+    note(root, pid=4711, name="other", place=other.name)
+    take(root)
+    assert started.wait(10) == -9
+    assert not any((root / name).exists() for name in NAMES)
+    assert other.exists()
+
+
 def test_by_the_name_that_libvirt_knows(tmp_path, root, qemu):
     """A long path has a short one, which is what stands in command lines."""
     deep = tmp_path / ("x" * 60) / "0"
@@ -126,9 +138,10 @@ def test_a_note_that_leads_elsewhere_removes_nothing_there(root, place):
 
 
 def test_a_note_that_is_no_xml_is_left_to_libvirt(root):
+    """And so are all places, for one of them may be what it notes."""
     (root / "run/qemu/vm.xml").write_text("<domstatus")
     take(root)
-    assert (root / "run/qemu/vm.xml").exists()
+    assert all((root / name).exists() for name in ("run/qemu/vm.xml", *NAMES))
 
 
 def test_what_cannot_be_removed_is_one_clear_error(root, monkeypatch):

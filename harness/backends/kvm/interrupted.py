@@ -43,16 +43,16 @@ def end_interrupted(root: Path, alias: Path) -> None:
     for folder in ("etc", "lib", "run"):
         for half in (root / folder).rglob("*.xml.new"):
             half.unlink(missing_ok=True)
-    noted: set[Path] = set()
-    for status in root.glob("run/qemu/*.xml"):
-        places, pid = _noted(status)
+    notes = {status: _noted(status) for status in root.glob("run/qemu/*.xml")}
+    for status, (places, pid) in notes.items():
         if places and pid == "0":  # where libvirt knows the QEMU, it takes it over, or ends it
             _clear(roots, places)
             status.with_suffix(".pid").unlink(missing_ok=True)
             status.unlink()  # last: who is killed before it leaves all to the next
-        noted.update(places)
-    there = {place.relative_to(root) for below in _PLACES.values() for place in (root / below).glob("domain-*")}
-    _clear(roots, sorted(there - noted))
+    if all(places for places, _ in notes.values()):  # or else one of these may be what that note means
+        noted = {place for places, _ in notes.values() for place in places}
+        there = {place.relative_to(root) for below in _PLACES.values() for place in (root / below).glob("domain-*")}
+        _clear(roots, sorted(there - noted))
 
 
 def _noted(status: Path) -> tuple[list[Path], str | None]:
