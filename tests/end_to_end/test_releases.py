@@ -17,10 +17,8 @@ from pathlib import Path
 import pytest
 
 from harness.core import Deadline
-from harness.lab.releases import Release
 from harness.lab.releases.archive import Archive
-from harness.lab.releases.pinning import write_pins
-from harness.lab.releases.preparing import pins
+from tests.end_to_end.releasing import i31, pinned
 from tests.end_to_end.telling import CALIBRATED, EVERY, SUITES
 
 pytestmark = pytest.mark.skipif(not EVERY, reason="by night: INTEROP_DEFECTS=all")
@@ -128,16 +126,9 @@ def release(agent, tmp_path) -> Callable[..., Path]:
             f"candidate: {{files: [{{path: new.deb}}]}}\n"
             f"must_change: {{packages: [{AGENT}], services: [{AGENT}.service]}}\n{more}"
         )
-        found = Release.load(file)
-        write_pins(found, pins(found, Deadline.after(60)))
-        return file
+        return pinned(file)
 
     return make
-
-
-def i31(run, file: Path, words: str = "release", *, host: str = "kvm"):
-    where = (str(SUITES / "integration/test_release.py"), "--rootdir", str(SUITES.parent), "-k", words)
-    return run("--release", str(file), "--calibration", str(CALIBRATED), *where, host=host, timeout=3600)
 
 
 def test_a_sound_release_passes_i31(run, release):

@@ -12,11 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import Deadline
-from harness.lab.releases import Release
-from harness.lab.releases.pinning import write_pins
-from harness.lab.releases.preparing import pins
-from tests.end_to_end.telling import CALIBRATED, EVERY, SUITES
+from tests.end_to_end.releasing import i31, pinned
+from tests.end_to_end.telling import EVERY, SUITES
 
 pytestmark = pytest.mark.skipif(not EVERY, reason="by night: INTEROP_DEFECTS=all")
 RECIPE = SUITES.parent / "configs/images/debian12.yaml"
@@ -92,27 +89,19 @@ def release(tmp_path) -> Callable[..., Path]:
             f"candidate: {{files: [{{path: noarch/acme-agent-{version}-1.noarch.rpm}}]}}\n"
             "must_change: {packages: [acme-agent], services: [acme-agent.service]}\n"
         )
-        found = Release.load(file)
-        write_pins(found, pins(found, Deadline.after(60)))
-        return file
+        return pinned(file)
 
     return make
 
 
-def i31(run, file: Path, image: Path, words: str):
-    where = (str(SUITES / "integration/test_release.py"), "--rootdir", str(SUITES.parent), "-k", words)
-    options = ("--release", str(file), "--image", str(image), "--calibration", str(CALIBRATED))
-    return run(*options, *where, timeout=3600)
-
-
 def test_a_sound_release_passes_i31(run, release, with_rpm):
     """Installed, upgraded, downgraded and removed."""
-    done = i31(run, release("1.1"), with_rpm, "release")
+    done = i31(run, release("1.1"), image=str(with_rpm))
     assert done.of("I31") == ["passed"] * 4, done.output
 
 
 def test_what_stays_behind_is_found(run, release, with_rpm):
     """A file that no package owns."""
-    done = i31(run, release("1.2", more="touch /etc/forgotten"), with_rpm, "removed")
+    done = i31(run, release("1.2", more="touch /etc/forgotten"), "removed", image=str(with_rpm))
     assert done.of("I31") == ["failed"], done.output
     assert "left behind: file: /etc/forgotten" in done.output
