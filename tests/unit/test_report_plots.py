@@ -2,30 +2,21 @@
 
 import re
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 
 import pytest
 from scipy.optimize import curve_fit
 
-from harness.measure import Better
 from harness.report import cells, history, plots
-from harness.report.history import Entry, Night, PoolFacts
 from harness.report.measured import Figure
 from harness.report.page import outside_requests
 from harness.report.plots import page
 from harness.report.plots.chart import linear, logarithmic, times
 from harness.report.plots.latency import percentile
 from harness.report.plots.usl import fit
-from harness.report.summary import Verdict
+from tests.unit.plotted import BOOT, OFFSETS, SPEED, law, night
 from tests.unit.report_runs import result, run
 
-START = datetime(2026, 1, 1, tzinfo=UTC)
 SIZES = (1, 2, 4, 8, 16, 32)
-
-
-def law(number, sigma, kappa):
-    """The Universal Scalability Law as Gunther writes it."""
-    return number / (1 + sigma * (number - 1) + kappa * number * (number - 1))
 
 
 @pytest.mark.parametrize(("sigma", "kappa"), [(0.05, 0.002), (0.0, 0.001), (0.3, 0.0), (0.0, 0.0), (1.0, 0.0)])
@@ -56,31 +47,9 @@ def test_two_sizes_beside_one_are_too_few_to_fit():
     assert fit([(1, 1.0), (2, 1.9), (4, 3.5), (4, 3.6)]) is None
 
 
-def night(number=0, **figures) -> Night:
-    """A run with measurements: by check, figures on each of two pools."""
-    pools = {"kvm": PoolFacts("QEMU/libvirt"), "esxi8": PoolFacts("VMware ESXi", twin=True)}
-    found = [
-        Entry(check, "", params, pool, Verdict.PASSED, 1.0, tuple(taken))
-        for check, several in figures.items()
-        for params, taken in several
-        for pool in pools
-    ]
-    when = START + timedelta(days=number)
-    return Night(
-        f"r{number}", "lab", when, "debian12", pools=pools, entries=tuple(sorted(found, key=lambda one: one.key))
-    )
-
-
 def one(drawings, name):
     """The chart of that name."""
     return next(drawing for drawing in drawings if drawing.name == name)
-
-
-SPEED = [
-    ((("vcpus", str(number)),), [Figure("speed_up", law(number, 0.05, 0.002) * 1.01, "x")]) for number in (2, 4, 8)
-]
-OFFSETS = [((), [Figure("clock_offset", 0.002, "s", Better.LOWER, 0.0005)])]
-BOOT = [((), [Figure("boot", 30.0, "s"), Figure("boot_kernel", 8.0, "s"), Figure("boot_userspace", 17.0, "s")])]
 
 
 def test_scaling_shows_points_law_and_what_is_left_over():
