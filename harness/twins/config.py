@@ -8,7 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.core import UsageError
-from harness.twins.engine.api import NatNetwork, Network, SwitchNetwork
+from harness.twins.engine.values import NatNetwork, Network, SwitchNetwork
 
 
 class _Part(BaseModel):

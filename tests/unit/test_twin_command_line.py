@@ -1,7 +1,7 @@
 """What a twin's QEMU is started with."""
 
-from harness.twins.engine.api import Hardware
 from harness.twins.engine.commandline import Shape, _sizes  # the whole line needs a host
+from harness.twins.engine.values import Hardware
 
 
 def sizes(**hardware: int) -> list[str]:

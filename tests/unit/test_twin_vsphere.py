@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harness.core import Deadline, LabError, UsageError
-from harness.twins.engine.api import NatNetwork, SwitchNetwork
+from harness.twins.engine.values import NatNetwork, SwitchNetwork
 from harness.twins.vsphere import build
 from harness.twins.vsphere.bodies import Bodies, UnsupportedDisk
 from harness.twins.vsphere.config import TwinConfig

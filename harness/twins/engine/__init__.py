@@ -1,10 +1,11 @@
 """What all twins share: QEMU processes that behave like the machines of another hypervisor."""
 
-from harness.twins.engine.api import (
+from harness.twins.engine.api import Engine, EngineMachine, Watcher
+from harness.twins.engine.core import open_engine
+from harness.twins.engine.personality import VMWARE, Personality
+from harness.twins.engine.values import (
     Disk,
-    Engine,
     EngineError,
-    EngineMachine,
     EngineSettings,
     ExitReason,
     GuestSilent,
@@ -16,11 +17,8 @@ from harness.twins.engine.api import (
     SnapshotView,
     SwitchNetwork,
     ToolsView,
-    Watcher,
     WrongMachineState,
 )
-from harness.twins.engine.core import open_engine
-from harness.twins.engine.personality import VMWARE, Personality
 
 __all__ = [
     "VMWARE",

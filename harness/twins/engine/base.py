@@ -10,7 +10,12 @@ from pathlib import Path
 
 from harness.qemu import QemuError
 from harness.twins.engine import devices
-from harness.twins.engine.api import (
+from harness.twins.engine.commandline import Shape, Surroundings, build, controllers, homes_for, slots_for
+from harness.twins.engine.host import Host
+from harness.twins.engine.layers import Layer, make_empty
+from harness.twins.engine.nat import seeded
+from harness.twins.engine.running import Place, Running
+from harness.twins.engine.values import (
     Disk,
     EngineError,
     Hardware,
@@ -21,11 +26,6 @@ from harness.twins.engine.api import (
     SwitchNetwork,
     WrongMachineState,
 )
-from harness.twins.engine.commandline import Shape, Surroundings, build, controllers, homes_for, slots_for
-from harness.twins.engine.host import Host
-from harness.twins.engine.layers import Layer, make_empty
-from harness.twins.engine.nat import seeded
-from harness.twins.engine.running import Place, Running
 
 SUSPENDED = "suspended"
 """The tag of the memory of a suspended machine."""

@@ -11,8 +11,8 @@ from typing import Any
 from harness.qemu import accel
 from harness.qemu.firmware import Firmware
 from harness.twins.engine import devices
-from harness.twins.engine.api import Disk, Hardware, Network, Nic, NotSupported
 from harness.twins.engine.personality import Personality
+from harness.twins.engine.values import Disk, Hardware, Network, Nic, NotSupported
 
 _MODULES = 8  # sockets for memory that comes later
 

@@ -6,11 +6,12 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from harness.twins.engine.api import Engine, EngineError, EngineMachine, EngineSettings, Hardware, Watcher
+from harness.twins.engine.api import Engine, EngineMachine, Watcher
 from harness.twins.engine.host import Host
 from harness.twins.engine.layers import Layer
 from harness.twins.engine.machine import Machine
 from harness.twins.engine.personality import Personality
+from harness.twins.engine.values import EngineError, EngineSettings, Hardware
 
 
 def open_engine(settings: EngineSettings, personality: Personality, watcher: Watcher | None = None) -> Engine:

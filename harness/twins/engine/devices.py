@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.qemu import addresses
-from harness.twins.engine.api import Disk, NatNetwork, Network, Nic, NotSupported
 from harness.twins.engine.nat import forward, restricted
 from harness.twins.engine.personality import Bus, Personality
+from harness.twins.engine.values import Disk, NatNetwork, Network, Nic, NotSupported
 
 Tree = dict[str, Any]
 

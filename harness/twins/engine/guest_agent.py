@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import Deadline
-from harness.twins.engine.api import EngineError, GuestSilent
+from harness.twins.engine.values import EngineError, GuestSilent
 from harness.twins.engine.wire import connected
 
 _SENTINEL = b"\xff"

@@ -15,9 +15,10 @@ from harness.qemu import QemuError, accel, firmware
 from harness.qemu.logs import trim
 from harness.qemu.switch import Plug
 from harness.qemu.switchboard import SwitchClient
-from harness.twins.engine.api import EngineError, EngineMachine, EngineSettings, ExitReason, SwitchNetwork, Watcher
+from harness.twins.engine.api import EngineMachine, Watcher
 from harness.twins.engine.layers import Layer, Layers
 from harness.twins.engine.personality import Personality
+from harness.twins.engine.values import EngineError, EngineSettings, ExitReason, SwitchNetwork
 
 _TRIM_SECONDS = 15.0
 

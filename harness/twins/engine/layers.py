@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.core import Deadline, LabError
 from harness.core.process import need, run
-from harness.twins.engine.api import Disk, EngineError
+from harness.twins.engine.values import Disk, EngineError
 
 # By what a file begins with; anything else is raw.
 _MAGIC = {

@@ -7,12 +7,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.core import Deadline
-from harness.twins.engine.api import MachineState, ToolsView
 from harness.twins.engine.devices import forwards
 from harness.twins.engine.nat import seeded
 from harness.twins.engine.reconfigure import Reconfigure
 from harness.twins.engine.running import Running
 from harness.twins.engine.snapshots import Snapshots
+from harness.twins.engine.values import MachineState, ToolsView
 
 _TOOLS_SECONDS = 20.0  # an agent that does not greet is given up much sooner
 _COPY_SECONDS = 600.0  # a serial port is slow

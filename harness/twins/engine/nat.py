@@ -16,7 +16,7 @@ from typing import Any
 import pycdlib
 import pycdlib.pycdlibexception
 
-from harness.twins.engine.api import EngineError, NatNetwork
+from harness.twins.engine.values import EngineError, NatNetwork
 
 _LABEL = "cidata"
 _LARGEST = 1 << 20

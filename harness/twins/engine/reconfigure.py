@@ -10,7 +10,10 @@ from pathlib import Path
 
 from harness.qemu.monitor import Event
 from harness.twins.engine import commandline, devices
-from harness.twins.engine.api import (
+from harness.twins.engine.base import MachineBase
+from harness.twins.engine.nat import seeded
+from harness.twins.engine.running import Running
+from harness.twins.engine.values import (
     Disk,
     EngineError,
     GuestSilent,
@@ -20,9 +23,6 @@ from harness.twins.engine.api import (
     NotSupported,
     SwitchNetwork,
 )
-from harness.twins.engine.base import MachineBase
-from harness.twins.engine.nat import seeded
-from harness.twins.engine.running import Running
 
 Step = Callable[[], None]
 

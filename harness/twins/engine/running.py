@@ -15,11 +15,11 @@ from harness.core import Deadline
 from harness.qemu import QemuError
 from harness.qemu.monitor import Event, Monitor, MonitorLost, MonitorRefused
 from harness.qemu.process import Child, spawn
-from harness.twins.engine.api import EngineError, ExitReason
 from harness.twins.engine.commandline import Shape
 from harness.twins.engine.guest_agent import Agent
 from harness.twins.engine.personality import Personality
 from harness.twins.engine.tools import Tools
+from harness.twins.engine.values import EngineError, ExitReason
 from harness.twins.engine.wire import Keyboard, listener
 
 _ONE_RESET = 2.0  # a kernel tries several ways to reset, and the firmware may add one: it is one to whoever looks

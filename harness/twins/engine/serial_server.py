@@ -9,7 +9,8 @@ import threading
 from collections.abc import Callable
 from typing import Final
 
-from harness.twins.engine.api import EngineError, EngineMachine
+from harness.twins.engine.api import EngineMachine
+from harness.twins.engine.values import EngineError
 
 _STEP: Final = 0.05
 _LEAVE: Final = 2.0

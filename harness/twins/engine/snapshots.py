@@ -7,10 +7,10 @@ from pathlib import Path
 
 from harness.core import Deadline
 from harness.twins.engine import devices
-from harness.twins.engine.api import EngineError, MachineState, SnapshotView
 from harness.twins.engine.base import SUSPENDED, MachineBase, Snapshot
 from harness.twins.engine.layers import Layer, drop_tag
 from harness.twins.engine.running import Running
+from harness.twins.engine.values import EngineError, MachineState, SnapshotView
 
 _FREEZE_SECONDS = 60.0  # what was written since the last sync goes to the disk first
 

@@ -18,9 +18,9 @@ from typing import Any, BinaryIO
 
 from harness.core import Deadline
 from harness.core.waiting import Pending, wait_for
-from harness.twins.engine.api import GuestSilent, ToolsView
 from harness.twins.engine.guest_agent import Agent, AgentRefused
 from harness.twins.engine.personality import Personality
+from harness.twins.engine.values import GuestSilent, ToolsView
 
 _UNITS = "/etc/systemd/system"
 _RUNTIME = "/run/systemd/system"

@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.twins.engine.api import EngineError
+from harness.twins.engine.values import EngineError
 
 _PIECE = 65536
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.twins.engine.api import Disk, Hardware, Nic
+from harness.twins.engine.values import Disk, Hardware, Nic
 
 _LAST_SLOT = 9
 

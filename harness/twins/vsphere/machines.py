@@ -10,15 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from harness.core import InteropError
-from harness.twins.engine.api import (
-    Engine,
-    EngineMachine,
-    GuestSilent,
-    Hardware,
-    MachineState,
-    NotSupported,
-    WrongMachineState,
-)
+from harness.twins.engine.api import Engine, EngineMachine
+from harness.twins.engine.values import GuestSilent, Hardware, MachineState, NotSupported, WrongMachineState
 from harness.twins.vsphere.bodies import Bodies, UnsupportedDisk
 from harness.twins.vsphere.hardware import hardware
 from harness.twins.vsphere.ports import Ports

@@ -7,8 +7,9 @@ import socket
 import threading
 
 from harness.core import LabError
-from harness.twins.engine.api import EngineMachine, MachineState
+from harness.twins.engine.api import EngineMachine
 from harness.twins.engine.serial_server import SerialServer
+from harness.twins.engine.values import MachineState
 
 _URI = re.compile(r"tcp://[^/:]*:(\d{1,5})")
 _ON = {MachineState.RUNNING, MachineState.PAUSED}

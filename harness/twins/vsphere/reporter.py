@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.core import InteropError, LabError
-from harness.twins.engine.api import EngineMachine, ExitReason, MachineState, ToolsView
+from harness.twins.engine.api import EngineMachine
+from harness.twins.engine.values import ExitReason, MachineState, ToolsView
 from harness.twins.vsphere.sockets import post
 
 _SOON = 1.0  # while the tools are not up yet

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from harness.core import Deadline, paths
-from harness.twins.engine.api import Engine, EngineSettings, Watcher
+from harness.twins.engine.api import Engine, Watcher
 from harness.twins.engine.core import open_engine
 from harness.twins.engine.personality import VMWARE
+from harness.twins.engine.values import EngineSettings
 from harness.twins.pki import issue
 from harness.twins.vsphere import build
 from harness.twins.vsphere.bodies import Bodies

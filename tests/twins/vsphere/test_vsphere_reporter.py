@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from harness.twins.engine.api import MachineState, ToolsView
+from harness.twins.engine.values import MachineState, ToolsView
 from harness.twins.vsphere import reporter
 from harness.twins.vsphere.reporter import Reporter
 
