@@ -21,7 +21,7 @@ from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.volumes import Name
 from harness.backends.kvm.xml import parse
 from harness.backends.model import Firmware, Ownership, Shape, Topology
-from harness.backends.protocol import Refused, WrongState
+from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import Deadline, GiB, LabError, Size
 from tests.unit.test_kvm_description import DAEMON, EMBEDDED
 
@@ -57,6 +57,8 @@ def libvirt_error(code, message="said so"):
     ("code", "kind"),
     [
         (libvirt.VIR_ERR_OPERATION_INVALID, WrongState),
+        (libvirt.VIR_ERR_AGENT_UNRESPONSIVE, GuestIgnored),
+        (libvirt.VIR_ERR_AGENT_UNSYNCED, GuestIgnored),
         (libvirt.VIR_ERR_CONFIG_UNSUPPORTED, Refused),
         (libvirt.VIR_ERR_NO_DOMAIN, LabError),
         (libvirt.VIR_ERR_INTERNAL_ERROR, LabError),

@@ -12,14 +12,12 @@ import libvirt
 import libvirt_qemu
 
 from harness.backends.kvm.base import MachineBase
+from harness.backends.kvm.errors import UNANSWERED
 from harness.backends.model import PowerState, ServiceView
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import Deadline, LabError
 
 CHANNEL = "org.qemu.guest_agent.0"
-_UNANSWERED = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
-# Newer than the oldest libvirt we serve.
-_UNANSWERED |= {code for code in [getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)] if code is not None}
 _SAID = 400  # characters of what it says why it refused
 _VERSION = 100
 _CHUNK = 48 << 10  # base64 of it, in one JSON line, passes virtio-serial in pieces of 4 KiB; long lines arrived damaged
@@ -122,7 +120,7 @@ def returned(answer: str, host: str, verb: str) -> Any:
 
 def _agent_fault(error: libvirt.libvirtError, host: str, verb: str) -> Exception:
     code, text = error.get_error_code(), str(error.get_error_message())[:_SAID]
-    if code in _UNANSWERED:
+    if code in UNANSWERED:
         return GuestIgnored(text, host=host, operation=verb)
     if code == libvirt.VIR_ERR_INTERNAL_ERROR and "agent command" in text.lower():
         return Refused(text, host=host, operation=verb)

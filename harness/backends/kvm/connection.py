@@ -23,6 +23,10 @@ _LEAST = 2.0
 in the last moment is no libvirt that does not answer."""
 
 
+class Overrun(LabError):
+    """A call to libvirt that was left behind: its time is over."""
+
+
 def _start_event_loop() -> None:
     """Once a process, before anything is opened: the embedded driver talks to its QEMUs through this loop."""
     global _loop  # noqa: PLW0603 - libvirt's event loop is one a process as well
@@ -62,7 +66,9 @@ class Connection:
         """Run ``work(connection)`` and return what it returns.
 
         Raises:
-            LabError: no connection, lost in the middle, or over time.
+            LabError: no connection, or lost in the middle.
+            Overrun: it took too long.
+            GuestIgnored: the guest's agent was asked, and did not answer libvirt in time.
             WrongState: libvirt calls the operation invalid in the present state.
             Refused: libvirt does not support or accept what was asked.
         """
@@ -137,7 +143,7 @@ class Connection:
         if not results:
             with self._lock:
                 self._connection = None  # whatever it waits for, nobody shall queue behind it
-            raise LabError(
+            raise Overrun(
                 f"libvirt at {self.uri} did not answer in time",
                 host=self.host,
                 operation=operation,

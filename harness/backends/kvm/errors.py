@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import libvirt
 
-from harness.backends.protocol import Refused, WrongState
+from harness.backends.protocol import GuestIgnored, Refused, WrongState
 from harness.core import InteropError, LabError
 
 _LOST = {
@@ -16,15 +16,21 @@ _LOST = {
     libvirt.VIR_ERR_LIBSSH,
     libvirt.VIR_ERR_SSH,
 }
-_REFUSED = {
-    libvirt.VIR_ERR_CONFIG_UNSUPPORTED,
-    libvirt.VIR_ERR_OPERATION_UNSUPPORTED,
-    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED,
-    libvirt.VIR_ERR_INVALID_ARG,
-    libvirt.VIR_ERR_NO_SUPPORT,
-    libvirt.VIR_ERR_XML_ERROR,
-    libvirt.VIR_ERR_XML_DETAIL,
-    libvirt.VIR_ERR_DEVICE_MISSING,
+UNANSWERED = {libvirt.VIR_ERR_AGENT_UNRESPONSIVE, libvirt.VIR_ERR_AGENT_UNSYNCED}
+"""The guest's agent was asked, and did not answer libvirt in time."""
+# Newer than the oldest libvirt we serve.
+UNANSWERED |= {code for code in [getattr(libvirt, "VIR_ERR_AGENT_COMMAND_TIMEOUT", None)] if code is not None}
+_KINDS: dict[int, type[InteropError]] = {
+    libvirt.VIR_ERR_OPERATION_INVALID: WrongState,
+    libvirt.VIR_ERR_CONFIG_UNSUPPORTED: Refused,
+    libvirt.VIR_ERR_OPERATION_UNSUPPORTED: Refused,
+    libvirt.VIR_ERR_ARGUMENT_UNSUPPORTED: Refused,
+    libvirt.VIR_ERR_INVALID_ARG: Refused,
+    libvirt.VIR_ERR_NO_SUPPORT: Refused,
+    libvirt.VIR_ERR_XML_ERROR: Refused,
+    libvirt.VIR_ERR_XML_DETAIL: Refused,
+    libvirt.VIR_ERR_DEVICE_MISSING: Refused,
+    **dict.fromkeys(UNANSWERED, GuestIgnored),
 }
 _WORDS_OF_LOSS = ("client socket is closed", "end of file while reading", "connection reset", "broken pipe")
 
@@ -36,7 +42,9 @@ def lost(error: libvirt.libvirtError) -> bool:
 
 
 def translated(error: libvirt.libvirtError, host: str, operation: str) -> InteropError:
-    """The error as the contract wants it: :class:`WrongState`, :class:`Refused` or :class:`LabError`."""
+    """The error as the contract wants it: :class:`WrongState`, :class:`Refused`, :class:`LabError`, or
+    :class:`GuestIgnored` where it was the guest's agent that did not answer.
+    """
     text = str(error.get_error_message() or error)
     code = error.get_error_code()
     if lost(error):
@@ -46,10 +54,8 @@ def translated(error: libvirt.libvirtError, host: str, operation: str) -> Intero
             operation=operation,
             hint="is libvirtd alive and reachable? The next call connects anew",
         )
-    if code == libvirt.VIR_ERR_OPERATION_INVALID:
-        return WrongState(text, host=host, operation=operation)
-    if code in _REFUSED:
-        return Refused(text, host=host, operation=operation)
+    if code in _KINDS:
+        return _KINDS[code](text, host=host, operation=operation)
     if code == libvirt.VIR_ERR_NO_DOMAIN:
         return LabError(f"the machine is gone from the host: {text}", host=host, operation=operation)
     if code == libvirt.VIR_ERR_NO_STORAGE_POOL:
