@@ -119,7 +119,7 @@ test-all: setup ## Everything, by night: every planted defect, other images, and
 	@echo "test-all: releases with planted regressions"
 	@$(BIN)/python -m tests.end_to_end.night releases \
 		env INTEROP_DEFECTS=all $(PYTEST) tests/end_to_end/test_releases.py tests/end_to_end/test_rpm_releases.py \
-		$(PYTEST_ARGS)
+		tests/end_to_end/test_unpackaged_releases.py $(PYTEST_ARGS)
 	@echo "test-all: smoke checks on other images"
 	@$(BIN)/python -m tests.end_to_end.night other-images \
 		env INTEROP_IMAGES=all $(PYTEST) tests/end_to_end/test_other_images.py $(PYTEST_ARGS)

@@ -213,6 +213,7 @@ def test_a_boot_that_takes_a_tenth_longer_fails_a_validation(run, release, tmp_p
     (boot,) = [float(one["value"]) for one in measurements(once.folder) if one["name"] == "boot"]
     file = release(late_shell(boot / 10), more="required: [{checks: [L02], pools: [kvm]}]\nmeasure: {'*': 5 %}\n")
     argv = [sys.executable, "-m", "harness.cli", "validate", str(file), "--host", "kvm", "--allow-twins"]
+    argv += ["--budget", "20"]  # pairs of boots, each of some three minutes
     argv += ["--out", str(tmp_path / "out"), "--", "--calibration", str(CALIBRATED)]
     done = subprocess.run(argv, cwd=SUITES.parent, capture_output=True, text=True, timeout=7200, check=False)
     assert done.returncode == 1, done.stdout + done.stderr
