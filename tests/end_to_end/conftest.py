@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import pytest
 
 from harness.core import paths
 from harness.image import Image, resolve
+from tests.end_to_end.browser import Browser
 from tests.spreading import scheduler
 
 pytest_plugins = ["pytester"]
@@ -125,3 +126,11 @@ def run(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return Run(int(done.ret), "\n".join([*done.outlines, *done.errlines]), results, folder.parent)
 
     return run
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """One Chromium for all tests of a file."""
+    made = Browser(tmp_path_factory.mktemp("chromium"))
+    yield made
+    made.close()

@@ -4,7 +4,6 @@ import pytest
 
 from harness.report import plots
 from harness.report.plots import page
-from tests.end_to_end.browser import Browser
 from tests.unit.plotted import BOOT, OFFSETS, SPEED, night
 
 SMALLEST = 8
@@ -27,14 +26,6 @@ CHARTS = """[...document.querySelectorAll('svg.chart')].map((chart) => {
       .filter(([, other]) => meet(box, other)).map(([other]) => `${words} / ${other}`)),
   };
 })"""
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One Chromium for all tests of this file."""
-    made = Browser(tmp_path_factory.mktemp("chromium"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")

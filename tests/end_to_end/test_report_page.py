@@ -73,14 +73,6 @@ def runs(tmp_path_factory) -> list[RunFolder]:
     return folders
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One Chromium for all tests of this file."""
-    made = Browser(tmp_path_factory.mktemp("chromium"))
-    yield made
-    made.close()
-
-
 @pytest.fixture
 def page(browser, runs):
     """The last night's page, just opened."""

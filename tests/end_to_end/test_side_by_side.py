@@ -9,18 +9,9 @@ from harness.core import Deadline, Pending, wait_for
 from harness.report import beside
 from harness.report.matrix import page, table
 from harness.report.render import render
-from tests.end_to_end.browser import Browser
 from tests.unit.report_runs import result, run
 
 TREE = ("table", "row", "rowheader", "columnheader", "cell")
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
-    """One Chromium for all tests of this file."""
-    made = Browser(tmp_path_factory.mktemp("chromium"))
-    yield made
-    made.close()
 
 
 @pytest.fixture(scope="module")
