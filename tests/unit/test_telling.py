@@ -10,6 +10,7 @@ from tests.end_to_end.planting import PARAMETER, SOUND, SPOILT
 
 ONE, TWO = (Defect(f"C0{number}", f"test_thing_{number}", "words", "script") for number in (1, 2))
 IMAGE = SimpleNamespace(digest="image")
+WHOLE = test_repeats.Share("kvm")
 
 
 class Runs:
@@ -94,9 +95,9 @@ def test_another_image_shows_everything_anew(runs, monkeypatch):
     assert len(runs.asked) == 2
 
 
-def repeat(runs, capsys):
+def repeat(runs, capsys, share=WHOLE):
     test_repeats.test_no_check_cries_wolf(
-        runs, capsys=capsys, image=IMAGE, plan={"kvm": [ONE.test, TWO.test]}, column="kvm"
+        runs, capsys=capsys, image=IMAGE, plan={"kvm": [ONE.test, TWO.test]}, share=share
     )
 
 
@@ -117,6 +118,26 @@ def test_one_verdict_that_differs_is_found_and_stays_found(runs, capsys):
         with pytest.raises(AssertionError, match="C02 thing 2"):
             repeat(runs, capsys)
     assert len(runs.asked) == 4
+
+
+def test_shares_are_all_of_it_and_keep_their_own_books(runs, capsys):
+    for number in (1, 2):
+        repeat(runs, capsys, test_repeats.Share("kvm", number, 2))
+    assert runs.asked == [f"({ONE.test})"] * 4 + [f"({TWO.test})"] * 4
+
+
+def test_a_check_that_came_to_nothing_was_not_repeated(runs, capsys, monkeypatch):
+    """An inner run that broke off says nothing of the checks that it did not reach."""
+    broken = SimpleNamespace(output="the machine was switched off")
+    monkeypatch.setattr(test_repeats, "select", lambda *_: ({telling.name_of(ONE): ["passed"] * 5}, broken))
+    with pytest.raises(AssertionError, match=f"{TWO.test} came to nothing"):
+        repeat(runs, capsys)
+
+
+def test_a_check_that_is_always_skipped_is_shown_by_nothing(runs, capsys):
+    runs.moody = {TWO.test: ["skipped"] * 5}
+    with pytest.raises(AssertionError, match="skipped each time"):
+        repeat(runs, capsys)
 
 
 def test_one_defect_more_changes_one_draw_at_most(monkeypatch):
