@@ -107,9 +107,9 @@ def plan() -> dict[str, list[str]]:
     return chosen
 
 
-def title(test: str) -> str:
-    """How results of a test are called, behind the number of its check."""
-    return test.removeprefix("test_").replace("_", " ")
+def is_of(name: str, test: str) -> bool:
+    """Whether a result, called by its check's number, its title and parameters, is of this test."""
+    return name.split(" (", maxsplit=1)[0].partition(" ")[2] == test.removeprefix("test_").replace("_", " ")
 
 
 def times_of(night: Night, test: str) -> int:
@@ -129,7 +129,7 @@ def test_no_check_cries_wolf(run, capsys, image, plan, share):
         statuses, done = select(run, share.column, batch, ROUND)
         night.note("verdicts", statuses=statuses)
         for test in batch:
-            found = [len(verdicts) for name, verdicts in statuses.items() if title(test) in name]
+            found = [len(verdicts) for name, verdicts in statuses.items() if is_of(name, test)]
             assert found, f"{test} came to nothing\n{done.output}"
             night.note(f"repeat {test}", times=min(found))
         left = sum(TIMES - times_of(night, test) for test in tests)
