@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from harness.core import UsageError
+from harness.core.streams import going_on_unread
 from harness.report import compared
 from harness.report.comparing import compare
 
@@ -34,6 +35,7 @@ _RUNS = Path("reports") / "out"
     help="How to print it.",
 )
 @click.option("--strict", is_flag=True, help="A check that passed, and is skipped now or gone, is worse as well.")
+@going_on_unread()
 def command(*, run_a: str, run_b: str, report_dir: Path, form: str, strict: bool) -> None:
     """Tell what changed from RUN_A to RUN_B: checks, measurements, and what they ran on.
 

@@ -17,9 +17,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Console as SerialPort
 from harness.backends.protocol import Hypervisor
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, InteropError, LabError, UsageError
 from harness.core.fields import duration, show_duration
 from harness.core.process import need

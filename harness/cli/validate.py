@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from harness.core import InteropError, UsageError
 from harness.core.config import read_text
+from harness.core.streams import going_on_unread
 from harness.lab.load import DEFAULT, load_lab
 from harness.lab.models import Lab
 from harness.lab.releases import Release
@@ -84,6 +85,7 @@ class Budget(click.ParamType[tuple[int, float]]):
     type=click.Path(path_type=Path, file_okay=False, exists=True),
     help="Judge the folder of an earlier validation again, and run nothing.",
 )
+@going_on_unread()
 def command(  # noqa: PLR0917  click calls it by name
     release: str | None,
     arguments: tuple[str, ...],

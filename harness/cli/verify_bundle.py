@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from harness.core import InteropError, Size, UsageError
+from harness.core.streams import going_on_unread
 from harness.validation import bundle
 
 _BROKEN, _USAGE, _NOBODY = 1, 2, 3
@@ -25,6 +26,7 @@ _BROKEN, _USAGE, _NOBODY = 1, 2, 3
     "--largest", default=str(bundle.LARGEST), show_default=True, help="Refuse what unpacks to more than this."
 )
 @click.option("--statement", is_flag=True, help="Print the statement that is in it.")
+@going_on_unread()
 def command(*, file: Path, allowed: Path | None, largest: str, statement: bool) -> None:
     """Check an evidence bundle: the signature of its manifest, and every file against it. Nothing is unpacked.
 

@@ -274,7 +274,8 @@ class Slots:
         return guest
 
     def _install(self, slot: Slot, release: Prepared, deadline: Deadline) -> None:
-        self.tell(f"{self.host.name}: installing {release.release.word(release.which)}")
+        doing = "looking at what the guest has of" if release.image else "installing"
+        self.tell(f"{self.host.name}: {doing} {release.release.word(release.which)}")
         slot.installed = bring(slot.guest, release, deadline)
 
     def _put_off(self, slot: Slot, deadline: Deadline) -> None:

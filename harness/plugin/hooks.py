@@ -350,5 +350,10 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
-    """Say which lab is the default; nothing is loaded yet."""
-    return f"interop: lab {config.getoption('--lab')}, image {config.getoption('--image')}"
+    """Say what was asked for; of the lab nothing is loaded yet."""
+    lab, image, release = (config.getoption(name) for name in ("--lab", "--image", "--release"))
+    if release is None:
+        return f"interop: lab {lab}, image {image}"
+    from harness.plugin.releasing import named_image  # noqa: PLC0415  runs without a release don't pay for it
+
+    return f"interop: lab {lab}, image {named_image(release, image)}, release {release}"

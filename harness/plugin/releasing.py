@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.core import Deadline, UsageError
+from harness.core import Deadline, InteropError, UsageError
 from harness.guest import Guest
 from harness.image.progress import Progress
 from harness.lab.releases import Prepared, Release, Seen, Side, Which, install, prepare, remove
@@ -36,6 +36,16 @@ def chosen_image(prepared: Prepared | None, option: str) -> str:
             hint="leave --image out",
         )
     return own or option
+
+
+def named_image(asked: str, option: str) -> str:
+    """The image that a run's first line names: the release's where it is one, else what the user chose."""
+    try:
+        release, which = Release.asked(asked)
+    except InteropError:
+        return option  # what is wrong with it is said where the run needs it
+    side = release.side(which)
+    return side.image.name if side.image else option
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ import pytest
 from harness.core import UsageError
 from harness.lab.releases import Prepared, Release, Which
 from harness.plugin.options import DEFAULT_IMAGE
-from harness.plugin.releasing import chosen_image, made_ready, nothing_for, why_not
+from harness.plugin.releasing import chosen_image, made_ready, named_image, nothing_for, why_not
 
 FILES = "baseline: {files: [{path: a.deb}]}\ncandidate: {files: [{path: b.deb}]}\nmust_change: {packages: [acme]}\n"
 IMAGES = "baseline: {image: {name: debian12}}\ncandidate: {image: {name: debian13}}\n"
@@ -46,3 +46,13 @@ def test_two_images_for_one_run_are_a_mistake(tmp_path):
     """Neither is taken in silence."""
     with pytest.raises(UsageError, match="guests cannot boot both"):
         chosen_image(prepared(tmp_path, IMAGES), "mine.yaml")
+
+
+def test_a_run_s_first_line_names_the_image_that_guests_boot(tmp_path):
+    """What is wrong with a release is said where the run needs it, not there."""
+    (tmp_path / "acme.yaml").write_text(f"hosts: [kvm]\n{IMAGES}")
+    (tmp_path / "files.yaml").write_text(f"hosts: [kvm]\n{FILES}")
+    assert named_image(f"{tmp_path / 'acme.yaml'}", DEFAULT_IMAGE) == "debian13"
+    assert named_image(f"{tmp_path / 'acme.yaml'}@baseline", DEFAULT_IMAGE) == "debian12"
+    assert named_image(f"{tmp_path / 'files.yaml'}", "mine.yaml") == "mine.yaml"
+    assert named_image("nosuch", "mine.yaml") == "mine.yaml"

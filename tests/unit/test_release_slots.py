@@ -24,6 +24,7 @@ class Acme:
 
     digest: str = "a" * 64
     which: str = "candidate"
+    image: str = ""
     release = SimpleNamespace(word=lambda which: "acme")
 
 

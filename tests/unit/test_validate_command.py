@@ -1,6 +1,7 @@
 """``interop validate`` as its users meet it: its own rounds, in processes of their own, of which no guest knows."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -97,6 +98,33 @@ def test_a_bad_candidate_fails_with_the_check_the_host_and_what_it_said(place):
     assert "no heartbeat for 60 s" in done.stdout
     repeated = [call for call in place.calls() if call["checks"] == ["I01"]]
     assert {call["side"] for call in repeated} == {"baseline", "candidate"}
+
+
+def unread(words: list[str], cwd: Path, *, errors: bool) -> subprocess.CompletedProcess:
+    """A command as left of ``| head`` whose reader is gone: its output, and what it says beside it where so told."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        end = writer if errors else subprocess.PIPE
+        return subprocess.run(words, cwd=cwd, stdout=writer, stderr=end, text=True, timeout=300, check=False)
+    finally:
+        os.close(writer)
+
+
+@pytest.mark.parametrize("errors", [False, True])
+def test_a_verdict_stands_though_nobody_reads_it(place, errors):
+    """Rounds go on, the evidence is written, and the exit status is the verdict's, not that of a broken pipe."""
+    done = unread(place.words(), place.path, errors=errors)
+    assert done.returncode == 0, done.stderr
+    assert (place.out / "evidence.tar.zst").is_file()
+    if not errors:
+        assert "Traceback" not in done.stderr
+        assert "BrokenPipe" not in done.stderr
+
+
+def test_a_missing_release_is_bad_input_though_nobody_reads_it(place):
+    """The message is lost with its reader, the status is not."""
+    assert unread(place.words(release="nosuch.yaml"), place.path, errors=True).returncode == 2
 
 
 def test_a_killed_validation_goes_on_where_it_was(place):
