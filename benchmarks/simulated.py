@@ -19,19 +19,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import (
-    AddressView,
-    Endpoint,
-    Firmware,
-    HostFacts,
-    MachineSpec,
-    MachineView,
-    Owned,
-    PowerState,
-    PublishedImage,
-    Shape,
-)
+from harness.backends.model import Endpoint, Firmware, MachineSpec, PowerState, PublishedImage, Shape
 from harness.backends.registry import Context, HostSettings
+from harness.backends.views import AddressView, HostFacts, MachineView, Owned
 from harness.core import Deadline, GiB, LabError, Size
 from harness.core.waiting import pause
 from harness.guest import Guest

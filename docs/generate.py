@@ -17,7 +17,8 @@ from harness.backends.capabilities import NOT_YET, Capability
 from harness.backends.hyperv import abilities as hyperv
 from harness.backends.kvm import abilities as kvm
 from harness.backends.kvm.domain import HostKind
-from harness.backends.model import Firmware, HostFacts, Shape
+from harness.backends.model import Firmware, Shape
+from harness.backends.views import HostFacts
 from harness.backends.vsphere import abilities as vsphere
 from harness.core import GiB, Size
 from harness.lab import acceptance

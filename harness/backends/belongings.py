@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from harness.backends.model import Owned, ResourceKind
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline
 
 

@@ -25,24 +25,19 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import (
+from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, Shape
+from harness.backends.views import (
     AddressView,
     ClockReading,
-    DiskSpec,
     DiskView,
-    Endpoint,
     HostEvent,
     HostFacts,
-    MachineSpec,
     MachineView,
-    NicSpec,
     Owned,
     ProcessorTimes,
     ProcessorUse,
-    PublishedImage,
     ResourceKind,
     ServiceView,
-    Shape,
 )
 from harness.core import Deadline, InteropError, LabError, Size
 from harness.image.model import Image
@@ -390,8 +385,8 @@ class HostEvents(Protocol):
 class Unwatched:
     """No capability, and no verb: marks machines of whose moves and halts their host's record says nothing we know.
 
-    Around tests it is not read then: no :data:`~harness.backends.model.MOVED` and no
-    :data:`~harness.backends.model.HELD` can be in it, and it may fail to be read.
+    Around tests it is not read then: no :data:`~harness.backends.views.MOVED` and no
+    :data:`~harness.backends.views.HELD` can be in it, and it may fail to be read.
     """
 
 

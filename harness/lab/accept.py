@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from harness.backends.model import Owned
+from harness.backends.views import Owned
 from harness.core import Deadline, LabError, UsageError
 from harness.lab.acceptance import Acceptance
 from harness.lab.attend import attended

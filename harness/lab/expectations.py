@@ -16,7 +16,8 @@ from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, Field
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import Deadline, LabError, Size
 from harness.core.config import StrictModel, load_again, nearest
 from harness.lab.limits import Limit, LimitFile, Readings, of_a_check, stopwatch

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from harness.backends.model import HostFacts, ProcessorTimes, ProcessorUse
+from harness.backends.views import HostFacts, ProcessorTimes, ProcessorUse
 from harness.lab.models import Host
 
 WINDOW = 5.0

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Creation
+from harness.backends.views import ResourceKind
 from harness.lab.store import Row, Store
 
 

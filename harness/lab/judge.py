@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.model import Ownership
+from harness.backends.views import Owned, ResourceKind
 from harness.lab import keep
 from harness.lab.journal import Entry
 from harness.lab.liveness import Liveness

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 from uuid import uuid4
 
-from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, ResourceKind, Shape
+from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, Shape
+from harness.backends.views import ResourceKind
 from harness.core import Deadline
 from harness.guest import Identity, Jump, Login
 from harness.image import Access, Image, SeedNetwork

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from harness.backends.model import ProcessorTimes
+from harness.backends.views import ProcessorTimes
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _IDLE = (3, 4)  # idle and iowait, among the fields of the first line

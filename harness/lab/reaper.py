@@ -14,8 +14,9 @@ from functools import partial
 from pathlib import Path
 
 from harness.backends.abandoned import AbandonedMachines
-from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
+from harness.backends.model import Ownership, PowerState
 from harness.backends.protocol import Hypervisor
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, InteropError, UsageError
 from harness.image.store import Store as Images
 from harness.lab import keep, twins

@@ -14,7 +14,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import Size, paths
 from harness.core.config import StrictModel, load_again
 from harness.lab.limits import LimitFile

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.backends.model import HostFacts, Shape
+from harness.backends.model import Shape
+from harness.backends.views import HostFacts
 from harness.core import LabError, Size
 from harness.image import Image
 from harness.lab.models import Host

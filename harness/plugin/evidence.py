@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from harness.backends.model import HELD, MOVED, HostEvent
 from harness.backends.protocol import HostEvents, LeaseLost, Moved, Screenshot, Unwatched
+from harness.backends.views import HELD, MOVED, HostEvent
 from harness.core import Deadline, InteropError, LabError
 from harness.guest import Guest, Result
 

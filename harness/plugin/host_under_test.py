@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
 from harness.backends.protocol import Hypervisor
+from harness.backends.views import HostFacts
 from harness.core import Deadline
 from harness.lab import Host
 from harness.lab.calibration import Calibration

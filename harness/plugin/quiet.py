@@ -10,8 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from harness.backends.model import ProcessorTimes, ProcessorUse
 from harness.backends.protocol import HostLoad, NotQuiet
+from harness.backends.views import ProcessorTimes, ProcessorUse
 from harness.core import Deadline, InteropError, LabError, paths
 from harness.core.waiting import pause
 from harness.lab import THIS_MACHINE, Host

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Creation, Ledger
+from harness.backends.views import ResourceKind
 from harness.image import resolve
 from harness.lab import Run, load_lab
 from tests.contract.backends import BACKENDS

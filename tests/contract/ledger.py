@@ -7,8 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Creation, LeaseLost, Ledger
+from harness.backends.views import ResourceKind
 from harness.core import LabError
 
 

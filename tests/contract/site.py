@@ -13,17 +13,9 @@ from typing import Any
 
 from harness.backends import registry
 from harness.backends.capabilities import Capability
-from harness.backends.model import (
-    DiskSpec,
-    Endpoint,
-    MachineSpec,
-    MachineView,
-    NicSpec,
-    Owned,
-    PublishedImage,
-    Shape,
-)
+from harness.backends.model import DiskSpec, Endpoint, MachineSpec, NicSpec, PublishedImage, Shape
 from harness.backends.protocol import Machine
+from harness.backends.views import MachineView, Owned
 from harness.core import Deadline, MiB, Size
 from harness.guest import Guest, Identity, Login
 from harness.image.keys import KeyPair, generate

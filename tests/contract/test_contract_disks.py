@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import DiskSpec, ResourceKind
+from harness.backends.model import DiskSpec
 from harness.backends.protocol import Refused
+from harness.backends.views import ResourceKind
 from harness.core import MiB, Pending, Size, wait_for
 
 SIZE = Size(32 * MiB)

@@ -9,8 +9,9 @@ import pytest
 
 from harness.backends import protocol
 from harness.backends.capabilities import Capability
-from harness.backends.model import DiskSpec, Owned, Ownership, PowerState, ResourceKind
+from harness.backends.model import DiskSpec, Ownership, PowerState
 from harness.backends.protocol import LeaseLost, Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import InteropError, LabError, MiB, Size
 from harness.lab.journal import entries
 from tests.contract.ledger import PlantedFault

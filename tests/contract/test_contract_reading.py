@@ -8,8 +8,9 @@ import time
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import Firmware, ProcessorTimes, ProcessorUse, Shape
+from harness.backends.model import Firmware, Shape
 from harness.backends.protocol import HostClock, HostLoad, Hypervisor
+from harness.backends.views import ProcessorTimes, ProcessorUse
 from harness.core import GiB, InteropError, Size
 
 pytestmark = pytest.mark.read_only

@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from harness.backends.model import Owned, PowerState, ResourceKind
+from harness.backends.model import PowerState
+from harness.backends.views import Owned, ResourceKind
 from harness.core import LabError, MiB, Pending, Size, wait_for
 from harness.image.model import Format, Image
 from tests.contract import vsphere

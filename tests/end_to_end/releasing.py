@@ -1,7 +1,9 @@
-"""Files of releases made for a test, and I31 on them."""
+"""Files of releases made for a test, I31 on them, and validations of them over real guests."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 from harness.core import Deadline
@@ -23,3 +25,11 @@ def i31(run, file: Path, words: str = "release", *, host: str = "kvm", image: st
     where = (str(SUITES / "integration/test_release.py"), "--rootdir", str(SUITES.parent), "-k", words)
     options = ("--release", str(file), "--image", image, "--calibration", str(CALIBRATED))
     return run(*options, *where, host=host, timeout=3600)
+
+
+def validate(file: Path, out: Path, *options: str, hours: int = 1) -> subprocess.CompletedProcess[str]:
+    """``interop validate`` in the column of kvm, as a rehearsal; what both streams say stands in ``stdout``."""
+    argv = [sys.executable, "-m", "harness.cli", "validate", str(file), "--host", "kvm", "--allow-twins"]
+    argv += ["--out", str(out), *options, "--", "--calibration", str(CALIBRATED)]
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.run(argv, cwd=SUITES.parent, **streams, text=True, timeout=3600 * hours, check=False)

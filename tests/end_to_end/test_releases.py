@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +17,8 @@ import pytest
 
 from harness.core import Deadline
 from harness.lab.releases.archive import Archive
-from tests.end_to_end.releasing import i31, pinned
-from tests.end_to_end.telling import CALIBRATED, EVERY, SUITES
+from tests.end_to_end.releasing import i31, pinned, validate
+from tests.end_to_end.telling import EVERY, SUITES
 
 pytestmark = pytest.mark.skipif(not EVERY, reason="by night: INTEROP_DEFECTS=all")
 AGENT = "qemu-guest-agent"
@@ -212,11 +211,9 @@ def test_a_boot_that_takes_a_tenth_longer_fails_a_validation(run, release, tmp_p
     once = run(str(SUITES / "lifecycle"), "--rootdir", str(SUITES.parent), "-k", "test_it_boots", timeout=1200)
     (boot,) = [float(one["value"]) for one in measurements(once.folder) if one["name"] == "boot"]
     file = release(late_shell(boot / 10), more="required: [{checks: [L02], pools: [kvm]}]\nmeasure: {'*': 5 %}\n")
-    argv = [sys.executable, "-m", "harness.cli", "validate", str(file), "--host", "kvm", "--allow-twins"]
-    argv += ["--budget", "20"]  # pairs of boots, each of some three minutes
-    argv += ["--out", str(tmp_path / "out"), "--", "--calibration", str(CALIBRATED)]
-    done = subprocess.run(argv, cwd=SUITES.parent, capture_output=True, text=True, timeout=7200, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
+    budget = ("--budget", "20")  # pairs of boots, each of some three minutes
+    done = validate(file, tmp_path / "out", *budget, hours=2)
+    assert done.returncode == 1, done.stdout
     told = json.loads((tmp_path / "out/verdict.json").read_text())
     verdicts = {one["name"]: one["verdict"] for one in told["measurements"]}
     assert verdicts["boot"] == "worse", told["reasons"]

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from harness.backends.model import Endpoint, Firmware, HostFacts, MachineView, NicView, ServiceView, Shape
+from harness.backends.model import Endpoint, Firmware, Shape
 from harness.backends.protocol import Refused
+from harness.backends.views import HostFacts, MachineView, NicView, ServiceView
 from harness.core import Deadline, GiB
 from harness.lab.expectations import Expectations
 from tests.recorded.guest import RecordedGuest, Tree, record

@@ -15,7 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from harness.backends.model import HostFacts, NetworkKind, NetworkSpec, NicSpec, Shape
+from harness.backends.model import NetworkKind, NetworkSpec, NicSpec, Shape
+from harness.backends.views import HostFacts
 from harness.core import GiB
 from harness.guest import Guest, Identity
 from harness.guest.nics import Nics

@@ -21,14 +21,13 @@ from harness.backends.model import (
     NetworkKind,
     NetworkSpec,
     NicSpec,
-    Owned,
     Ownership,
     PublishedImage,
-    ResourceKind,
     Shape,
 )
 from harness.backends.protocol import GuestIgnored, NicPlug, Refused
 from harness.backends.registry import Context
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, GiB, InteropError, MiB, Size
 from harness.image.model import Format, Image
 from harness.twins.hyperv.config import TwinConfig

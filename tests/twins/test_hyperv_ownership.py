@@ -7,8 +7,9 @@ import pytest
 
 from harness.backends.hyperv.errors import Gone
 from harness.backends.hyperv.steps import Ref, Step
-from harness.backends.model import Owned, Ownership, PowerState, ResourceKind
+from harness.backends.model import Ownership, PowerState
 from harness.backends.protocol import LeaseLost, Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import GiB, LabError
 from tests.twins.hyperv_driver import OWNER, PEERS, host, image, machine, spec, twin
 from tests.unit.powershell import soon

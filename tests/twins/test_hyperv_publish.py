@@ -13,9 +13,9 @@ from harness.backends import hyperv
 from harness.backends.hyperv import publish
 from harness.backends.hyperv.errors import Full
 from harness.backends.hyperv.offer import offered
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Refused
 from harness.backends.registry import Context
+from harness.backends.views import ResourceKind
 from harness.core import LabError
 from harness.image.model import Format
 from tests.twins.hyperv_driver import OWNER, host, image, twin

@@ -12,9 +12,10 @@ from harness.backends.hyperv import create, marks
 from harness.backends.hyperv.errors import Gone
 from harness.backends.hyperv.marks import Mark
 from harness.backends.hyperv.steps import Ref, Step
-from harness.backends.model import MachineSpec, Owned, Ownership, PublishedImage, ResourceKind, Shape
+from harness.backends.model import MachineSpec, Ownership, PublishedImage, Shape
 from harness.backends.protocol import Refused
 from harness.backends.registry import Context, HostSettings
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, GiB, LabError
 from harness.core.secrets import Secret
 from harness.lab import Host, Lab, Run

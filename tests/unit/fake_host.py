@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import HostFacts, Owned, PowerState, PublishedImage, ResourceKind
+from harness.backends.model import PowerState, PublishedImage
 from harness.backends.protocol import LeaseLost
+from harness.backends.views import HostFacts, Owned, ResourceKind
 from harness.core import GiB, LabError
 
 

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from harness.backends.model import (
-    ClockReading,
     Endpoint,
     Firmware,
     MachineSpec,
-    MachineView,
     NetworkKind,
     NetworkSpec,
     NicSpec,
@@ -20,6 +18,7 @@ from harness.backends.model import (
     PublishedImage,
     Shape,
 )
+from harness.backends.views import ClockReading, MachineView
 from harness.core import GiB
 
 NIC = NicSpec("52:54:00:00:00:01", NetworkSpec("management", NetworkKind.USER), address="10.0.2.15/24")

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import ClassVar
 import requests
 from pydantic import PrivateAttr
-from harness.backends.model import HostFacts
+from harness.backends.views import HostFacts
 from harness.backends.registry import HostSettings
 from harness.core import GiB, LabError
 from harness.core.secrets import Secret

@@ -9,7 +9,8 @@ from tests.unit.announcing import announce
 
 BACKEND = """\
 import os
-from harness.backends.model import HostFacts, PublishedImage
+from harness.backends.model import PublishedImage
+from harness.backends.views import HostFacts
 from harness.backends.registry import HostSettings
 from harness.core import LabError, Size
 

@@ -5,9 +5,10 @@ from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
-from harness.backends.model import Owned, PowerState, ResourceKind
+from harness.backends.model import PowerState
 from harness.backends.protocol import Refused
 from harness.backends.registry import HostSettings
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, LabError
 from harness.lab import Host, Lab, Run
 from harness.lab.judge import Fate, Wish

@@ -81,6 +81,7 @@ class SshServer:
             stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
+        popen = child._transport.get_extra_info("subprocess")
         feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
         try:
             await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
@@ -97,9 +98,12 @@ class SshServer:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(child.pid, signal.SIGKILL)
             child._transport.close()  # asyncio has no public way to close pipes that nobody reads to the end
-            # Nor does it always notice the end of one whose pipes were closed early.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(child.wait(), 2)
+            # Nor does it always notice the end of one whose pipes were closed early; nor here, where it was cancelled.
+            try:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(child.wait(), 2)
+            finally:
+                popen.wait(10)
 
     @property
     def endpoint(self) -> Endpoint:

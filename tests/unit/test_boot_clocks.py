@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.backends.model import ClockReading
+from harness.backends.views import ClockReading
 from harness.core import Deadline
 from harness.guest import ProbeFailed
 from harness.guest.result import Result

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import GiB, UsageError
 from harness.lab.calibration import OwnLimit, load_calibration
 from harness.lab.expectations import Expectations

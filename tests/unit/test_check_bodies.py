@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import Deadline, GiB
 from harness.guest.cpus import CpuMasks
 from harness.guest.mailbox import parse_guestinfo

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import GiB, LabError, Size, UsageError
 from harness.lab.expectations import Expectations
 from harness.lab.rules import rules_of, within

@@ -25,7 +25,7 @@ sys.stdin.read()
 BACKEND = """\
 import socket
 from typing import ClassVar
-from harness.backends.model import HostFacts
+from harness.backends.views import HostFacts
 from harness.backends.registry import HostSettings
 from harness.core import GiB, LabError
 class Settings(HostSettings):

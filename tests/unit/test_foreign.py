@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import HostFacts, ProcessorTimes, ProcessorUse
 from harness.backends.protocol import NotQuiet
+from harness.backends.views import HostFacts, ProcessorTimes, ProcessorUse
 from harness.core import GiB, LabError
 from harness.core.waiting import pause
 from harness.lab import load_lab

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Endpoint, PowerState, ServiceView
+from harness.backends.model import Endpoint, PowerState
 from harness.backends.protocol import Refused
+from harness.backends.views import ServiceView
 from harness.core import Deadline, GuestError, Size
 from harness.guest import (
     CommandFailed,

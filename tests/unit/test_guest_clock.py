@@ -9,7 +9,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from harness.backends.model import ClockReading
+from harness.backends.views import ClockReading
 from harness.core import GuestError
 from harness.guest.clock import Clock, _answering
 from harness.guest.ssh import Stamp

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.hyperv import Settings
-from harness.backends.model import Endpoint, Firmware, HostFacts, PublishedImage, Shape
+from harness.backends.model import Endpoint, Firmware, PublishedImage, Shape
+from harness.backends.views import HostFacts
 from harness.core import Deadline, GiB, Size, UsageError
 from harness.guest.system import ParavirtualDevice
 from harness.image.model import Format, Image

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import LeaseLost, Ledger
+from harness.backends.views import ResourceKind
 from harness.core import LabError
 from harness.lab import Lab, Run
 from harness.lab.journal import entries, strike
@@ -24,7 +24,7 @@ LAB = Lab("lab", Path("/nowhere/lab.yaml"), {}, {}, Limits())
 
 PRELUDE = """
     import json, os, pathlib, signal, sys
-    from harness.backends.model import ResourceKind
+    from harness.backends.views import ResourceKind
     from harness.lab import Lab, Run
     from harness.lab.liveness import Liveness
     from harness.lab.models import Limits

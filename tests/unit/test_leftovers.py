@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.backends.model import ResourceKind
+from harness.backends.views import ResourceKind
 from harness.lab import Run, load_lab
 from harness.lab.journal import entries
 from harness.lab.store import open_store

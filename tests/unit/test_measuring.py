@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BACKEND = """\
 from pathlib import Path
 from typing import ClassVar
-from harness.backends.model import HostFacts
+from harness.backends.views import HostFacts
 from harness.backends.registry import HostSettings
 from harness.core import GiB
 from harness.core.secrets import Secret

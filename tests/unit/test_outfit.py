@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Endpoint, PublishedImage, ResourceKind, Shape
+from harness.backends.model import Endpoint, PublishedImage, Shape
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, GiB, LabError, Size
 from harness.image.model import Format, Image
 from harness.lab import Run, load_lab

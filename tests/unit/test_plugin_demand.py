@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import Firmware, HostFacts, Shape
+from harness.backends.model import Firmware, Shape
+from harness.backends.views import HostFacts
 from harness.core import GiB, Size, UsageError
 from harness.plugin import demand
 from harness.plugin.host_under_test import HostUnderTest

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.hyperv.machine import HypervMachine
-from harness.backends.model import HELD, MOVED, HostEvent
 from harness.backends.protocol import LeaseLost, Moved, Refused, Unwatched
+from harness.backends.views import HELD, MOVED, HostEvent
 from harness.core import LabError
 from harness.plugin.evidence import Loan, record_of
 

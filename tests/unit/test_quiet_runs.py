@@ -18,7 +18,7 @@ BACKEND = """
 import time
 from pathlib import Path
 from typing import ClassVar
-from harness.backends.model import HostFacts, ProcessorTimes
+from harness.backends.views import HostFacts, ProcessorTimes
 from harness.backends.registry import HostSettings
 from harness.core import GiB
 

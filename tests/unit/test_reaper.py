@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from harness.backends.model import Owned, Ownership
+from harness.backends.model import Ownership
+from harness.backends.views import Owned
 from harness.core import Deadline, LabError
 from harness.image.store import Store as Images
 from harness.lab import Run, load_lab

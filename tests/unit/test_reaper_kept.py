@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Endpoint, ResourceKind
+from harness.backends.model import Endpoint
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, LabError
 from harness.lab import Run
 from harness.lab.connect import scratch

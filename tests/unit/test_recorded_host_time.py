@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from harness.backends.model import Firmware, HostFacts
+from harness.backends.model import Firmware
+from harness.backends.views import HostFacts
 from harness.core import GiB, GuestError
 from harness.guest.chrony import Chrony, parse_sources, parse_tracking
 from harness.guest.clock import Clock

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from harness.backends.model import HostFacts, Shape
+from harness.backends.model import Shape
+from harness.backends.views import HostFacts
 from harness.core import GiB, GuestError
 from harness.guest.cpu_steal import Burnt, burn, parse_burnt
 from harness.guest.inside import program

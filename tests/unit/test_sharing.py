@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.backends.model import Endpoint, ResourceKind
+from harness.backends.model import Endpoint
 from harness.backends.protocol import LeaseLost
 from harness.backends.registry import HostSettings
+from harness.backends.views import ResourceKind
 from harness.cli import interop
 from harness.core import Deadline, GiB, LabError, Pending, UsageError, wait_for
 from harness.core.secrets import heard_by

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.backends.model import Firmware, HostFacts, PowerState, Shape
+from harness.backends.model import Firmware, PowerState, Shape
 from harness.backends.protocol import LeaseLost
+from harness.backends.views import HostFacts
 from harness.core import Deadline, GiB, LabError, Size
 from harness.image.model import Access, Format, Image, SeedNetwork
 from harness.lab import Run, load_lab

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from harness.backends.model import Endpoint, ResourceKind
+from harness.backends.model import Endpoint
+from harness.backends.views import ResourceKind
 from harness.cli import interop
 from harness.core import Deadline, LabError, Pending, UsageError, wait_for
 from harness.lab import Lab, Run, load_lab, twins

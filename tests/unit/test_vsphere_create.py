@@ -9,8 +9,9 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.model import Firmware, NetworkKind, NetworkSpec, PowerState, ResourceKind, Shape, Topology
+from harness.backends.model import Firmware, NetworkKind, NetworkSpec, PowerState, Shape, Topology
 from harness.backends.protocol import Refused
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere import collector, marks, placement
 from harness.backends.vsphere import create as making
 from harness.backends.vsphere.create import create

@@ -11,8 +11,8 @@ pytest.importorskip("pyVmomi")
 from pyVmomi import vim
 
 from harness.backends import protocol
-from harness.backends.model import MOVED
 from harness.backends.protocol import Refused
+from harness.backends.views import MOVED
 from harness.backends.vsphere import collector, history, tasks
 from harness.backends.vsphere.refs import Ref
 from tests.unit import vsphere_access

@@ -8,8 +8,8 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.model import Owned, ResourceKind
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.backends.vsphere import collector, marks, publish, tasks
 from harness.backends.vsphere.errors import Gone
 from harness.backends.vsphere.refs import Ref

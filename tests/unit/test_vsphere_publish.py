@@ -12,9 +12,9 @@ pytest.importorskip("pyVmomi")
 
 from pyVmomi import vim
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import Refused
 from harness.backends.registry import Context
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere import collector, connect, inventory, publish, tasks
 from harness.backends.vsphere.refs import Ref
 from harness.core import LabError

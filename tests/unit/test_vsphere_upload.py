@@ -15,8 +15,9 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.model import Ownership
 from harness.backends.registry import Context
+from harness.backends.views import Owned, ResourceKind
 from harness.backends.vsphere import collector, connect
 from harness.core import LabError
 from tests.unit import vsphere_host

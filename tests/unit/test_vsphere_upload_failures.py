@@ -8,7 +8,7 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.model import ResourceKind
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere import nfc, publish
 from harness.backends.vsphere.errors import Cancelled
 from harness.backends.vsphere.refs import Ref

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from harness.backends.model import HostFacts
 from harness.backends.registry import HostSettings
+from harness.backends.views import HostFacts
 from harness.core import GiB
 
 

@@ -21,16 +21,15 @@ from harness.backends.model import (
     DiskSpec,
     Endpoint,
     MachineSpec,
-    MachineView,
     NetworkKind,
     NetworkSpec,
     NicSpec,
     Ownership,
     PublishedImage,
-    ResourceKind,
     Shape,
 )
 from harness.backends.protocol import LeaseLost
+from harness.backends.views import MachineView, ResourceKind
 from harness.backends.vsphere import collector, inventory, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.create import create

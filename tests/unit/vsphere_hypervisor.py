@@ -11,8 +11,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from harness.backends.model import MachineSpec, NetworkKind, NetworkSpec, NicSpec, Owned, Ownership, ResourceKind, Shape
+from harness.backends.model import MachineSpec, NetworkKind, NetworkSpec, NicSpec, Ownership, Shape
 from harness.backends.registry import Context
+from harness.backends.views import Owned, ResourceKind
 from harness.backends.vsphere import collector, connect
 from harness.core import MiB, Size
 from tests.unit import vsphere_host

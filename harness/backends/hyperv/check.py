@@ -20,7 +20,8 @@ from harness.backends.hyperv.evidence import LOGS
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.steps import Masked, Step, Value, seconds
-from harness.backends.model import NetworkKind, NetworkSpec, ResourceKind
+from harness.backends.model import NetworkKind, NetworkSpec
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, GiB, InteropError, LabError, Size
 from harness.core.config import nearest
 

@@ -9,8 +9,9 @@ from harness.backends.hyperv.base import OFF, OK, PAUSED, RUNNING, SAVED, VM, an
 from harness.backends.hyperv.errors import Failed
 from harness.backends.hyperv.power import Power
 from harness.backends.hyperv.steps import Ref, Step, exactly
-from harness.backends.model import PowerState, ResourceKind
+from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored, WrongState
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, LabError, Pending, wait_for
 
 TYPES = {"standard": "Standard", "production": "ProductionOnly"}

@@ -14,8 +14,9 @@ from harness.backends.hyperv.errors import failed_step
 from harness.backends.hyperv.machine import HypervMachine, erase, machine
 from harness.backends.hyperv.marks import Mark
 from harness.backends.hyperv.steps import Ref, Step, Value, beginning, exactly
-from harness.backends.model import DeviceKind, Firmware, MachineSpec, ResourceKind
+from harness.backends.model import DeviceKind, Firmware, MachineSpec
 from harness.backends.protocol import Refused
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, InteropError
 
 SEED = "seed.iso"

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import DiskSpec, DiskView
+from harness.backends.model import DiskSpec
+from harness.backends.views import DiskView
 from harness.core import Deadline, Size
 
 MODEL, SYSTEM = "vhdx", "system.vhdx"

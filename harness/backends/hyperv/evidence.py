@@ -16,8 +16,9 @@ from harness.backends.hyperv.nics import Nics
 from harness.backends.hyperv.picture import png
 from harness.backends.hyperv.power import LOG, NAMESPACE
 from harness.backends.hyperv.steps import Ref, Row, Step, Typed, Value, seconds
-from harness.backends.model import Firmware, HostEvent, MachineView, PowerState, Topology
+from harness.backends.model import Firmware, PowerState, Topology
 from harness.backends.protocol import Console, Unwatched
+from harness.backends.views import HostEvent, MachineView
 from harness.core import Deadline, Pending, Size, wait_for
 
 _SHOWN = ("Id", "Name", "Generation", "ProcessorCount", "MemoryStartup", "MemoryAssigned", "Uptime?", "Version?")

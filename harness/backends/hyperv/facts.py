@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.steps import Step
-from harness.backends.model import HostFacts
+from harness.backends.views import HostFacts
 from harness.core import Deadline, Size
 
 MOST_VCPUS = 240

@@ -22,18 +22,10 @@ from harness.backends.hyperv.settings import Settings
 from harness.backends.hyperv.shell import Shell, end
 from harness.backends.hyperv.shells import Shells
 from harness.backends.hyperv.steps import Step, seconds
-from harness.backends.model import (
-    ClockReading,
-    HostFacts,
-    MachineSpec,
-    NetworkSpec,
-    Owned,
-    ProcessorUse,
-    PublishedImage,
-    Shape,
-)
+from harness.backends.model import MachineSpec, NetworkSpec, PublishedImage, Shape
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
+from harness.backends.views import ClockReading, HostFacts, Owned, ProcessorUse
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Image
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from harness.backends.hyperv import marks
 from harness.backends.hyperv.access import HostAccess
 from harness.backends.hyperv.steps import Row, Step
-from harness.backends.model import ProcessorUse
+from harness.backends.views import ProcessorUse
 from harness.core import Deadline, LabError
 
 _LOGICAL = "Win32_PerfFormattedData_HvStats_HyperVHypervisorLogicalProcessor"

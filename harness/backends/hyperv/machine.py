@@ -13,8 +13,9 @@ from harness.backends.hyperv.power import LOG, switched_off
 from harness.backends.hyperv.services import Services
 from harness.backends.hyperv.sizes import Sizes
 from harness.backends.hyperv.steps import Step, exactly
-from harness.backends.model import Firmware, ResourceKind
+from harness.backends.model import Firmware
 from harness.backends.protocol import WrongState
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, LabError, Pending, wait_for
 
 

@@ -8,7 +8,8 @@ from harness.backends.endpoints import reserved
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import AddressView, DeviceKind, Endpoint, NicSpec, NicView
+from harness.backends.model import DeviceKind, Endpoint, NicSpec
+from harness.backends.views import AddressView, NicView
 from harness.core import Deadline
 
 CARDS = ("Name", "MacAddress", "SwitchName", "IsLegacy", "Connected", "IPAddresses")

@@ -10,8 +10,9 @@ from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.machine import erase
 from harness.backends.hyperv.publish import Publisher
 from harness.backends.hyperv.steps import Row, Step, exactly
-from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.model import Ownership
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline
 
 _VHDX = ".vhdx"

@@ -21,7 +21,8 @@ from harness.backends.hyperv.access import NO_FILE, HostAccess
 from harness.backends.hyperv.errors import Full, NoRight, failed_step
 from harness.backends.hyperv.offer import offered
 from harness.backends.hyperv.steps import Masked, Ref, Row, Step, Value, exactly
-from harness.backends.model import PublishedImage, ResourceKind
+from harness.backends.model import PublishedImage
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, InteropError, LabError
 from harness.image.model import Format, Image
 from harness.image.store import Store

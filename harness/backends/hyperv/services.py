@@ -12,8 +12,8 @@ from harness.backends.hyperv.base import BEFORE, RUNNING, VM, MachineBase, answe
 from harness.backends.hyperv.errors import Failed, failed_step
 from harness.backends.hyperv.power import NAMESPACE
 from harness.backends.hyperv.steps import Ref, Step, Value
-from harness.backends.model import ServiceView
 from harness.backends.protocol import GuestIgnored
+from harness.backends.views import ServiceView
 from harness.core import Deadline, InteropError
 
 # facts of the product: the last GUID of a service's Id

@@ -13,8 +13,9 @@ import libvirt_qemu
 
 from harness.backends.kvm.base import MachineBase
 from harness.backends.kvm.errors import UNANSWERED
-from harness.backends.model import PowerState, ServiceView
+from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
+from harness.backends.views import ServiceView
 from harness.core import Deadline, LabError
 
 CHANNEL = "org.qemu.guest_agent.0"

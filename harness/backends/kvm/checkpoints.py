@@ -10,8 +10,9 @@ import libvirt
 from harness.backends.kvm.power import Power
 from harness.backends.kvm.states import SavedStates, qcow2_snapshots, sources
 from harness.backends.kvm.xml import node, number, parse, text
-from harness.backends.model import Firmware, PowerState, ResourceKind
+from harness.backends.model import Firmware, PowerState
 from harness.backends.protocol import WrongState
+from harness.backends.views import ResourceKind
 from harness.core import Deadline
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")

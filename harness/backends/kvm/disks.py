@@ -9,8 +9,9 @@ import libvirt
 from harness.backends.kvm import devices
 from harness.backends.kvm.quiesce import Quiesce
 from harness.backends.kvm.xml import Element, attribute, text
-from harness.backends.model import DiskSpec, DiskView, PowerState
+from harness.backends.model import DiskSpec, PowerState
 from harness.backends.protocol import GuestIgnored
+from harness.backends.views import DiskView
 from harness.core import Deadline, Pending, Size, wait_for
 
 MODEL = "virtio-blk"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.backends.model import ClockReading
+from harness.backends.views import ClockReading
 from harness.core import Deadline, LabError
 from harness.core.process import need
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import libvirt
 
-from harness.backends.model import HostEvent
+from harness.backends.views import HostEvent
 
 _KEPT = 500
 

@@ -10,7 +10,8 @@ from typing import Any
 from harness.backends.kvm import devices, picture
 from harness.backends.kvm.disks import Disks
 from harness.backends.kvm.xml import Element, attribute, number, text
-from harness.backends.model import Firmware, HostEvent, MachineView, NicView, PowerState, Topology
+from harness.backends.model import Firmware, PowerState, Topology
+from harness.backends.views import HostEvent, MachineView, NicView
 from harness.core import Deadline, LabError, Size
 
 _LOG_LINE = re.compile(r"^(\d{4}-\d\d-\d\d[ T]\d\d:\d\d:\d\d(?:\.\d+)?)(?:\+0000|Z)?: (.*)$")

@@ -15,8 +15,9 @@ from harness.backends.kvm import foreign, qcow2, roots
 from harness.backends.kvm.places import Parts, safe
 from harness.backends.kvm.roots import Root
 from harness.backends.kvm.scarce import Scarce
-from harness.backends.model import Firmware, MachineSpec, Owned, Ownership, PublishedImage, ResourceKind
+from harness.backends.model import Firmware, MachineSpec, Ownership, PublishedImage
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, LabError, Size
 from harness.image.model import Image
 

@@ -6,7 +6,8 @@ from harness.backends.kvm import qcow2
 from harness.backends.kvm.base import HostAccess
 from harness.backends.kvm.machine import KvmMachine
 from harness.backends.kvm.scarce import Scarce
-from harness.backends.model import DiskSpec, DiskView, MachineSpec
+from harness.backends.model import DiskSpec, MachineSpec
+from harness.backends.views import DiskView
 from harness.core import Deadline
 
 

@@ -22,20 +22,10 @@ from harness.backends.kvm.load import Meter
 from harness.backends.kvm.machine import KvmMachine, undefine
 from harness.backends.kvm.settings import Settings
 from harness.backends.kvm.xml import owner_of, parse, spec_of, text
-from harness.backends.model import (
-    ClockReading,
-    Firmware,
-    HostFacts,
-    MachineSpec,
-    Owned,
-    Ownership,
-    ProcessorTimes,
-    PublishedImage,
-    ResourceKind,
-    Shape,
-)
+from harness.backends.model import Firmware, MachineSpec, Ownership, PublishedImage, Shape
 from harness.backends.protocol import Machine, Refused
 from harness.backends.registry import Context
+from harness.backends.views import ClockReading, HostFacts, Owned, ProcessorTimes, ResourceKind
 from harness.core import Deadline, InteropError, LabError, Pending, Size, wait_for
 from harness.image.model import Image
 

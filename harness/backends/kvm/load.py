@@ -9,7 +9,8 @@ from typing import Any
 import libvirt
 
 from harness.backends.kvm.xml import owner_of, parse
-from harness.backends.model import Ownership, ProcessorTimes
+from harness.backends.model import Ownership
+from harness.backends.views import ProcessorTimes
 
 _NANO = 1e9
 _IDLE = ("idle", "iowait")

@@ -10,7 +10,7 @@ from harness.backends.kvm import devices
 from harness.backends.kvm.base import switch_off
 from harness.backends.kvm.evidence import Evidence
 from harness.backends.kvm.sizes import Sizes
-from harness.backends.model import ResourceKind
+from harness.backends.views import ResourceKind
 from harness.core import Deadline
 
 _EVERYTHING = (

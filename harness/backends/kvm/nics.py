@@ -14,8 +14,9 @@ from harness.backends.kvm import devices
 from harness.backends.kvm.base import MachineBase
 from harness.backends.kvm.monitor import MonitorError
 from harness.backends.kvm.xml import NICS_NAMESPACE, Element, attribute, later_nics, nics_mark, text
-from harness.backends.model import AddressView, DeviceKind, Endpoint, NetworkKind, NicSpec, PowerState
+from harness.backends.model import DeviceKind, Endpoint, NetworkKind, NicSpec, PowerState
 from harness.backends.protocol import GuestIgnored, Refused, WrongState
+from harness.backends.views import AddressView
 from harness.core import Deadline, LabError, Pending, wait_for
 from harness.qemu import QemuError
 from harness.qemu.switch import Plug

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from harness.backends.model import MachineSpec, Owned, PublishedImage
+from harness.backends.model import MachineSpec, PublishedImage
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned
 from harness.core import Deadline, Size
 from harness.image.model import Image
 

@@ -11,8 +11,9 @@ import libvirt
 from harness.backends.kvm.checkpoints import RUNNING, Checkpoints
 from harness.backends.kvm.monitor import MonitorError
 from harness.backends.kvm.xml import Element, node, text
-from harness.backends.model import PowerState, ResourceKind
+from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored, Refused
+from harness.backends.views import ResourceKind
 from harness.core import Deadline, InteropError, LabError
 
 _THAW_SECONDS = 60.0

@@ -18,8 +18,9 @@ import libvirt
 from harness.backends.kvm.connection import Connection, send
 from harness.backends.kvm.places import Parts
 from harness.backends.kvm.xml import node, parse, text
-from harness.backends.model import MachineSpec, Owned, Ownership, PublishedImage, ResourceKind
+from harness.backends.model import MachineSpec, Ownership, PublishedImage
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.core import Deadline, LabError, Size
 from harness.image.model import Image
 

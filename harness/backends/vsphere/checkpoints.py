@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from harness.backends.model import PowerState, ResourceKind
+from harness.backends.model import PowerState
 from harness.backends.protocol import WrongState
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere.collector import Values
 from harness.backends.vsphere.power import TOOLS, Power
 from harness.backends.vsphere.refs import Ref, ref_of

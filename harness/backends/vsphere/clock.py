@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import floor, inf
 
-from harness.backends.model import ClockReading
+from harness.backends.views import ClockReading
 from harness.core import Deadline, LabError
 from harness.core.waiting import pause
 

@@ -10,8 +10,9 @@ from typing import Any
 
 from pyVmomi import vim
 
-from harness.backends.model import Firmware, MachineSpec, ResourceKind
+from harness.backends.model import Firmware, MachineSpec
 from harness.backends.protocol import Refused
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere import alone, collector, devices, marks, networks, notes, placement, questions, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.checkpoints import TREE, snapshots_in

@@ -12,8 +12,9 @@ from typing import Any
 
 from pyVmomi import vim
 
-from harness.backends.model import DeviceKind, DiskView, NicSpec
+from harness.backends.model import DeviceKind, NicSpec
 from harness.backends.protocol import Refused
+from harness.backends.views import DiskView
 from harness.backends.vsphere.networks import PortGroup
 from harness.core import Size
 

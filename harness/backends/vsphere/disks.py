@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from harness.backends.model import DiskSpec, DiskView, PowerState
+from harness.backends.model import DiskSpec, PowerState
+from harness.backends.views import DiskView
 from harness.backends.vsphere import devices, notes
 from harness.backends.vsphere.base import MachineBase
 from harness.backends.vsphere.collector import Values

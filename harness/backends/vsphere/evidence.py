@@ -10,8 +10,9 @@ from typing import Any
 
 from pyVmomi.VmomiJSONEncoder import VmomiJSONEncoder
 
-from harness.backends.model import HELD, Firmware, HostEvent, MachineView, NicView, PowerState, Topology
+from harness.backends.model import Firmware, PowerState, Topology
 from harness.backends.protocol import Console
+from harness.backends.views import HELD, HostEvent, MachineView, NicView
 from harness.backends.vsphere import devices, history, notes, questions
 from harness.backends.vsphere.base import STATE
 from harness.backends.vsphere.collector import Values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.backends.model import HostFacts
+from harness.backends.views import HostFacts
 from harness.backends.vsphere import collector
 from harness.backends.vsphere.inventory import Found
 from harness.backends.vsphere.session import Session

@@ -8,7 +8,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from harness.backends.model import MOVED, HostEvent
+from harness.backends.views import MOVED, HostEvent
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session
 from harness.core import Deadline

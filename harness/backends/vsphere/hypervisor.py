@@ -12,18 +12,10 @@ from datetime import datetime
 from harness.backends import belongings
 from harness.backends.capabilities import Capability
 from harness.backends.check import Remark
-from harness.backends.model import (
-    ClockReading,
-    HostFacts,
-    MachineSpec,
-    NetworkSpec,
-    Owned,
-    ProcessorUse,
-    PublishedImage,
-    Shape,
-)
+from harness.backends.model import MachineSpec, NetworkSpec, PublishedImage, Shape
 from harness.backends.protocol import Machine
 from harness.backends.registry import Context
+from harness.backends.views import ClockReading, HostFacts, Owned, ProcessorUse
 from harness.backends.vsphere import check, clock, collector, create, facts, inventory, load, marks, placement
 from harness.backends.vsphere.abilities import abilities
 from harness.backends.vsphere.access import HostAccess

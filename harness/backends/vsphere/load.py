@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from harness.backends.model import Ownership, ProcessorUse
+from harness.backends.model import Ownership
+from harness.backends.views import ProcessorUse
 from harness.backends.vsphere import collector, marks
 from harness.backends.vsphere.refs import Ref
 from harness.backends.vsphere.session import Session

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 
-from harness.backends.model import ResourceKind
 from harness.backends.protocol import WrongState
+from harness.backends.views import ResourceKind
 from harness.backends.vsphere import collector, questions, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.base import STATE, state_of

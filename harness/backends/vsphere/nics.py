@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from harness.backends.endpoints import reserved
-from harness.backends.model import AddressView, Endpoint, NicSpec, PowerState
+from harness.backends.model import Endpoint, NicSpec, PowerState
+from harness.backends.views import AddressView
 from harness.backends.vsphere import devices, networks, notes
 from harness.backends.vsphere.base import MachineBase
 from harness.backends.vsphere.devices import DEVICES

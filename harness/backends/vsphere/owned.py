@@ -6,8 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from harness.backends.model import Owned, Ownership, ResourceKind
+from harness.backends.model import Ownership
 from harness.backends.protocol import Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.backends.vsphere import collector, marks, publish, tasks
 from harness.backends.vsphere.access import HostAccess
 from harness.backends.vsphere.collector import Values

@@ -20,8 +20,9 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from harness.backends import codec
-from harness.backends.model import Owned, Ownership, PublishedImage, ResourceKind
+from harness.backends.model import Ownership, PublishedImage
 from harness.backends.protocol import Ledger, Refused
+from harness.backends.views import Owned, ResourceKind
 from harness.backends.vsphere import collector, marks, nfc, tasks
 from harness.backends.vsphere.access import Place
 from harness.backends.vsphere.collector import Values

@@ -6,8 +6,9 @@ import re
 
 from pyVmomi import vim
 
-from harness.backends.model import PowerState, ServiceView
+from harness.backends.model import PowerState
 from harness.backends.protocol import GuestIgnored
+from harness.backends.views import ServiceView
 from harness.backends.vsphere import notes
 from harness.backends.vsphere.base import STATE, MachineBase
 from harness.backends.vsphere.collector import Values

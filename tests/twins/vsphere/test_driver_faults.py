@@ -17,18 +17,8 @@ import pytest
 from click.testing import CliRunner
 from pyVmomi import vim
 
-from harness.backends.model import (
-    HELD,
-    MOVED,
-    DiskSpec,
-    MachineSpec,
-    NetworkKind,
-    NetworkSpec,
-    PowerState,
-    PublishedImage,
-    ResourceKind,
-    Shape,
-)
+from harness.backends.model import DiskSpec, MachineSpec, NetworkKind, NetworkSpec, PowerState, PublishedImage, Shape
+from harness.backends.views import HELD, MOVED, ResourceKind
 from harness.backends.vsphere import create, transfer
 from harness.backends.vsphere.check import ON_FOLDER
 from harness.backends.vsphere.errors import Cancelled, Gone, Unavailable
