@@ -48,13 +48,21 @@ class Lender:
     """What was seen in the guest that the run's release was first installed in."""
     _shared: dict[Shape, Guest] = field(default_factory=dict)
     _peer: dict[Shape, Guest] = field(default_factory=dict)
+    _untouched: dict[Shape, Guest] = field(default_factory=dict)
+    """Booted cold, their clocks never set: for tests that look at clocks."""
     _hopeless: dict[Shape, GuestError | NetworkDead | Unchanged] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
+    _handed_on: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
     _lives: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.slots.meanwhile = self.give_back_idle
+
+    @property
+    def _all(self) -> tuple[dict[Shape, Guest], ...]:
+        """Whatever is up for more than one test."""
+        return self._shared, self._peer, self._untouched
 
     @property
     def lives(self) -> list[str]:
@@ -67,9 +75,9 @@ class Lender:
         return tuple(self._loans)
 
     def shared(self, demand: Demand) -> Guest:
-        """The guest of the demand's shape that is up, or a fresh one; a test that looks at the clock gets its own."""
+        """The guest of the demand's shape that is up, or a fresh one; tests that look at clocks share another."""
         if demand.untouched_clock:
-            return self.cold(demand.shape)
+            return self._lend(self._untouched, demand.shape)
         return self._lend(self._shared, demand.shape)
 
     def peer(self, demand: Demand) -> Guest:
@@ -93,10 +101,11 @@ class Lender:
     def cold(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
         """A guest for this test alone that never was a checkpoint; with ``boot=False`` its machine is still off."""
         self._make_room()
-        self._can_install(shape)
-        guest = self._alive(self.slots.cold(shape, self._patience(), boot=boot, **seed))
-        self._note(guest)
-        return self._hold(guest)
+        return self._hold(self._boot(shape, boot=boot, **seed))
+
+    def hand_on(self, guest: Guest) -> None:
+        """Once the running test is over, and did not fail, a guest of its own is for tests that look at clocks."""
+        self._handed_on.append(guest)
 
     def _patience(self) -> Deadline:
         prepared = self.slots.prepared
@@ -127,11 +136,17 @@ class Lender:
         """
         spoilt = failed or (demand is not None and demand.changes_guest)
         leaving, self._own = self._own, []
+        handed_on, self._handed_on = self._handed_on, []
         if spoilt:
-            for guests in (self._shared, self._peer):
+            for guests in self._all:
                 for shape, guest in list(guests.items()):
                     if self._is_lent(guest):
                         leaving.append(guests.pop(shape))
+        else:
+            for guest in handed_on:
+                self._untouched.setdefault(guest.shape, guest)
+            staying = {id(guest) for guest in self._untouched.values()}
+            leaving = [guest for guest in leaving if id(guest) not in staying]
         self._loans.clear()
         kept: list[KeptGuest] = []
         problems: list[InteropError] = []
@@ -149,10 +164,10 @@ class Lender:
 
     def close(self) -> None:
         """Give everything back; what cannot be is left to the reaper, which knows it."""
-        leaving = [*self._own, *self._shared.values(), *self._peer.values()]
+        leaving = [*self._own, *(guest for guests in self._all for guest in guests.values())]
         self._own.clear()
-        self._shared.clear()
-        self._peer.clear()
+        for guests in self._all:
+            guests.clear()
         try:
             self._release(leaving)
         finally:
@@ -165,7 +180,7 @@ class Lender:
     def _lend(self, guests: dict[Shape, Guest], shape: Shape) -> Guest:
         if shape not in guests:
             self._make_room(for_shape=shape)
-            guests[shape] = self._get(shape)
+            guests[shape] = self._boot(shape) if guests is self._untouched else self._get(shape)
             self.look_at(guests[shape])
         guest = guests[shape]
         try:
@@ -173,6 +188,13 @@ class Lender:
         except InteropError:
             self._own.append(guests.pop(shape))  # the next to ask gets another one
             raise
+        return guest
+
+    def _boot(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
+        """One that never was a checkpoint."""
+        self._can_install(shape)
+        guest = self._alive(self.slots.cold(shape, self._patience(), boot=boot, **seed))
+        self._note(guest)
         return guest
 
     def _get(self, shape: Shape) -> Guest:
@@ -216,9 +238,9 @@ class Lender:
     def _make_room(self, for_shape: Shape | None = None) -> None:
         """Shared guests that the running test does not hold go first: two cores carry few guests."""
         leaving = []
-        for guests in (self._shared, self._peer):
+        for guests in self._all:
             for shape, guest in list(guests.items()):
-                if not self._is_lent(guest) and (guests is self._peer or shape != for_shape):
+                if not self._is_lent(guest) and (guests is not self._shared or shape != for_shape):
                     leaving.append(guests.pop(shape))
         self._release(leaving)
 
@@ -276,6 +298,13 @@ class Guests:
     def create(self, **shape: Any) -> Guest:
         """A guest whose machine exists and is off."""
         return self._lender.cold(self._shape(shape), boot=False)
+
+    def hand_on(self, guest: Guest) -> None:
+        """Say that a guest of :meth:`cold` or :meth:`create` is up, and as it booted: nothing was changed in it.
+
+        The next test that looks at the clock of such a guest may have it, which spares a boot.
+        """
+        self._lender.hand_on(guest)
 
     def spare_nic(self, guest: Guest) -> NicSpec:
         """A NIC that this guest does not have yet, as the fixture ``spare_nic`` gives one: another with each call."""

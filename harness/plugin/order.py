@@ -19,8 +19,13 @@ class Place:
 
     @property
     def own_guests(self) -> bool:
-        """The test makes guests of its own instead of sharing the one that is up."""
+        """The test makes guests of its own, or looks at clocks: it does not share the guest that is up."""
         return "guests" in self.fixtures or self.demand.untouched_clock
+
+    @property
+    def looks_at_clock(self) -> bool:
+        """It looks at the clock of a guest that others looked at before, or that one handed on."""
+        return self.demand.untouched_clock and "guests" not in self.fixtures
 
     @property
     def group(self) -> str:
@@ -33,6 +38,7 @@ def sort(items: list[pytest.Item], places: dict[pytest.Item, Place]) -> None:
     """Reorder in place: strangers first as they were, then group by group, readers before changers.
 
     Those that measure stand together, between both: workers wait for each other before and after them (``scheduling``).
+    Those that look at clocks come last, for one before them may leave them the guest that it booted.
     Groups keep the order in which their first test was written, so a run's order is stable and close to the source.
     """
     columns: dict[str, int] = {}
@@ -48,6 +54,7 @@ def sort(items: list[pytest.Item], places: dict[pytest.Item, Place]) -> None:
             return (-1,)
         peers = "peer" in place.fixtures
         changes, quiet = place.demand.changes_guest, place.demand.quiet
-        return (columns[place.column], place.own_guests, groups[place.group], peers, changes, quiet != changes)
+        use = (place.looks_at_clock, peers, changes, quiet != changes)
+        return (columns[place.column], place.own_guests, groups[place.group], *use)
 
     items.sort(key=rank)

@@ -46,6 +46,7 @@ def test_it_boots(guests: Guests, expect: Expectations, measure: Measure) -> Non
     problems = guest.kernel.problems(ignore=expect.noise)
     assert not problems, f"the kernel complained while booting: {problems}"
     assert limit.allows(took), f"the first shell answered after {took:.0f} s, not {limit}"
+    guests.hand_on(guest)
 
 
 @pytest.mark.check("L04")

@@ -12,7 +12,7 @@ from harness.guest import NetworkDead, ProbeFailed
 from harness.guest.kernel import Selinux
 from harness.lab.releases import Unchanged
 from harness.plugin.demand import Demand
-from harness.plugin.lender import Lender
+from harness.plugin.lender import Guests, Lender
 
 
 @dataclass
@@ -21,11 +21,16 @@ class Slots:
 
     fault: BaseException | None = None
     asked: int = 0
+    booted: int = 0
     released: list = field(default_factory=list)
     meanwhile: object = None
     mute: bool = False
     prepared: object = None
     installed: object = staticmethod(lambda guest: None)
+
+    def cold(self, shape, deadline, *, boot=True):
+        self.booted += 1
+        return self.fresh(shape, deadline)
 
     def fresh(self, shape, deadline, *, bare=False):
         self.asked += 1
@@ -35,6 +40,7 @@ class Slots:
         console = SimpleNamespace(read=lambda offset, limit: b"")
         return SimpleNamespace(
             name=f"guest {self.asked}",
+            shape=shape,
             services=services,
             kernel=SimpleNamespace(version=lambda: "6.1"),
             read_all=self.described,
@@ -115,6 +121,67 @@ def test_a_changer_leaves_no_guest_to_the_next(lender, slots):
     lender.finish(demand(changes_guest=True), failed=False)
     assert slots.released == ["guest 1"]
     assert lender.shared(demand()).name == "guest 2"
+
+
+CLOCK = demand(untouched_clock=True)
+
+
+def test_those_that_look_at_a_clock_share_a_guest_that_was_booted(lender, slots):
+    """And not the one of all the others, which was a checkpoint."""
+    warm = lender.shared(demand())
+    lender.finish(demand(), failed=False)
+    first = lender.shared(CLOCK)
+    lender.finish(CLOCK, failed=False)
+    assert lender.shared(CLOCK) is first is not warm
+    assert slots.booted == 1
+
+
+def test_who_changes_a_guest_that_was_booted_leaves_it_to_nobody(lender, slots):
+    changer = demand(untouched_clock=True, changes_guest=True)
+    first = lender.shared(changer)
+    lender.finish(changer, failed=False)
+    assert slots.released == [first.name]
+    assert lender.shared(CLOCK) is not first
+
+
+def test_a_guest_that_was_booted_makes_room_for_others(lender, slots):
+    first = lender.shared(CLOCK)
+    lender.finish(CLOCK, failed=False)
+    lender.shared(demand())
+    assert slots.released == [first.name]
+
+
+def test_a_guest_that_is_handed_on_spares_a_boot(lender, slots):
+    """The test that booted it keeps it until its end."""
+    guests = Guests(lender, demand(), "boots")
+    booted = guests.create()
+    guests.hand_on(booted)
+    lender.finish(demand(), failed=False)
+    assert slots.released == []
+    assert lender.shared(CLOCK) is booted
+    assert slots.booted == 1
+
+
+@pytest.mark.parametrize(("changes", "failed"), [(True, False), (False, True)])
+def test_a_guest_that_nobody_knows_any_more_is_not_handed_on(lender, slots, changes, failed):
+    """Nor by a later test, which handed nothing on."""
+    guests = Guests(lender, demand(), "boots")
+    booted = guests.create()
+    guests.hand_on(booted)
+    lender.finish(demand(changes_guest=changes), failed=failed)
+    lender.finish(demand(), failed=False)
+    assert slots.released == [booted.name]
+    assert lender.shared(CLOCK) is not booted
+
+
+def test_of_several_that_are_handed_on_one_stays(lender, slots):
+    guests = Guests(lender, demand(), "boots")
+    for one in (guests.create(), guests.create()):
+        guests.hand_on(one)
+    lender.finish(demand(), failed=False)
+    assert slots.released == ["guest 2"]
+    lender.close()
+    assert slots.released == ["guest 2", "guest 1"]
 
 
 def test_a_failed_test_s_guest_is_not_shared_either(lender, slots):

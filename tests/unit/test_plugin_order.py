@@ -45,6 +45,11 @@ def test_tests_with_guests_of_their_own_come_last():
     assert in_order(spots) == ["shared", "own", "clock"]
 
 
+def test_who_may_leave_a_booted_guest_comes_before_those_that_look_at_its_clock():
+    spots = {"clock": place(untouched=True, quiet=True), "boots": place(fixtures=("guests",), quiet=True)}
+    assert in_order(spots) == ["boots", "clock"]
+
+
 def test_strangers_stay_first_and_as_they_were():
     spots = {"ours": place(), "x": None, "y": None}
     assert in_order(spots) == ["x", "y", "ours"]
