@@ -50,6 +50,7 @@ class SshServer:
         self.commands = 0
         self.asked: list[str] = []
         self.jumps: list[tuple[str, int]] = []
+        self.serving: set[asyncio.Task[None]] = set()
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
         self.thread.start()
@@ -72,16 +73,25 @@ class SshServer:
 
     async def _serve(self, process: asyncssh.SSHServerProcess) -> None:
         self.commands += 1
-        child = await asyncio.create_subprocess_exec(
-            "/bin/sh",
-            "-c",
-            process.command or "exit 1",
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-            start_new_session=True,
+        this = asyncio.current_task()
+        self.serving.add(this)
+        this.add_done_callback(self.serving.discard)
+        starting = asyncio.ensure_future(
+            asyncio.create_subprocess_exec(
+                "/bin/sh",
+                "-c",
+                process.command or "exit 1",
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+                start_new_session=True,
+            )
         )
-        popen = child._transport.get_extra_info("subprocess")
+        try:
+            child = await asyncio.shield(starting)
+        except asyncio.CancelledError:
+            await _end(await starting)
+            raise
         feeding = asyncio.create_task(_feed(process.stdin, child.stdin))
         try:
             await asyncio.gather(_pump(child.stdout, process.stdout), _pump(child.stderr, process.stderr))
@@ -94,16 +104,7 @@ class SshServer:
             pass  # the client has gone, or the test is over
         finally:
             feeding.cancel()
-            if child.returncode is None:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(child.pid, signal.SIGKILL)
-            child._transport.close()  # asyncio has no public way to close pipes that nobody reads to the end
-            # Nor does it always notice the end of one whose pipes were closed early; nor here, where it was cancelled.
-            try:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(child.wait(), 2)
-            finally:
-                popen.wait(10)
+            await _end(child)
 
     @property
     def endpoint(self) -> Endpoint:
@@ -130,7 +131,7 @@ class SshServer:
             self.acceptor.close()
             await self.acceptor.wait_closed()
             rest = asyncio.all_tasks() - {asyncio.current_task()}
-            for task in rest:
+            for task in self.serving:  # and none of asyncio's own: a child whose start is cancelled half way never ends
                 task.cancel()
             if rest:
                 await asyncio.wait(rest, timeout=5)
@@ -157,3 +158,18 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncssh.SSHWriter) -> Non
     while data := await reader.read(1 << 16):
         writer.write(data)
         await writer.drain()
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    """No child outlives its command."""
+    popen = child._transport.get_extra_info("subprocess")
+    if child.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+    child._transport.close()  # asyncio has no public way to close pipes that nobody reads to the end
+    # Nor does it always notice the end of one whose pipes were closed early; nor here, where it was cancelled.
+    try:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(child.wait(), 2)
+    finally:
+        popen.wait(10)
