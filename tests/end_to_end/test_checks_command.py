@@ -7,12 +7,14 @@ from pathlib import Path
 
 from harness.lab.journal import entries
 from harness.lab.store import open_store
+from tests.end_to_end.defects import ALL, IN_GUESTS_OF_TWINS
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def checks(*words: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "harness.cli", "checks", "--host", "kvm", *words]
+def checks(*words: str, host: str = "kvm") -> subprocess.CompletedProcess[str]:
+    of_one = ["--host", host] if host else []
+    command = [sys.executable, "-m", "harness.cli", "checks", *of_one, *words]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=300)
 
 
@@ -38,6 +40,15 @@ def test_every_check_is_listed_with_what_keeps_it_from_running(image, monkeypatc
     assert in_force["N02.transfer"]["value"].endswith("iB")
     assert not {key for key in in_force if key.startswith(("host.", "guest."))}
     assert list(entries(open_store())) == [], "something was made on the host"
+
+
+def test_no_defect_is_planted_where_its_check_is_skipped(image):
+    """It would be in the table of those that are caught, and nothing would have caught it."""
+    told = json.loads(checks("--json", host="").stdout)["checks"]
+    runs = {(row["column"], row["title"]) for row in told if not row["why_not"]}
+    planted = {(one.host, one.test.removeprefix("test_").replace("_", " ")) for one in (*ALL, *IN_GUESTS_OF_TWINS)}
+    assert {column for column, _ in planted} == {"kvm", "vsphere", "hyperv"}
+    assert not planted - runs
 
 
 def test_limits_in_force_are_shown_with_the_labs_own(image, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.end_to_end.defects.model import Defect, drop_in, instead
+from tests.end_to_end.defects.model import Defect, drop_in
 from tests.end_to_end.defects.network import DEAF_ETHTOOL
 
 # A service of the guest's that its hypervisor's tools, or daemons, are: the twin asks for it.
@@ -61,13 +61,6 @@ IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
         "test_reading_the_time_stays_in_user_space",
         "the guest tells the time by a source that programs cannot read (on twins)",
         "echo acpi_pm > /sys/devices/system/clocksource/clocksource0/current_clocksource",
-        "vsphere",
-    ),
-    Defect(
-        "T18",
-        "test_the_tools_tell_the_hosts_time",
-        "the tools tell what time it is in five seconds (on twins)",
-        instead("/usr/bin/vmware-toolbox-cmd", "date --date '5 seconds' '+%d %b %Y %H:%M:%S'"),
         "vsphere",
     ),
 )
