@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from harness.backends.model import NicSpec, Shape
-from harness.core import Deadline, GuestError, InteropError
+from harness.core import Deadline, GuestError, InteropError, UsageError
 from harness.guest import Guest, NetworkDead, ProbeFailed
 from harness.guest.kernel import SELINUX
 from harness.guest.services import SETS_UP_NETWORK
@@ -52,6 +52,8 @@ class Lender:
     """Booted cold, their clocks never set: for tests that look at clocks."""
     _hopeless: dict[Shape, GuestError | NetworkDead | Unchanged] = field(default_factory=dict)
     _own: list[Guest] = field(default_factory=list)
+    _booted: list[Guest] = field(default_factory=list)
+    """Those of :attr:`_own` that never were a checkpoint."""
     _handed_on: list[Guest] = field(default_factory=list)
     _loans: list[Loan] = field(default_factory=list)
     _lives: dict[str, str] = field(default_factory=dict)
@@ -101,10 +103,21 @@ class Lender:
     def cold(self, shape: Shape, *, boot: bool = True, **seed: Any) -> Guest:
         """A guest for this test alone that never was a checkpoint; with ``boot=False`` its machine is still off."""
         self._make_room()
-        return self._hold(self._boot(shape, boot=boot, **seed))
+        guest = self._hold(self._boot(shape, boot=boot, **seed))
+        self._booted.append(guest)
+        return guest
 
     def hand_on(self, guest: Guest) -> None:
-        """Once the running test is over, and did not fail, a guest of its own is for tests that look at clocks."""
+        """Once the running test is over, and did not fail, a guest that it booted is for tests that look at clocks.
+
+        Raises:
+            UsageError: this test did not boot it, so the harness may have set its clock.
+        """
+        if not any(guest is one for one in self._booted):
+            raise UsageError(
+                f"{guest.name} cannot be handed on: it may have been a checkpoint, and the harness set its clock",
+                hint="hand on what guests.cold() or guests.create() made in this test",
+            )
         self._handed_on.append(guest)
 
     def _patience(self) -> Deadline:
@@ -137,6 +150,7 @@ class Lender:
         spoilt = failed or (demand is not None and demand.changes_guest)
         leaving, self._own = self._own, []
         handed_on, self._handed_on = self._handed_on, []
+        self._booted.clear()
         if spoilt:
             for guests in self._all:
                 for shape, guest in list(guests.items()):
@@ -303,6 +317,9 @@ class Guests:
         """Say that a guest of :meth:`cold` or :meth:`create` is up, and as it booted: nothing was changed in it.
 
         The next test that looks at the clock of such a guest may have it, which spares a boot.
+
+        Raises:
+            UsageError: it is another guest, whose clock the harness may have set.
         """
         self._lender.hand_on(guest)
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from harness.backends.model import Shape
-from harness.core import GuestError, LabError
+from harness.core import GuestError, LabError, UsageError
 from harness.guest import NetworkDead, ProbeFailed
 from harness.guest.kernel import Selinux
 from harness.lab.releases import Unchanged
@@ -172,6 +172,22 @@ def test_a_guest_that_nobody_knows_any_more_is_not_handed_on(lender, slots, chan
     lender.finish(demand(), failed=False)
     assert slots.released == [booted.name]
     assert lender.shared(CLOCK) is not booted
+
+
+@pytest.mark.parametrize("lend", [lambda lender: lender.shared(demand()), lambda lender: lender.fresh(Shape())])
+def test_a_guest_that_was_a_checkpoint_is_not_handed_on(lender, lend):
+    """Its clock was set: whoever looked at it would see the harness's work."""
+    guests = Guests(lender, demand(), "starts")
+    with pytest.raises(UsageError, match="the harness set its clock"):
+        guests.hand_on(lend(lender))
+
+
+def test_a_guest_of_an_earlier_test_is_not_handed_on(lender):
+    guests = Guests(lender, demand(), "boots")
+    booted = guests.create()
+    lender.finish(demand(), failed=False)
+    with pytest.raises(UsageError, match="cannot be handed on"):
+        guests.hand_on(booted)
 
 
 def test_of_several_that_are_handed_on_one_stays(lender, slots):
