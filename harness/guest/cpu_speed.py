@@ -39,24 +39,43 @@ class Speed:
     def speed_up(self) -> float:
         """The median of :attr:`speed_ups`.
 
-        CPUs that take turns come to 1. Steady foreign load takes of both halves of a trial: of N CPUs on N processors
-        it leaves at least N * N / (2 N - 1), where processors are shared out fairly.
+        CPUs that take turns come to 1.
         """
         return median(self.speed_ups)
+
+    @property
+    def at_best(self) -> float:
+        """The third quartile of :attr:`speed_ups`: most trials did not get beyond it."""
+        return _quartiles(self.speed_ups)[2]
+
+    @property
+    def left_by_others(self) -> float:
+        """What foreign load leaves of the speed-up: N CPUs on N processors keep at least N * N / (2 N - 1) of N.
+
+        Load takes of both halves of a trial. With F programs beside it, each as good as a CPU, one CPU alone does
+        min(1, N / (1 + F)) of what it could and all together do N * N / (N + F); their ratio is the least at F = N - 1.
+        """
+        count = len(self.alone)
+        return count * count / (2 * count - 1)
 
     @property
     def unrest(self) -> float:
         """How unsteady the trials were: 0 where each was like the others.
 
         The widest interquartile range, as a part of its median, of what one CPU did alone and of :attr:`speed_ups`.
-        What makes it wide comes from outside: CPUs that take turns do so in every trial.
+        What makes it wide mostly comes from outside: CPUs that take turns do so in every trial. Where they draw on one
+        budget, though, so does all else in the guest, and no trial is like another; then :attr:`at_best` tells.
         """
 
         def spread(trials: tuple[float, ...]) -> float:
-            first, middle, third = quantiles(trials, n=4, method="inclusive")
+            first, middle, third = _quartiles(trials)
             return (third - first) / middle
 
         return max(spread(trials) for trials in (*self.alone.values(), self.speed_ups))
+
+
+def _quartiles(trials: tuple[float, ...]) -> list[float]:
+    return quantiles(trials, n=4, method="inclusive")
 
 
 def parse_speed(data: bytes) -> Speed:

@@ -77,13 +77,12 @@ class Slots:
 
     # What the rest of the harness calls.
 
-    def fresh(self, shape: Shape, deadline: Deadline, *, untouched_clock: bool = False, bare: bool = False) -> Guest:
+    def fresh(self, shape: Shape, deadline: Deadline, *, bare: bool = False) -> Guest:
         """A clean, running, idle guest: a slot reverted, or made where none is free.
 
         Args:
             shape: what it must be like.
             deadline: for everything, capacity included.
-            untouched_clock: give one whose clock the harness never set: it is booted cold.
             bare: give one that is as the image, whatever release the run is of.
 
         Raises:
@@ -91,7 +90,7 @@ class Slots:
             Unchanged: the release is not what its file says.
             GuestError: it never became ready, twice; or the release did not install.
         """
-        if untouched_clock or Capability.CHECKPOINT_WITH_MEMORY not in self.hypervisor.capabilities(shape):
+        if Capability.CHECKPOINT_WITH_MEMORY not in self.hypervisor.capabilities(shape):
             guest = self.cold(shape, deadline, bare=bare)
             guest.settle(deadline)
             return guest

@@ -16,7 +16,8 @@ def test_vcpus_run_in_parallel(guest: Guest, expect: Expectations, measure: Meas
     astray = {cpu: sorted(ran) for cpu, ran in done.ran_on.items() if ran != {cpu}}
     assert not astray, f"programs pinned to one CPU ran on others: {astray}"
     measure("speed_up", done.speed_up, unit="x", better="higher", samples=done.speed_ups)
-    if not expect.limit("C07.unrest").keeps(done.unrest):
+    beyond_others = done.at_best < done.left_by_others and not limit.keeps(done.at_best / vcpus)
+    if not expect.limit("C07.unrest").keeps(done.unrest) and not beyond_others:
         pytest.skip(
             f"somebody else uses the host's processors: trials vary by {done.unrest:.2f} of their median, not "
             f"{expect.limit('C07.unrest')}; the speed-up came to {done.speed_up:.2f}"

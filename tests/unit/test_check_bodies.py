@@ -253,6 +253,36 @@ def test_an_image_made_elsewhere_is_the_very_one_by_its_root() -> None:
         check(Booted("aa"), proven)
 
 
+def worked(alone: list[float], together: list[float]) -> Any:
+    """A guest of two CPUs that do this much in each trial, alone and together."""
+    by_name = {"alone": alone, "together": together}
+    rates = {name: dict.fromkeys("01", trials) for name, trials in by_name.items()}
+    told = json.dumps({**rates, "ran_on": {"0": [0], "1": [1]}})
+    return SimpleNamespace(
+        name="guest-1",
+        shape=SimpleNamespace(vcpus=2),
+        cpus=SimpleNamespace(online=lambda: {0, 1}),
+        run=lambda argv, **_: Result(tuple(argv), 0, told.encode(), b""),
+    )
+
+
+def test_unsteady_work_proves_nothing_unless_no_foreign_load_could_leave_so_little() -> None:
+    """C07: programs that draw on one budget are unsteady too, and do less together than beside any foreign load."""
+    check = importlib.import_module("suites.vcpu.test_work").test_vcpus_run_in_parallel
+    facts = HostFacts("QEMU/libvirt", "9", "9", "tcg", 2, GiB, 8)
+    expect = Expectations.for_host("kvm", facts, Firmware.BIOS)
+
+    def judged(alone: list[float], together: list[float]) -> None:
+        check(worked(alone, together), expect, lambda *_, **__: None)
+
+    judged([10.0] * 5, [10.0] * 5)
+    assert not expect.readings.warnings()
+    with pytest.raises(pytest.skip.Exception, match="somebody else uses the host's processors"):
+        judged([10.0, 4, 10, 4, 7], [7.0, 4, 7, 4, 7])
+    judged([10.0, 8, 9, 7, 10], [5.0, 3, 4, 4, 2])
+    assert "C07.share is 0.4" in str(expect.readings.warnings())
+
+
 def test_the_work_of_fewer_cpus_does_not_stand_for_that_of_all() -> None:
     """The part of C07 that knows no limit: a CPU that is out of service would look as one that adds nothing."""
     grows = importlib.import_module("suites.vcpu.test_work").test_work_grows_with_vcpus

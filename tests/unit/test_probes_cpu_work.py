@@ -185,6 +185,22 @@ def test_speed_ups_that_waver_are_unrest_and_those_of_cpus_that_take_turns_are_n
     assert Speed({0: steady, 1: steady}, {0: turns, 1: turns}, {}).unrest == 0
 
 
+@pytest.mark.parametrize(("cpus", "least"), [(2, 4 / 3), (4, 16 / 7)])
+def test_foreign_load_leaves_no_less_than_the_formula_says(cpus: int, least: float) -> None:
+    def shared_with(others: int) -> Speed:
+        """Processors shared out fairly: what one program gets of ``cpus`` of them, with so many beside it."""
+        alone, together = min(1.0, cpus / (1 + others)), cpus / (cpus + others)
+        return Speed(dict.fromkeys(range(cpus), (alone,)), dict.fromkeys(range(cpus), (together,)), {})
+
+    found = [shared_with(others).speed_up for others in range(20)]
+    assert min(found) == pytest.approx(least) == shared_with(0).left_by_others
+
+
+def test_most_trials_do_not_get_beyond_what_was_reached_at_best() -> None:
+    ten = (10.0,) * 5
+    assert Speed({0: ten, 1: ten}, {0: (5.0, 3.0, 4.0, 20.0, 1.0), 1: (0.0,) * 5}, {}).at_best == 0.5
+
+
 def run(name: str, *words: str) -> bytes:
     """A guest's program, run here: it is a Linux program like any other."""
     done = subprocess.run(

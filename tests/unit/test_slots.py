@@ -130,7 +130,7 @@ def test_a_cache_that_is_removed_under_a_run_costs_a_boot_and_no_test(slots, hos
 def test_a_clock_nobody_touched_is_booted(slots):
     """Not even a guest from before the first revert will do: it has been stopped in a checkpoint."""
     slots.release(slots.fresh(Shape(), soon()))
-    guest = slots.fresh(Shape(), soon(), untouched_clock=True)
+    guest = slots.cold(Shape(), soon())
     assert guest.machine.verbs == ["start"]
     assert "clock set" not in guest.said
 
