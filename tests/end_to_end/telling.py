@@ -88,5 +88,7 @@ def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: 
 
 
 def _as_wanted(defect: Defect, found: set[str], wanted: str) -> bool:
+    # By day tests run beside each other. By night a defect that nothing was said about was not caught.
+    excused = defect.check in _UNSTEADY and not (EVERY and wanted == "failed")
     # What a host cannot show, as threads of an emulated core, is skipped either way.
-    return found - {"skipped"} == {wanted} or (defect.check in _UNSTEADY and found == {"skipped"})
+    return found - {"skipped"} == {wanted} or (excused and found == {"skipped"})
