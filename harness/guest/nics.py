@@ -257,7 +257,9 @@ class Nics:
 
         By ``-c`` alone ping waits for the last reply no longer than twice the slowest one before it. With ``-w`` it
         goes on asking until it has ``count`` replies, so that a reply to a later request, or seconds without any, tell
-        a lost one from a late one. Where nothing answers, that time passes.
+        a lost one from a late one. Where nothing answers, that time passes. With ``-U`` it takes the time itself: it
+        would else have the kernel stamp all frames that come (``SO_TIMESTAMP``, socket(7)), which rewrites a part of
+        the kernel while others run it, and QEMU's emulated CPUs may go on with the old part for ever.
 
         Args:
             target: an address.
@@ -267,7 +269,7 @@ class Nics:
             whole: so many bytes of data in each, which nobody on the way may divide (``-M do``); None: a few.
         """
         span = math.ceil((count * every + _LATE).total_seconds())
-        argv = ["ping", "-n", "-c", str(count), "-i", str(every.total_seconds()), "-w", str(span)]
+        argv = ["ping", "-n", "-U", "-c", str(count), "-i", str(every.total_seconds()), "-w", str(span)]
         argv += ["-I", self.by_mac(by).name]
         argv += ["-M", "do", "-s", str(whole)] if whole is not None else []
         argv.append(target)

@@ -2,6 +2,8 @@
 
 import json
 from ipaddress import IPv4Interface, IPv6Address
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -113,6 +115,20 @@ def test_pings_that_only_passed_the_time_do_not_count(
     said = b"PING 10.9.0.2 (10.9.0.2) 56(84) bytes of data.\n" + b"".join(REPLY % number for number in came)
     pings = nics.parse_pings(said + b"\n--- 10.9.0.2 ping statistics ---\n" + summary, asked)
     assert (pings.received, pings.lost) == (len([number for number in came if number <= asked]), lost)
+
+
+def test_a_ping_has_the_kernel_stamp_no_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor rewrite a part of itself for that, each time a ping begins and ends."""
+    asked: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        asked.extend(argv)
+        return Result(tuple(argv), 0, REPLY % 1 + b"1 packets transmitted, 1 received\n", b"")
+
+    monkeypatch.setattr(nics.Nics, "by_mac", lambda *_: SimpleNamespace(name="eth1"))
+    guest: Any = SimpleNamespace(name="guest-1", run=run)
+    assert nics.Nics(guest).ping("10.9.0.2", by="52:54:00:aa:00:03") == nics.Pings(1, 1)
+    assert "-U" in asked and asked[-1] == "10.9.0.2"
 
 
 def test_what_is_no_reply_answers_no_ping() -> None:
