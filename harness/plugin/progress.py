@@ -36,6 +36,7 @@ class Progress:
         self._works: dict[str, spread.Work] = {}
         self._waiting: dict[str, float] = {}
         self._left = 0.0  # the sum of these, kept beside them: adding them up for each test would take the square
+        self._all = 0.0  # what it was in the beginning
         self._workers = 1
         self._display: Display | None = None
         self._broken = False
@@ -125,7 +126,7 @@ class Progress:
         self._works = works
         durations = spread.durations_of(self._state)
         self._waiting = {nodeid: durations.expected(work.test, work.column) for nodeid, work in works.items()}
-        self._left = sum(self._waiting.values())
+        self._left = self._all = sum(self._waiting.values())
         self._standing = Standing(
             run=known["run"],
             lab=known["lab"],
@@ -148,7 +149,7 @@ class Progress:
 
     def _keep(self) -> None:
         assert self._standing is not None
-        self._standing.left = self._left / self._workers
+        self._standing.foresee(self._left, self._all - self._left, self._clock())
         if self._broken:
             return
         try:

@@ -13,6 +13,7 @@ from harness.core.files import write_whole
 from harness.report.results import RUNNING, alive
 
 _FOLDER = "standing"
+_TRUST = 0.1  # of the run: so much is believed to have gone as expected, before anything has
 
 
 @dataclass(slots=True)
@@ -28,7 +29,7 @@ class Standing:
         began: when the first test began, seconds since the epoch.
         total: how many tests of ours there are.
         counts: how many ended, by what became of them.
-        left: seconds that those not begun are expected to take, by what they took before.
+        left: seconds that those not begun are expected to take, by what they took before and how this run goes.
         workers: how many processes run them.
     """
 
@@ -47,6 +48,21 @@ class Standing:
     def done(self) -> int:
         """How many tests have ended."""
         return sum(self.counts.values())
+
+    def foresee(self, waiting: float, begun: float, now: float) -> None:
+        """Set :attr:`left`: more than was expected where the run lags, for tests that never ran count as usual ones.
+
+        Nothing is taken off where it is fast: those that skip themselves come in swarms.
+
+        Args:
+            waiting: seconds that those not begun were expected to take.
+            begun: seconds that those begun were expected to take.
+            now: seconds since the epoch.
+        """
+        trust = _TRUST * (waiting + begun)
+        spent = (now - self.began) * self.workers
+        lag = max(1.0, (spent + trust) / (begun + trust)) if waiting else 1.0
+        self.left = waiting * lag / self.workers
 
     def keep(self) -> None:
         """Write it down for others to read.

@@ -51,6 +51,22 @@ def test_what_is_left_is_said_where_it_is_known():
 
 
 @pytest.mark.parametrize(
+    ("waiting", "begun", "seconds", "left"),
+    [
+        (90, 10, 5, 45),  # as expected: two workers
+        (90, 10, 1, 45),  # faster: nothing is promised of the others
+        (80, 20, 20, 40 * 5 / 3),  # twice as slow, of which two thirds are believed
+        (50, 50, 250, 25 * 8.5),
+        (0, 100, 500, 0),
+    ],
+)
+def test_a_run_that_lags_is_expected_to_go_on_so(waiting, begun, seconds, left):
+    two = Standing("1ngp62p04x", "berlin", "debian12", "", "/r", began=1000.0, total=9, workers=2)
+    two.foresee(waiting, begun, 1000.0 + seconds)
+    assert two.left == pytest.approx(left)
+
+
+@pytest.mark.parametrize(
     ("seconds", "said"), [(0, "0:00"), (-3, "0:00"), (59.6, "1:00"), (3599, "59:59"), (7325, "2:02:05")]
 )
 def test_spans_are_short(seconds, said):
