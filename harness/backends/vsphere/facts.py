@@ -17,6 +17,7 @@ _PATHS = (
     "summary.hardware.numCpuThreads",
     "summary.hardware.memorySize",
     "summary.currentEVCModeKey",
+    "capability.maxSupportedVcpus",
     "capability.maxHostSupportedVcpus",
 )
 _MAX_VCPUS = 128  # of every ESXi since 6.0 (VMware Configuration Maximums), where the host does not tell
@@ -38,14 +39,26 @@ def read(session: Session, found: Found, deadline: Deadline) -> HostFacts:
         "datastore": f"{found.datastore}, {found.free} of {found.capacity} free",
     }
     twin = session.settings.twin
+    cpus = int(values.get("summary.hardware.numCpuThreads") or 1)
     return HostFacts(
         product="VMware ESXi",
         version=version,
         build=build,
         accelerated=session.settings.accelerated if twin else "vmware",
-        cpus=int(values.get("summary.hardware.numCpuThreads") or 1),
+        cpus=cpus,
         memory=Size(values.get("summary.hardware.memorySize") or 0),
-        max_vcpus=int(values.get("capability.maxHostSupportedVcpus") or _MAX_VCPUS),
+        max_vcpus=_most_vcpus(values, None if twin else cpus),
         twin=twin,
         details={key: value for key, value in details.items() if value},
     )
+
+
+def _most_vcpus(values: collector.Values, processors: int | None) -> int:
+    """Of one machine: what the host's software knows, what its hardware and licence allow, and its processors.
+
+    ESXi starts no machine with more vCPUs than it has logical processors (vSphere Virtual Machine Administration,
+    "Virtual CPU Limitations"); what emulates its guests does.
+    """
+    told = [values.get(f"capability.{name}") for name in ("maxSupportedVcpus", "maxHostSupportedVcpus")]
+    most = min((int(each) for each in told if each), default=_MAX_VCPUS)
+    return min(most, processors or most)
