@@ -188,6 +188,12 @@ def test_checkpoints_have_parents_and_are_merged_later(talk, vm, tmp_path):
         {"Name": "two", "ParentSnapshotName": "one"},
     ]
     assert talk.one("Get-VMHardDiskDrive", "Path", VMName=vm)[0]["Path"].endswith(".avhdx")
+    # One for each checkpoint: of a chain all but the last are nowhere else to be seen.
+    kept = {each["FullName"] for each in talk.one("Get-ChildItem", "FullName", Path=tmp_path, Filter="*.avhdx")}
+    assert len(kept) == 2
+    assert talk.one("Get-VMHardDiskDrive", "Path", VMName=vm)[0]["Path"] in kept
+    talk.one("Restore-VMSnapshot", VMName=vm, Name="one", Confirm=False)
+    assert len(list(tmp_path.glob("*.avhdx"))) == 2
     talk.one("Remove-VMSnapshot", VMName=vm, Name="*")
     assert refused(lambda: talk.one("Remove-VM", Name=vm, Force=True)).id.startswith("InvalidState,")
     from harness.core import Deadline, Pending, wait_for
@@ -198,6 +204,7 @@ def test_checkpoints_have_parents_and_are_merged_later(talk, vm, tmp_path):
 
     wait_for("the merge", lambda: (talk.one("Get-VM", "Status", Name=vm), path())[1], Deadline.after(20))
     assert path() == str(disk)
+    assert not list(tmp_path.glob("*.avhdx"))
 
 
 def test_checkpoints_are_made_automatically_where_that_was_asked_for(talk, vm, tmp_path):

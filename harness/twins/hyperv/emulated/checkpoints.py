@@ -109,12 +109,20 @@ def take(world: World, vm: Vm, name: str, *, automatic: bool = False) -> Checkpo
     checkpoint = Checkpoint(number, name, vm.parent, dt.datetime.now(dt.UTC), kept, memory=memory, automatic=automatic)
     vm.checkpoints.append(checkpoint)
     vm.parent = checkpoint.id
+    _branch(world, vm)
+    world.events.worker(18596, vm, "was checkpointed")
+    return checkpoint
+
+
+def _branch(world: World, vm: Vm) -> None:
+    """From now on each disk is written to in an AVHDX beside it. What is in that, the engine keeps."""
     for drive in vm.config.drives:
         if drive.path and not drive.dvd:
             stem, _, _ = drive.path.rpartition(".")
             drive.merged = f"{stem}_{str(uuid.uuid4()).upper()}.avhdx"
-    world.events.worker(18596, vm, "was checkpointed")
-    return checkpoint
+            if world.file(drive.path).exists():
+                vm.deltas.setdefault(drive.key, []).append(world.file(drive.merged))
+                world.file(drive.merged).touch()
 
 
 def _quiesced(vm: Vm, name: str) -> str:

@@ -7,6 +7,7 @@ import datetime as dt
 import threading
 import time
 import uuid
+from pathlib import Path
 from typing import Any
 
 from harness.twins.engine import EngineMachine
@@ -35,6 +36,8 @@ class Vm:
         self.unheard = True
         """Nobody has read its console since it was switched on."""
         self.merging_until = 0.0
+        self.deltas: dict[str, list[Path]] = {}
+        """By drive, the AVHDX files beside its disk: one for each checkpoint, the last of them written to."""
         self.gone = False
         self.node = ""
         """Another node of the cluster that has it."""
@@ -97,10 +100,17 @@ class Vm:
         """Whether the disks of a removed checkpoint are still being merged; ends it when its time is over."""
         if self.merging_until and time.monotonic() >= self.merging_until:
             self.merging_until = 0.0
+            self.merge()
             if not self.checkpoints:
                 for drive in self.config.drives:
                     drive.merged = None
         return bool(self.merging_until)
+
+    def merge(self) -> None:
+        """Keep no more AVHDX files than there are checkpoints."""
+        for files in self.deltas.values():
+            while len(files) > len(self.checkpoints):
+                files.pop(0).unlink(missing_ok=True)
 
     def thing(self) -> Thing:
         """The machine as ``Get-VM`` shows it."""

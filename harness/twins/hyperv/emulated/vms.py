@@ -152,6 +152,8 @@ def remove_vm(call: Call) -> Answer:
                     vm.machine.destroy()
                 vm.machine = None
             vm.gone = True
+            vm.checkpoints.clear()
+            vm.merge()
             with call.world.lock:
                 call.world.vms.pop(vm.id, None)
         call.world.events.worker(13003, vm, "was removed")
