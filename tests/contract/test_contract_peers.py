@@ -164,7 +164,7 @@ def test_a_network_with_jumbo_frames_carries_them(site, pair):
         for each, nic in ((one, here), (two, there)):
             # Drivers such as vmxnet3 start the device anew for another MTU: the carrier goes for a moment.
             each.nics.wait_carrier(nic.mac, True, site.deadline(60))
-        ping = ["ping", "-n", "-q", "-c", "5", "-W", "2", "-M", "do", "-s"]
+        ping = ["ping", "-n", "-U", "-q", "-c", "5", "-W", "2", "-M", "do", "-s"]
         assert one.run([*ping, str(4000 - 28), "198.18.9.2"], check=False).status == 0
         for each, nic in ((one, here), (two, there)):
             each.shell(f"ip link set {each.nics.by_mac(nic.mac).name} mtu 6000", check=False)
