@@ -207,6 +207,26 @@ def test_checkpoints_have_parents_and_are_merged_later(talk, vm, tmp_path):
     assert not list(tmp_path.glob("*.avhdx"))
 
 
+def test_a_disk_that_came_after_a_checkpoint_is_written_to_itself_once_its_own_is_gone(talk, vm, tmp_path):
+    from harness.core import Deadline, Pending, wait_for
+
+    talk.one("Checkpoint-VM", Name=vm, SnapshotName="before")
+    disk = tmp_path / "late.vhdx"
+    talk.one("New-VHD", Path=disk, SizeBytes=64 << 20, Dynamic=True)
+    talk.one("Add-VMHardDiskDrive", VMName=vm, Path=disk)
+    talk.one("Checkpoint-VM", Name=vm, SnapshotName="after")
+    assert len(list(tmp_path.glob("late_*.avhdx"))) == 1
+    talk.one("Remove-VMSnapshot", VMName=vm, Name="after")
+
+    def merged():
+        talk.one("Get-VM", "Status", Name=vm)
+        left = list(tmp_path.glob("late_*.avhdx"))
+        return Pending(str(left)) if left else True
+
+    wait_for("the merge", merged, Deadline.after(20))
+    assert talk.one("Get-VMHardDiskDrive", "Path", VMName=vm)[-1]["Path"] == str(disk)
+
+
 def test_checkpoints_are_made_automatically_where_that_was_asked_for(talk, vm, tmp_path):
     """By a start from Off, until the machine is switched off. Servers ask for none of new machines, as clients do."""
     shown = ("Name", "IsAutomaticCheckpoint")

@@ -7,6 +7,7 @@ import datetime as dt
 import threading
 import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -101,16 +102,17 @@ class Vm:
         if self.merging_until and time.monotonic() >= self.merging_until:
             self.merging_until = 0.0
             self.merge()
-            if not self.checkpoints:
-                for drive in self.config.drives:
-                    drive.merged = None
         return bool(self.merging_until)
 
     def merge(self) -> None:
-        """Keep no more AVHDX files than there are checkpoints."""
-        for files in self.deltas.values():
-            while len(files) > len(self.checkpoints):
+        """Keep an AVHDX file for each checkpoint that a drive is in; one that is in none is written to itself."""
+        held = Counter(drive.key for each in self.checkpoints for drive in each.config.drives)
+        for key, files in self.deltas.items():
+            while len(files) > held[key]:
                 files.pop(0).unlink(missing_ok=True)
+        for drive in self.config.drives:
+            if not held[drive.key]:
+                drive.merged = None
 
     def thing(self) -> Thing:
         """The machine as ``Get-VM`` shows it."""
