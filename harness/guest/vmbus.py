@@ -139,6 +139,25 @@ class Vmbus:
         """The devices of one kind, by its GUID."""
         return tuple(device for device in self.devices() if device.class_id == class_id)
 
+    def vacate(self, cpu: int) -> tuple[VmbusDevice, ...]:
+        """Move every channel away from a CPU that is to go out of service: to the first, which stays for ever.
+
+        The kernel keeps a CPU that channels are bound to (``drivers/hv/hv.c``, ``hv_synic_cleanup``: EBUSY), and moves
+        one by ``/sys/bus/vmbus/devices/*/channels/*/cpu``: since Linux 5.8, with a host that speaks VMBus 4.1.
+
+        Args:
+            cpu: any but the first.
+
+        Returns:
+            The devices that have a channel there still.
+        """
+        for device in self.devices():
+            for channel in device.channels:
+                if channel.cpu == cpu:
+                    path = f"{_DEVICES}/{device.name}/channels/{channel.relid}/cpu"
+                    self._guest.run(["tee", path], stdin=b"0\n", check=False)
+        return tuple(device for device in self.devices() if cpu in device.cpus)
+
     def versions(self) -> tuple[str, ...]:
         """The versions of the protocol that the kernel's log says were agreed on: one, where all is well."""
         found = (_VERSION.search(message.text) for message in self._guest.kernel.log())

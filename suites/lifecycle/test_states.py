@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from secrets import token_bytes
 from time import monotonic
@@ -7,9 +8,10 @@ import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
 from harness.backends.model import PowerState
-from harness.backends.protocol import Checkpointed, Machine, Pausable, Savable, ShutdownRequest, WrongState
+from harness.backends.protocol import Checkpointed, HostEvents, Machine, Pausable, Savable, ShutdownRequest, WrongState
 from harness.backends.verbs import able, dropping
-from harness.core import Deadline, GuestError
+from harness.backends.views import HostEvent
+from harness.core import Deadline, GuestError, Pending, wait_for
 from harness.core.waiting import pause
 from harness.guest.ticker import Ticker
 
@@ -98,7 +100,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
         ticker.wait_beyond(back, expect.deadline("guest.tick"))
 
 
-@pytest.mark.check("L11")
+@pytest.mark.check("L11", part="console")
 @pytest.mark.smoke
 @pytest.mark.changes_guest
 def test_a_panic_is_explained(guest: Guest, expect: Expectations) -> None:
@@ -108,6 +110,36 @@ def test_a_panic_is_explained(guest: Guest, expect: Expectations) -> None:
         guest.run(["tee", "/proc/sysrq-trigger"], stdin=b"c\n", timeout=expect.duration("L11.crash"))
     took = monotonic() - began
     assert limit.allows(took), f"the panic was explained after {took:.0f} s, not {limit}"
+
+
+@pytest.mark.check("L11", part="record")
+@pytest.mark.needs(Capability.HOST_EVENTS)
+@pytest.mark.slow
+@pytest.mark.changes_guest
+def test_the_host_records_a_crash_and_no_boot_as_one(guest: Guest, expect: Expectations) -> None:
+    """Who looks on the host for what befell a guest finds its crash, and finds none where it merely booted anew."""
+    machine, told, never = able(guest.machine, HostEvents), expect.words("crash_events"), expect.words("L11.never")
+    assert told, "no event is expected here, and so none was looked for"
+    before = set(machine.events(expect.deadline("host.verb")))
+
+    def since(kinds: tuple[str, ...]) -> list[HostEvent]:
+        return [one for one in machine.events(expect.deadline("host.verb")) if one.kind in kinds and one not in before]
+
+    for _ in range(expect.count("L11.boots")):
+        last = guest.boot_id
+        guest.run(["systemctl", "--no-block", "reboot"])
+        guest.reboot_seen(last, expect.deadline("guest.boot"))
+    wrong = since(never)
+    assert not wrong, f"the guest booted anew {expect.count('L11.boots')} times, and the host recorded a crash: {wrong}"
+
+    with suppress(GuestError):  # nobody is left to answer
+        guest.run(["tee", "/proc/sysrq-trigger"], stdin=b"c\n", timeout=expect.duration("L11.crash"))
+    wait_for(
+        f"the host to record one of {told} of a guest that was told to crash",
+        lambda: bool(since(told)) or Pending(f"since it crashed the host's record has {since(told)}"),
+        expect.deadline("L11.told"),
+        fault=AssertionError,
+    )
 
 
 def wrong_when_running(machine: Machine) -> Iterator[Verb]:

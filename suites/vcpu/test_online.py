@@ -4,6 +4,11 @@ import pytest
 from interop_fixtures import Capability, Expectations, Guest, Guests, HostUnderTest, Topology
 
 from harness.backends.model import Firmware
+from harness.core import Pending, Size, wait_for
+from harness.guest.disks import Disk, DiskData
+from harness.guest.load import moving_data
+from harness.guest.nics import address_of
+from harness.guest.streams import End
 from harness.measure.views import Views
 
 # What the kernel writes of a CPU that did not come (arch/x86/kernel/smpboot.c, kernel/cpu.c).
@@ -105,7 +110,25 @@ def test_every_vcpu_does_work(guest: Guest, expect: Expectations) -> None:
         )
 
 
-@pytest.mark.check("C08")
+def take_out(guest: Guest, cpu: int) -> None:
+    """Take a CPU out of service, and see that just this one went."""
+    before = guest.cpus.online()
+    if bound := guest.vmbus.vacate(cpu):
+        pytest.skip(f"channels on CPU {cpu} do not move, which takes Linux 5.8 and VMBus 4.1: {bound}")
+    guest.cpus.set_online(cpu, online=False)
+    left = guest.cpus.online()
+    assert left == before - {cpu}, f"CPU {cpu} was taken offline; online: {sorted(left)}"
+
+
+def put_back(guest: Guest, cpu: int) -> None:
+    """Put a CPU back into service, and see that just this one came."""
+    before = guest.cpus.online()
+    guest.cpus.set_online(cpu, online=True)
+    back = guest.cpus.online()
+    assert back == before | {cpu}, f"CPU {cpu} was put back; online: {sorted(back)}"
+
+
+@pytest.mark.check("C08", part="at rest")
 @pytest.mark.smoke
 @pytest.mark.changes_guest
 def test_a_cpu_goes_offline_and_comes_back(guest: Guest, expect: Expectations) -> None:
@@ -114,10 +137,65 @@ def test_a_cpu_goes_offline_and_comes_back(guest: Guest, expect: Expectations) -
     assert len(all_of_them) == guest.shape.vcpus >= 2, f"asked for {guest.shape.vcpus}, online: {sorted(all_of_them)}"
     with guest.kernel.undisturbed(expect.noise):
         for cpu in sorted(all_of_them - {0}):
-            guest.cpus.set_online(cpu, online=False)
-            left = guest.cpus.online()
-            assert left == all_of_them - {cpu}, f"CPU {cpu} was taken offline; online: {sorted(left)}"
-            guest.cpus.set_online(cpu, online=True)
-            back = guest.cpus.online()
-            assert back == all_of_them, f"CPU {cpu} was put back; online: {sorted(back)}"
+            take_out(guest, cpu)
+            put_back(guest, cpu)
             assert guest.cpus.work(expect.duration("C08.span"))[cpu].rounds > 0, f"CPU {cpu} came back and does no work"
+
+
+@pytest.mark.check("C08", part="under load")
+@pytest.mark.needs(Capability.PEER_NETWORK)
+@pytest.mark.shape(nics=2, data_disks=["1 GiB"])
+@pytest.mark.slow
+@pytest.mark.changes_guest
+def test_cpus_go_and_come_back_under_load(guest: Guest, peer: Guest, expect: Expectations) -> None:
+    """CPUs go out of service while programs work: no byte on its way to a disk or over the network is lost."""
+    all_of_them, asked = guest.cpus.online(), guest.machine.spec.disks[0].serial
+    assert len(all_of_them) == guest.shape.vcpus >= 2, f"asked for {guest.shape.vcpus}, online: {sorted(all_of_them)}"
+    disk = guest.disks.by_serial(asked)
+    assert disk, f"asked for a disk {asked}; the guest has {guest.disks.all()}"
+    source, target = (End(each, address_of(each.identity.nics[1])) for each in (peer, guest))
+    size, enough, mac = expect.size("C08.written"), expect.size("C08.moved"), guest.identity.nics[1].mac
+    errors, nic = guest.disks.scsi_errors(), guest.nics.by_mac(mac)
+
+    def busy(when: str) -> None:
+        """See that disk and NIC are at work, and no longer with what began before."""
+        first = _moved(guest, disk, mac)
+
+        def moved() -> bool | Pending:
+            more = [now - then for now, then in zip(_moved(guest, disk, mac), first, strict=True)]
+            return True if min(more) >= enough else Pending(f"{more[0]} bytes by {disk.name}, {more[1]} by {mac}")
+
+        wait_for(f"data to move {when}", moved, expect.deadline("C08.busy"), fault=AssertionError)
+
+    with guest.kernel.undisturbed(expect.noise):
+        with moving_data(disk, size, source, target, expect.count("C08.streams")) as seen:
+            busy("before any CPU goes")
+            for cpu in sorted(all_of_them - {0}):
+                take_out(guest, cpu)
+                busy(f"without CPU {cpu}")
+                put_back(guest, cpu)
+                busy(f"once CPU {cpu} is back")
+        harmed = [pair for pair in seen.written if not _whole(pair, size)]
+        assert seen.written, "nothing was written meanwhile"
+        assert not harmed, f"of {len(seen.written)} times that {size} were written and read, these went wrong: {harmed}"
+        torn = [flow for flow in seen.flows if not flow.whole]
+        assert not torn, f"of {len(seen.flows)} streams from {source} to {target} these came to harm: {torn}"
+        failed = guest.disks.scsi_errors()
+        assert failed == errors, f"commands of disks failed: {errors} before, {failed} now"
+        now = guest.nics.by_mac(mac)
+        assert (now.received.errors, now.sent.errors) == (nic.received.errors, nic.sent.errors), f"{nic}, then {now}"
+
+
+def _moved(guest: Guest, disk: Disk, mac: str) -> tuple[int, int]:
+    io, nic = guest.disks.io()[disk.name], guest.nics.by_mac(mac)
+    return io.read + io.written, nic.received.bytes
+
+
+def _whole(pair: tuple[DiskData, DiskData], size: Size) -> bool:
+    written, read = pair
+    return (written.size, read.size, written.error, read.error) == (
+        size,
+        size,
+        "",
+        "",
+    ) and written.sha256 == read.sha256

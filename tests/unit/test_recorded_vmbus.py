@@ -6,7 +6,7 @@ from harness.guest import ProbeFailed
 from suites.integration import test_exchange, test_pairs, test_vmbus
 from tests.recorded.defects import RECORDED, RecordedDefect
 from tests.recorded.guest import Tree
-from tests.recorded.hyperv import DISK_DEVICE, device, expectations, recorded
+from tests.recorded.hyperv import DISK_DEVICE, beats, device, expectations, recorded
 
 BODIES = {
     "I06": test_vmbus.test_every_device_of_the_vmbus_is_there_and_driven,
@@ -67,6 +67,32 @@ def test_what_older_kernels_do_not_tell_is_none(tmp_path):
     assert [(channel.relid, channel.cpu, channel.events) for channel in disk.channels] == [(9, 3, None), (11, 0, None)]
     assert disk.inbound is None
     assert disk.outbound is not None
+
+
+def heeds(tree: Tree) -> None:
+    """What a kernel since Linux 5.8 makes of the CPU that a channel's file names."""
+    beats(tree)
+    for told in tree.root.rglob("channels/*/cpu"):
+        mapping = told.parents[2] / "channel_vp_mapping"
+        pairs = dict(line.split(":") for line in mapping.read_text().splitlines())
+        mapping.write_text(
+            "".join(f"{relid}:{cpu}\n" for relid, cpu in {**pairs, told.parent.name: told.read_text().strip()}.items())
+        )
+
+
+def test_a_cpu_that_is_to_go_is_left_by_every_channel(tmp_path):
+    """And no other channel moves; an older kernel moves none, which is told."""
+    guest, host = recorded(tmp_path, goes_on=heeds)
+    before = {device.name: device.cpus for device in guest.vmbus.devices()}
+    assert before[DISK_DEVICE] == (3, 0)
+    assert guest.vmbus.vacate(3) == ()
+    after = {device.name: device.cpus for device in guest.vmbus.devices()}
+    assert after == {name: tuple(0 if cpu == 3 else cpu for cpu in cpus) for name, cpus in before.items()}
+
+    for moved in host.tree.root.rglob("channels/*/cpu"):
+        moved.unlink()
+    old, _ = recorded(tmp_path / "old")
+    assert DISK_DEVICE in {device.name for device in old.vmbus.vacate(3)}
 
 
 def test_a_guest_without_a_vmbus_has_no_devices(tmp_path):

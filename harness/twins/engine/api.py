@@ -24,6 +24,9 @@ class Watcher(Protocol):
     def rebooted(self, machine: EngineMachine) -> None:
         """The guest reset itself; it keeps running."""
 
+    def panicked(self, machine: EngineMachine) -> None:
+        """The guest's kernel said that it panicked; what it does then is its own affair."""
+
 
 class EngineMachine(Protocol):
     """One machine."""

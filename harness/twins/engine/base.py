@@ -170,6 +170,7 @@ class MachineBase:
             command=lambda sockets: build(personality, shape, replace(around, sockets=sockets)),
             seconds=self._host.settings.seconds,
             rebooted=self._on_reboot,
+            panicked=self._on_panic,
         )
         running.nodes = {path: devices.node_id(file) for path, file in files.items()}
         if nvram:
@@ -243,6 +244,9 @@ class MachineBase:
                 self._host.unplug(devices.port_of(hardware.uuid, nic.mac))
 
     def _on_reboot(self) -> None:
+        raise NotImplementedError
+
+    def _on_panic(self) -> None:
         raise NotImplementedError
 
     def _on_exit(self, running: Running) -> None:

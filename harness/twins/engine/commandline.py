@@ -144,6 +144,8 @@ def build(personality: Personality, shape: Shape, around: Surroundings) -> list[
     words += _sockets(around)
     words += _disks(personality, shape, around)
     words += _nics(personality, shape, around)
+    if personality.panic:  # the guest goes on as its own settings say: QEMU would end it
+        words += ["-device", _json({"driver": personality.panic}), "-action", "panic=none"]
     return [*words, "-device", _json({"driver": "VGA", "bus": "pci.0", "addr": "0x2"})]
 
 

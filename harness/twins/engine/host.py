@@ -41,7 +41,7 @@ class Host:
         self.accel = self._decided()
         self.layers = Layers(self.folder / "disks", kept)
         self._watcher = watcher
-        self._news: queue.SimpleQueue[tuple[EngineMachine, ExitReason | None] | None] = queue.SimpleQueue()
+        self._news: queue.SimpleQueue[Callable[[Watcher], None] | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._switch: SwitchClient | None = None
         self._logs: set[Path] = set()
@@ -100,11 +100,15 @@ class Host:
 
     def exited(self, machine: EngineMachine, reason: ExitReason) -> None:
         """Spread the news."""
-        self._news.put((machine, reason))
+        self._news.put(lambda watcher: watcher.exited(machine, reason))
 
     def rebooted(self, machine: EngineMachine) -> None:
         """Spread the news."""
-        self._news.put((machine, None))
+        self._news.put(lambda watcher: watcher.rebooted(machine))
+
+    def panicked(self, machine: EngineMachine) -> None:
+        """Spread the news."""
+        self._news.put(lambda watcher: watcher.panicked(machine))
 
     def close(self) -> None:
         """No more news."""
@@ -127,13 +131,8 @@ class Host:
 
     def _tell(self) -> None:
         while (news := self._news.get()) is not None:
-            machine, reason = news
-            if self._watcher is None:
-                continue
-            if reason is None:
-                self._watcher.rebooted(machine)
-            else:
-                self._watcher.exited(machine, reason)
+            if self._watcher is not None:
+                news(self._watcher)
 
     def _trim(self) -> None:
         """A guest that talks without end must not fill the disk."""

@@ -132,5 +132,8 @@ class Machine(Snapshots, Reconfigure):
     def _on_reboot(self) -> None:
         self._host.rebooted(self)
 
+    def _on_panic(self) -> None:
+        self._host.panicked(self)
+
     def _on_exit(self, running: Running) -> None:
         self._host.exited(self, running.reason)

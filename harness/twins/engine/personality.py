@@ -61,6 +61,7 @@ class Personality:
         file_copy: the unit in the guest that takes files from the host; empty: there is no such service.
         quiesce: the unit in the guest that freezes its file systems for the host; empty: the tools do.
         memory_step: hot-added memory comes in multiples of this.
+        panic: QEMU's device by which a guest's kernel tells its host of a panic; empty: nobody asks it to.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Personality:
     file_copy: str = ""
     quiesce: str = ""
     memory_step: int = 128 << 20
+    panic: str = ""
 
 
 AGENT_MARK = "interop-serial-agent"

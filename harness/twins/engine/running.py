@@ -58,6 +58,7 @@ class Running:
         command: makes the command line from the numbers of the inherited sockets.
         seconds: how long it may take to answer.
         rebooted: called when the guest reset itself; must return at once.
+        panicked: called when the guest's kernel said that it panicked; must return at once.
 
     Raises:
         EngineError: it did not start.
@@ -72,6 +73,7 @@ class Running:
         command: Callable[[tuple[int, int, int]], list[str]],
         seconds: float,
         rebooted: Callable[[], None],
+        panicked: Callable[[], None],
     ) -> None:
         self.shape = shape
         self.nodes: dict[Path, str] = {}
@@ -81,6 +83,7 @@ class Running:
         self._place = place
         self._seconds = seconds
         self._rebooted = rebooted
+        self._panicked = panicked
         self._reason = ExitReason.CRASHED
         self._quiet = Deadline.after(0)
         self._ending = threading.Lock()
@@ -170,6 +173,8 @@ class Running:
                 if data.get("guest") and self._quiet.expired:
                     self._quiet = Deadline.after(_ONE_RESET)
                     self._rebooted()
+            case "GUEST_PANICKED":
+                self._panicked()
 
     def screenshot(self) -> bytes:
         """A PNG."""

@@ -65,6 +65,7 @@ FIRST: Final = Personality(
     quiesce="hv-vss-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
+    panic="pvpanic",  # in the place of the crash registers, which QEMU has for KVM alone
 )
 """Generation 1: BIOS, IDE, and a legacy adapter that needs no driver of ours."""
 
@@ -86,5 +87,6 @@ SECOND: Final = Personality(
     quiesce="hv-vss-daemon.service",
     tools_wanted="/usr/lib/systemd/system",  # hyperv-daemons' udev rule wants it for /dev/vmbus/hv_kvp
     tools_version=(("/usr/bin/dpkg-query", "-W", "-f=${Version}", "hyperv-daemons"), ("/usr/bin/uname", "-r")),
+    panic="pvpanic",  # in the place of the crash registers, which QEMU has for KVM alone
 )
 """Generation 2: UEFI, SCSI."""

@@ -50,6 +50,9 @@ class Reporter:
         self._tell("/rebooted", {"machine": machine.key})
         self.look(machine.key)  # its tools speak up anew, and what it had been given is gone
 
+    def panicked(self, machine: EngineMachine) -> None:
+        """Never: its machines have no device for that, and real ones no event."""
+
     def started(self, machine: EngineMachine, /, *, set_clock: bool) -> None:
         """Watch the tools of a machine that runs, until it does no more; they set its clock once if ``set_clock``."""
         with self._lock:

@@ -27,6 +27,9 @@ DAYS_WRONG = ("T13", "test_a_clock_that_is_days_wrong_is_put_right")
 
 # The agent does what the daemon would, in a folder of its own.
 _OWN_POOLS = drop_in("qemu-guest-agent-serial.service", "TemporaryFileSystem=/var/lib/hyperv")
+# In this boot and in those to come.
+_TELLS_NO_CRASH = "echo 'install pvpanic-mmio /bin/false' > /etc/modprobe.d/defect.conf; modprobe -r pvpanic-mmio; sync"
+
 _NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": None},)
 
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
@@ -50,6 +53,13 @@ IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
             ("I17", "test_mistakes_with_key_value_pairs_change_nothing"),
             ("I18", "test_exchange_outlives_being_switched_off_and_on"),
         )
+    ),
+    Defect(
+        "L11",
+        "test_the_host_records_a_crash_and_no_boot_as_one",
+        "the guest's kernel has no driver by which it tells its host of a crash (on twins)",
+        _TELLS_NO_CRASH,
+        "hyperv",
     ),
     *_nobody_sets_the_clock("vsphere", "open-vm-tools.service", AFTER_A_RESTORE, AFTER_A_REVERT, DAYS_WRONG),
     *_nobody_sets_the_clock(

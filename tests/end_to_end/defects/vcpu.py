@@ -11,6 +11,14 @@ for slice in system.slice user.slice; do
 done
 """
 
+# The only disk of the shape's size; whatever is written next is past the kernel's cache.
+MEDDLED_DISK = """systemd-run --quiet sh -c '
+    disk=$(lsblk --nodeps --noheadings --raw --bytes --output NAME,SIZE | sed -n "s/ 1073741824$//p")
+    until [ "$(cat /sys/devices/system/cpu/cpu1/online)" = 0 ]; do sleep 0.02; done
+    while :; do for at in 0 1 2 3 4 5 6 7; do
+        dd if=/dev/urandom of=/dev/$disk bs=4096 count=1 seek=$((at * 256)) oflag=direct conv=notrunc
+    done; done'"""
+
 VCPU = (
     Defect(
         "C03",
@@ -48,6 +56,12 @@ VCPU = (
         "test_a_cpu_goes_offline_and_comes_back",
         "the file that takes a CPU out of service takes any answer and does nothing",
         "echo 1 > /run/online && mount --bind /run/online /sys/devices/system/cpu/cpu1/online",
+    ),
+    Defect(
+        "C08",
+        "test_cpus_go_and_come_back_under_load",
+        "since a CPU was out of service, what a disk holds is not what was written to it",
+        MEDDLED_DISK,
     ),
     Defect(
         "C09",

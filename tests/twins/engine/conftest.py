@@ -35,12 +35,16 @@ class Heard:
     def __init__(self) -> None:
         self.exits: list[tuple[str, ExitReason]] = []
         self.reboots: list[str] = []
+        self.panics: list[str] = []
 
     def exited(self, machine: EngineMachine, reason: ExitReason) -> None:
         self.exits.append((machine.key, reason))
 
     def rebooted(self, machine: EngineMachine) -> None:
         self.reboots.append(machine.key)
+
+    def panicked(self, machine: EngineMachine) -> None:
+        self.panics.append(machine.key)
 
 
 def opened(folder: Path, watcher: Heard) -> Engine:

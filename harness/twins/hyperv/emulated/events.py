@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.twins.hyperv.emulated.machines import Vm
 
 WORKER: Final = "Microsoft-Windows-Hyper-V-Worker-Admin"
+_LEVELS: Final = {18560: "Error", 18590: "Critical"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ class Events:
     def worker(self, number: int, vm: Vm, what: str) -> None:
         """Something happened to a machine."""
         message = f"'{vm.name}' {what}. (Virtual machine ID {str(vm.id).upper()})"
-        level = "Error" if number == 18560 else "Information"
+        level = _LEVELS.get(number, "Information")
         with self._lock:
             self._events.append(Event(WORKER, number, dt.datetime.now(dt.UTC), level, message))
 

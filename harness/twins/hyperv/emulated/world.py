@@ -266,6 +266,12 @@ class World:
         with contextlib.suppress(Refusal):
             self.events.worker(18514, self.by_id(machine.key), "was reset by the guest operating system")
 
+    def panicked(self, machine: EngineMachine) -> None:
+        """A guest told that its kernel panicked."""
+        with contextlib.suppress(Refusal):
+            what = "has encountered a fatal error. The guest operating system reported that it failed"
+            self.events.worker(18590, self.by_id(machine.key), what)
+
 
 def img(arguments: list[str]) -> dict[str, Any]:
     """Run qemu-img; its JSON answer, if it gives one.
