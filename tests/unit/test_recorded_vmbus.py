@@ -4,6 +4,7 @@ import pytest
 
 from harness.guest import ProbeFailed
 from suites.integration import test_exchange, test_pairs, test_vmbus
+from suites.vcpu import test_online
 from tests.recorded.defects import RECORDED, RecordedDefect
 from tests.recorded.guest import Tree
 from tests.recorded.hyperv import DISK_DEVICE, beats, device, expectations, recorded
@@ -93,6 +94,13 @@ def test_a_cpu_that_is_to_go_is_left_by_every_channel(tmp_path):
         moved.unlink()
     old, _ = recorded(tmp_path / "old")
     assert DISK_DEVICE in {device.name for device in old.vmbus.vacate(3)}
+
+
+def test_a_cpu_whose_channels_stay_is_not_taken_out(tmp_path):
+    """The kernel would refuse, and that is no finding: C08 says what it takes."""
+    guest, _ = recorded(tmp_path)
+    with pytest.raises(pytest.skip.Exception, match=r"(?s)CPU 3 .*Linux 5\.8 and VMBus 4\.1.*" + DISK_DEVICE):
+        test_online.take_out(guest, 3)
 
 
 def test_a_guest_without_a_vmbus_has_no_devices(tmp_path):
