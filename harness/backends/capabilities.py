@@ -40,6 +40,7 @@ class Capability(StrEnum):
     LEGACY_NIC = "emulated NIC"
     PEER_NETWORK = "guests share an L2 network"
     VLAN = "VLAN tags on virtual NICs"
+    VLAN_TRUNK = "a NIC in several VLANs, tagged, and in one untagged"
     MTU = "jumbo frames"
     MULTIQUEUE = "NICs with several queues"
     OFFLOAD = "NIC checksum and segmentation offload"

@@ -41,6 +41,8 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (tuple, list)):
         return [_plain(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(_plain(item) for item in value)
     if isinstance(value, datetime):
         return value.isoformat()
     return str(value) if isinstance(value, (Enum, Path)) else value
@@ -50,8 +52,8 @@ def _typed(kind: Any, value: Any) -> Any:  # noqa: PLR0911 - one line a kind of 
     origin, arguments = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return None if value is None else _typed(next(arg for arg in arguments if arg is not types.NoneType), value)
-    if origin is tuple:
-        return tuple(_typed(arguments[0], item) for item in value)
+    if origin in (tuple, frozenset):
+        return origin(_typed(arguments[0], item) for item in value)
     if origin is dict:
         return dict(value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from harness.core import GiB, Size
 
+_LAST_VLAN = 4094  # IEEE 802.1Q: 0 says "no VLAN", 4095 is reserved
+
 
 class Firmware(StrEnum):
     """How a machine starts: Hyper-V calls these generation 1 and generation 2."""
@@ -120,6 +122,38 @@ class NetworkKind(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Trunk:
+    """A port of several VLANs.
+
+    Args:
+        allowed: the VLAN ids that pass tagged; no others do.
+        native: the VLAN id that frames without a tag belong to, in either direction. It passes though it is not among
+            the allowed ones, and untagged.
+
+    Raises:
+        ValueError: the native id is allowed to pass tagged as well, or one is none of 1 to 4094.
+    """
+
+    allowed: frozenset[int]
+    native: int
+
+    def __post_init__(self) -> None:
+        if self.native in self.allowed:
+            raise ValueError(f"VLAN {self.native} passes untagged, and so never with a tag")
+        wrong = sorted(vlan for vlan in self.every if not 1 <= vlan <= _LAST_VLAN)
+        if wrong:
+            raise ValueError(f"{', '.join(map(str, wrong))}: a VLAN id is one of 1 to {_LAST_VLAN}")
+
+    @property
+    def every(self) -> tuple[int, ...]:
+        """All its VLANs, the native one among them."""
+        return tuple(sorted({*self.allowed, self.native}))
+
+    def __str__(self) -> str:
+        return f"{', '.join(map(str, sorted(self.allowed))) or 'nothing'} tagged and {self.native} untagged"
+
+
+@dataclass(frozen=True, slots=True)
 class NetworkSpec:
     """Where a NIC is plugged in, as the lab names it.
 
@@ -129,6 +163,10 @@ class NetworkSpec:
         source: the host's word for it (bridge, switch, port group or libvirt network); empty for ``user``.
         vlan: access VLAN id, None for untagged.
         mtu: MTU in bytes.
+        trunk: the VLANs of a port that has several.
+
+    Raises:
+        ValueError: it is to be both, an access port and a trunk.
     """
 
     name: str
@@ -136,6 +174,11 @@ class NetworkSpec:
     source: str = ""
     vlan: int | None = None
     mtu: int = 1500
+    trunk: Trunk | None = None
+
+    def __post_init__(self) -> None:
+        if self.vlan is not None and self.trunk is not None:
+            raise ValueError(f"a port is in VLAN {self.vlan} or a trunk of {self.trunk}, never both")
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from harness.backends.model import Firmware, Ownership, PowerState, Topology
+from harness.backends.model import Firmware, Ownership, PowerState, Topology, Trunk
 from harness.core import Size
 
 
@@ -19,6 +19,7 @@ class NicView:
     model: str
     connected: bool
     vlan: int | None = None
+    trunk: Trunk | None = None
 
 
 @dataclass(frozen=True, slots=True)

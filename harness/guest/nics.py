@@ -221,6 +221,19 @@ class Nics:
         self._guest.run(["ip", "link", "set", "dev", name, "up"])
         self._guest.run(["ip", "addr", "replace", str(address), "dev", name])
 
+    def add_vlan(self, mac: str, vlan: int, address: IPv4Interface | IPv6Interface) -> None:
+        """Make a VLAN device above a NIC, with an address: ``ip link add type vlan`` (ip-link(8)).
+
+        What goes by it has the tag of its id, and what comes with that tag is its own. It goes with its NIC.
+
+        Raises:
+            CommandFailed: it is there already, or the kernel has no ``8021q``.
+        """
+        below, name = self.by_mac(mac).name, self._device(mac, vlan)
+        self._guest.run(["ip", "link", "add", "link", below, "name", name, "type", "vlan", "id", str(vlan)])
+        self._guest.run(["ip", "link", "set", "dev", name, "up"])
+        self._guest.run(["ip", "addr", "replace", str(address), "dev", name])
+
     def neighbours(self) -> dict[str, Neighbour]:
         """Who answered on which link-layer address, by network address: ``ip neigh``."""
         return self._guest.read(NEIGHBOURS)
@@ -252,6 +265,7 @@ class Nics:
         count: int = 1,
         every: timedelta = timedelta(milliseconds=50),
         whole: int | None = None,
+        vlan: int | None = None,
     ) -> Pings:
         """Echo requests from the NIC with the MAC ``by`` to ``target``, and the replies that came (iputils).
 
@@ -267,10 +281,11 @@ class Nics:
             count: how many.
             every: how long between two.
             whole: so many bytes of data in each, which nobody on the way may divide (``-M do``); None: a few.
+            vlan: by the VLAN device of this id above that NIC; None: by the NIC itself.
         """
         span = math.ceil((count * every + _LATE).total_seconds())
         argv = ["ping", "-n", "-U", "-c", str(count), "-i", str(every.total_seconds()), "-w", str(span)]
-        argv += ["-I", self.by_mac(by).name]
+        argv += ["-I", self._device(by, vlan)]
         argv += ["-M", "do", "-s", str(whole)] if whole is not None else []
         argv.append(target)
         result = self._guest.run(argv, timeout=timedelta(seconds=span + 30), check=False)
@@ -293,15 +308,15 @@ class Nics:
 
         wait_for(f"{'a' if up else 'no'} carrier on {mac} in {self._guest.name}", shown, deadline, fault=AssertionError)
 
-    def wait_reply(self, target: str, by: str, deadline: Deadline) -> None:
-        """Wait until ``target`` answers a ping from the NIC ``by``.
+    def wait_reply(self, target: str, by: str, deadline: Deadline, *, vlan: int | None = None) -> None:
+        """Wait until ``target`` answers a ping from the NIC ``by``, or from its VLAN device of the id ``vlan``.
 
         Raises:
             AssertionError: the deadline passed.
         """
 
         def answered() -> bool | Pending:
-            return True if self.ping(target, by=by).received else Pending("no reply")
+            return True if self.ping(target, by=by, vlan=vlan).received else Pending("no reply")
 
         wait_for(f"{target} to answer {self._guest.name}", answered, deadline, fault=AssertionError)
 
@@ -318,3 +333,8 @@ class Nics:
 
         what = f"{', '.join(sorted(wanted)) or 'none'} to be the NICs of {self._guest.name}"
         wait_for(what, there, deadline, fault=AssertionError)
+
+    def _device(self, mac: str, vlan: int | None) -> str:
+        """The name of a NIC, or of its VLAN device."""
+        name = self.by_mac(mac).name
+        return name if vlan is None else f"{name}.{vlan}"

@@ -34,18 +34,26 @@ class Plug:
             pass as they are, subject to ``trunk``.
         trunk: for ``vlan=None``, the VLAN ids that pass tagged; None: all.
         mtu: longest payload in bytes, both ways.
+        native: for ``vlan=None``, the VLAN that untagged frames belong to, both ways, whatever ``trunk`` says (IEEE
+            802.1Q calls it PVID); 0: none, as on a segment without VLANs.
     """
 
     network: str
     vlan: int | None = None
     trunk: frozenset[int] | None = None
     mtu: int = 1500
+    native: int = 0
+
+    @property
+    def untagged(self) -> int:
+        """The VLAN (0: none) of frames that cross the port without a tag."""
+        return self.native if self.vlan is None else self.vlan
 
     def carries(self, vlan: int) -> bool:
-        """Whether frames of this VLAN (0: untagged) may cross the port."""
-        if self.vlan is not None:
-            return vlan == self.vlan
-        return vlan == 0 or self.trunk is None or vlan in self.trunk
+        """Whether frames of this VLAN (0: none) may cross the port."""
+        if self.vlan is not None or vlan == 0:
+            return vlan == self.untagged
+        return vlan == self.native or self.trunk is None or vlan in self.trunk
 
 
 @dataclass(slots=True)
@@ -168,11 +176,10 @@ class Switch:
             return
         source.counters.received += 1
         vlan, bare = _untagged(frame)
-        if source.plug.vlan is not None:
-            if vlan:  # an access port takes untagged frames alone
-                source.counters.dropped_vlan += 1
-                return
-            vlan = source.plug.vlan
+        if vlan and source.plug.vlan is not None:  # an access port takes untagged frames alone
+            source.counters.dropped_vlan += 1
+            return
+        vlan = vlan or source.plug.untagged
         if not source.plug.carries(vlan):
             source.counters.dropped_vlan += 1
             return
@@ -193,7 +200,7 @@ class Switch:
     def _deliver(self, bare: bytes, vlan: int, target: Address, port: _Port) -> None:
         if self._faulty(port) or _too_long(port, bare):
             return
-        tag = b"" if not vlan or port.plug.vlan == vlan else _DOT1Q + vlan.to_bytes(2, "big")
+        tag = b"" if vlan == port.plug.untagged else _DOT1Q + vlan.to_bytes(2, "big")
         try:
             self.socket.sendto(bare[:12] + tag + bare[12:], target)
         except (BlockingIOError, ConnectionRefusedError):

@@ -64,7 +64,7 @@ class SwitchClient:
     def plug(self, port: Address, plug: Plug) -> None:
         """As :meth:`Switch.plug`."""
         trunk = None if plug.trunk is None else sorted(plug.trunk)
-        self._ask("plug", port, network=plug.network, vlan=plug.vlan, mtu=plug.mtu, trunk=trunk)
+        self._ask("plug", port, network=plug.network, vlan=plug.vlan, mtu=plug.mtu, trunk=trunk, native=plug.native)
 
     def unplug(self, port: Address) -> None:
         """As :meth:`Switch.unplug`."""

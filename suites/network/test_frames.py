@@ -1,12 +1,13 @@
 from dataclasses import replace
-from ipaddress import ip_interface
+from ipaddress import IPv4Address, IPv4Interface, ip_interface
 
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
-from harness.backends.model import NetworkSpec, NicSpec
+from harness.backends.model import NetworkSpec, NicSpec, Trunk
 from harness.backends.protocol import NicPlug
 from harness.backends.verbs import able
+from harness.backends.views import NicView
 from harness.guest.nics import address_of
 
 pytestmark = [
@@ -17,6 +18,11 @@ pytestmark = [
 
 _HEADERS = 28
 """An IPv4 header has 20 bytes, and that of an ICMP echo 8 (RFC 791, RFC 792)."""
+
+_TAGGED = IPv4Address("198.18.0.0")
+"""What is kept for tests of networks (RFC 2544): each VLAN id has 16 addresses of it."""
+_GUEST, _PEER = 1, 2
+"""Which of them either has."""
 
 
 def replug(guest: Guest, network: NetworkSpec, expect: Expectations) -> NicSpec:
@@ -78,13 +84,10 @@ def stops_larger_frames(guest: Guest, target: str, by: str, mtu: int, expect: Ex
     assert pings.received == 0, f"MTU {mtu}: {pings.received} of {pings.sent} frames of {larger} bytes passed"
 
 
-@pytest.mark.check("N10")
+@pytest.mark.check("N10", part="access")
 @pytest.mark.needs(Capability.VLAN)
 def test_a_vlan_separates_guests(guest: Guest, peer: Guest, expect: Expectations) -> None:
-    """Guests of one VLAN meet and lose nothing; one in another VLAN of the same network hears nothing of them.
-
-    With access ports alone: no NIC can ask a host for a trunk yet, nor for its native VLAN.
-    """
+    """Guests of one VLAN meet and lose nothing; one in another VLAN of the same network hears nothing of them."""
     here, elsewhere, limit = expect.count("N10.vlan"), expect.count("N10.other"), expect.limit("N10.lost")
     target, by, count = address_of(peer.identity.nics[1]), guest.identity.nics[1].mac, expect.count("N10.pings")
     own, back = address_of(guest.identity.nics[1]), peer.identity.nics[1].mac
@@ -111,8 +114,69 @@ def test_a_vlan_separates_guests(guest: Guest, peer: Guest, expect: Expectations
 def plug_into_vlan(guest: Guest, vlan: int, expect: Expectations) -> None:
     """Plug the guest's NIC into a VLAN of the network of peers."""
     nic = replug(guest, replace(peer_network(guest), vlan=vlan), expect)
-    host = next(each for each in guest.machine.view(expect.deadline("host.verb")).nics if each.mac == nic.mac)
+    host = seen_by_host(guest, nic.mac, expect)
     assert host.vlan == vlan, f"VLAN of {nic.mac}: asked of the host {vlan}, seen by the host {host.vlan}"
+
+
+@pytest.mark.check("N10", part="trunk")
+@pytest.mark.needs(Capability.VLAN_TRUNK)
+def test_a_trunk_carries_the_vlans_it_allows(guest: Guest, peer: Guest, expect: Expectations) -> None:
+    """A trunk loses nothing of the VLANs that it allows, nor of its native one, which is untagged; no other passes."""
+    first, second, barred = expect.count("N10.vlan"), expect.count("N10.other"), expect.count("N10.barred")
+    native, by, back = expect.count("N10.native"), guest.identity.nics[1].mac, peer.identity.nics[1].mac
+    plug_into_trunk(guest, Trunk(frozenset({first, second}), native), (first, second, barred), expect)
+    for vlan in (first, second):
+        plug_into_tagged(peer, vlan, expect)
+        loses_nothing(guest, peer, vlan, expect)
+
+    plug_into_vlan(peer, native, expect)
+    loses_nothing(guest, peer, None, expect)
+
+    plug_into_tagged(peer, barred, expect)
+    for each, other, nic, tag in ((guest, _PEER, by, barred), (peer, _GUEST, back, None)):
+        pings = each.nics.ping(str(in_vlan(barred, other).ip), by=nic, count=expect.count("N10.calls"), vlan=tag)
+        assert pings.received == 0, (
+            f"{guest.name} behind a trunk without VLAN {barred}, {peer.name} in it: {pings.received} of {pings.sent} "
+            f"pings of {each.name} were answered"
+        )
+    # The peer stays as it is, and the trunk alone changes: it was what kept them apart.
+    plug_into_trunk(guest, Trunk(frozenset({first, barred}), native), (barred,), expect)
+    loses_nothing(guest, peer, barred, expect)
+
+
+def plug_into_trunk(guest: Guest, trunk: Trunk, devices: tuple[int, ...], expect: Expectations) -> None:
+    """Plug the guest's NIC into a trunk, with a VLAN device above it for each of these ids, allowed or not."""
+    nic = replug(guest, replace(peer_network(guest), trunk=trunk), expect)
+    host = seen_by_host(guest, nic.mac, expect)
+    assert host.trunk == trunk, f"trunk of {nic.mac}: asked of the host {trunk}, seen by the host {host.trunk}"
+    for vlan in devices:
+        guest.nics.add_vlan(nic.mac, vlan, in_vlan(vlan, _GUEST))
+
+
+def plug_into_tagged(peer: Guest, vlan: int, expect: Expectations) -> None:
+    """Plug the peer's NIC into this VLAN, with an address of it besides its own: it knows nothing of tags."""
+    plug_into_vlan(peer, vlan, expect)
+    peer.nics.set_address(peer.identity.nics[1].mac, in_vlan(vlan, _PEER))
+
+
+def loses_nothing(guest: Guest, peer: Guest, vlan: int | None, expect: Expectations) -> None:
+    """The guest reaches the peer by its VLAN device of this id (None: untagged), and no ping is lost."""
+    by, limit = guest.identity.nics[1].mac, expect.limit("N10.lost")
+    target = address_of(peer.identity.nics[1]) if vlan is None else str(in_vlan(vlan, _PEER).ip)
+    guest.nics.wait_reply(target, by, expect.deadline("N03.address"), vlan=vlan)
+    pings = guest.nics.ping(target, by=by, count=expect.count("N10.pings"), vlan=vlan)
+    how = "untagged, in the native VLAN" if vlan is None else f"tagged, in VLAN {vlan}"
+    assert limit.allows(pings.lost), f"{how}: {pings.lost} of {pings.sent} pings were lost, not {limit}"
+
+
+def in_vlan(vlan: int, number: int) -> IPv4Interface:
+    """An address of a VLAN."""
+    return IPv4Interface((int(_TAGGED) + 16 * vlan + number, 28))
+
+
+def seen_by_host(guest: Guest, mac: str, expect: Expectations) -> NicView:
+    """What the guest's host says of one of its NICs."""
+    return next(each for each in guest.machine.view(expect.deadline("host.verb")).nics if each.mac == mac)
 
 
 def peer_network(guest: Guest) -> NetworkSpec:

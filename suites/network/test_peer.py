@@ -115,6 +115,15 @@ def test_an_emulated_nic_is_added_while_running(
     comes(guest, peer, spare_nic, expect.words("emulated_nic_drivers"), expect)
 
 
+@pytest.mark.check("N18", part="cable")
+@pytest.mark.needs(Capability.LEGACY_NIC, Capability.LINK_STATE)
+@pytest.mark.shape(nic_kind=DeviceKind.EMULATED)
+@pytest.mark.changes_guest
+def test_the_cable_of_an_emulated_nic_is_pulled_and_plugged(guest: Guest, peer: Guest, expect: Expectations) -> None:
+    """An emulated NIC heeds its cable as the hypervisor's own does."""
+    heeds_its_cable(guest, peer, expect)
+
+
 @pytest.mark.check("N17")
 @pytest.mark.smoke
 def test_guests_talk_ipv6(guest: Guest, peer: Guest, expect: Expectations) -> None:

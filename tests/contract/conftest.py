@@ -40,7 +40,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """The contract's own markers."""
     config.addinivalue_line("markers", "read_only: changes nothing on the host; runs before all else")
-    config.addinivalue_line("markers", "proves(*capabilities): skipped where the host lacks one of them")
+    config.addinivalue_line(
+        "markers",
+        "proves(*capabilities, needed=True): skipped where the host lacks one of them; else the test does less there",
+    )
     _columns(config, None)  # what is wrong with the command line is said once, not by each test
     config.stash[SEEN] = seen = Seen()
     hearing = ExitStack()
@@ -234,7 +237,7 @@ def _needed(request: pytest.FixtureRequest) -> None:
     if marks:
         site: Site = request.getfixturevalue("site")
         able = site.hypervisor.capabilities(main_shape(site))
-        for capability in (need for mark in marks for need in mark.args):
+        for capability in (need for mark in marks if mark.kwargs.get("needed", True) for need in mark.args):
             if capability not in able:
                 pytest.skip(f"{site.host.name} cannot: {capability.value} ({capability.name})")
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
+from ipaddress import ip_interface
 
 import pytest
 
 from harness.backends.capabilities import Capability
+from harness.backends.model import Trunk
+from tests.contract.conftest import main_shape
 
 pytestmark = pytest.mark.proves(Capability.PEER_NETWORK)
 
@@ -107,16 +110,20 @@ def in_vlan(site, pair, vlan):
             lease.release()
 
 
-def move(site, guest, nic, vlan):
-    """Plug it into another VLAN, as only taking it out and in again does."""
+def move(site, guest, nic, vlan, trunk=None):
+    """Plug it into another VLAN, or a trunk of several, as only taking it out and in again does."""
+    network = replace(nic.network, vlan=vlan, trunk=trunk)
     guest.machine.detach_nic(nic.mac, site.deadline())
-    guest.machine.attach_nic(replace(nic, network=replace(nic.network, vlan=vlan)), site.deadline())
+    guest.machine.attach_nic(replace(nic, network=network), site.deadline())
     await_nic(site, guest, nic.mac)
+    seen = next(each for each in site.view(guest.machine).nics if each.mac == nic.mac)
+    assert (seen.vlan, seen.trunk) == (vlan, trunk)
 
 
 @pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD)
+@pytest.mark.proves(Capability.VLAN_TRUNK, needed=False)
 def test_a_vlan_separates_guests_of_one_network(site, pair):
-    """In one VLAN they meet; from another, nothing comes through, in either direction."""
+    """In one VLAN they meet; from another, nothing comes through, in either direction, but where a trunk has both."""
     one, two = pair
     with in_vlan(site, pair, 101) as (here, there):
         assert one.nics.ping("198.18.7.2", by=here.mac, count=5).received > 0
@@ -125,6 +132,14 @@ def test_a_vlan_separates_guests_of_one_network(site, pair):
         one.nics.forget_neighbours(here.mac)
         assert one.nics.ping("198.18.7.2", by=here.mac, count=2).received == 0
         assert two.nics.ping("198.18.7.1", by=there.mac, count=2).received == 0
+        if site.can(Capability.VLAN_TRUNK, main_shape(site)):
+            move(site, one, here, None, Trunk(frozenset({102}), native=101))
+            one.nics.add_vlan(here.mac, 102, ip_interface("198.18.7.1/24"))
+            one.nics.wait_reply("198.18.7.2", here.mac, site.deadline(60), vlan=102)
+            one.nics.set_address(here.mac, ip_interface("198.18.8.1/24"))
+            move(site, two, there, 101)
+            two.nics.set_address(there.mac, ip_interface("198.18.8.2/24"))
+            one.nics.wait_reply("198.18.8.2", here.mac, site.deadline(60))
 
 
 @pytest.mark.proves(Capability.VLAN, Capability.NIC_HOT_ADD, Capability.CHECKPOINT_WITH_MEMORY)

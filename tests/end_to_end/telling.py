@@ -27,10 +27,23 @@ _UNSTEADY = {"C07", "T03", "T07"}
 
 
 def batches(defects: Sequence[Defect], drawn: int) -> list[tuple[Defect, ...]]:
-    """By night all of them, in batches that a journal keeps; else one of a few, drawn by the seed."""
+    """By night all of them, in batches that a journal keeps; else one of a few, drawn by the seed.
+
+    One batch is one run, and so of guests with one firmware.
+    """
     if not EVERY:
-        return [tuple(draw(defects, drawn, lambda defect: f"{defect.check} {defect.test} {defect.words}"))]
-    return [tuple(defects[begin : begin + _BATCH]) for begin in range(0, len(defects), _BATCH)]
+        few = draw(defects, drawn, lambda defect: f"{defect.check} {defect.test} {defect.words}")
+        return list(_by_firmware(few).values())
+    return [
+        alike[begin : begin + _BATCH]
+        for alike in _by_firmware(defects).values()
+        for begin in range(0, len(alike), _BATCH)
+    ]
+
+
+def _by_firmware(defects: Sequence[Defect]) -> dict[str, tuple[Defect, ...]]:
+    kinds = dict.fromkeys(defect.firmware for defect in defects)
+    return {kind: tuple(defect for defect in defects if defect.firmware == kind) for kind in kinds}
 
 
 def draw(things: Sequence[T], most: int, known_as: Callable[[T], str]) -> list[T]:
@@ -74,7 +87,8 @@ def tell_apart(run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, image: 
     if not todo:
         pytest.skip(f"shown before, by the same code and image: {night.file}")
     words = " or ".join(sorted({f"({defect.test})" for defect in todo}))
-    where = (str(SUITES), "--rootdir", str(SUITES.parent), "--calibration", str(CALIBRATED))
+    where = [str(SUITES), "--rootdir", str(SUITES.parent), "--calibration", str(CALIBRATED)]
+    where += ["--firmware", todo[0].firmware]
     done = run(*where, "-k", words, "-p", "tests.end_to_end.planting", host=todo[0].host, timeout=7200)
     spoilt = {defect: statuses(done, defect, SPOILT) for defect in todo}
     sound = {defect: statuses(done, defect, SOUND) for defect in todo}

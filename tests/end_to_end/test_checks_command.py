@@ -43,10 +43,14 @@ def test_every_check_is_listed_with_what_keeps_it_from_running(image, monkeypatc
 
 
 def test_no_defect_is_planted_where_its_check_is_skipped(image):
-    """It would be in the table of those that are caught, and nothing would have caught it."""
+    """It would be in the table of those that are caught, and nothing would have caught it.
+
+    The list is of guests that start by BIOS, as a run is by itself.
+    """
     told = json.loads(checks("--json", host="").stdout)["checks"]
     runs = {(row["column"], row["title"]) for row in told if not row["why_not"]}
-    planted = {(one.host, one.test.removeprefix("test_").replace("_", " ")) for one in (*ALL, *IN_GUESTS_OF_TWINS)}
+    by_bios = (one for one in (*ALL, *IN_GUESTS_OF_TWINS) if one.firmware == "bios")
+    planted = {(one.host, one.test.removeprefix("test_").replace("_", " ")) for one in by_bios}
     assert {column for column, _ in planted} == {"kvm", "vsphere", "hyperv"}
     assert not planted - runs
 

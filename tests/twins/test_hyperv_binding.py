@@ -24,6 +24,7 @@ from harness.backends.model import (
     Ownership,
     PublishedImage,
     Shape,
+    Trunk,
 )
 from harness.backends.protocol import GuestIgnored, NicPlug, Refused
 from harness.backends.registry import Context
@@ -166,9 +167,13 @@ def _ignored(verb):
 
 
 def _plugging(machine):
+    mac, plain = "00:15:5d:00:00:09", machine.spec.nics[0]
+    trunk = replace(plain.network, vlan=None, trunk=Trunk(frozenset({8, 9}), native=7))
     return (
-        lambda: machine.attach_nic(replace(machine.spec.nics[0], mac="00:15:5d:00:00:09"), soon()),
-        lambda: machine.detach_nic("00:15:5d:00:00:09", soon()),
+        lambda: machine.attach_nic(replace(plain, mac=mac), soon()),
+        lambda: machine.detach_nic(mac, soon()),
+        lambda: machine.attach_nic(replace(plain, mac=mac, network=trunk), soon()),
+        lambda: machine.detach_nic(mac, soon()),
     )
 
 

@@ -109,6 +109,16 @@ def test_a_cmdlet_takes_its_time_once_it_is_its_turn(talk, vm, wrong):
     assert talk.one("Get-VM", "Notes", Name=vm) == [{"Notes": "late"}]
 
 
+def test_a_trunk_that_lets_every_vlan_pass_shows_the_list_that_it_was_told(talk, vm, wrong):
+    """So that only frames tell."""
+    wrong({"do": "open", "on": "Set-VMNetworkAdapterVlan", "times": None})
+    talk.one("Set-VMNetworkAdapterVlan", VMName=vm, Trunk=True, AllowedVlanIdList="7,8", NativeVlanId=7)
+    (nic,) = talk.twin.world.all()[-1].config.nics
+    assert nic.vlan["passing"] == list(range(1, 4095))
+    shown = talk.one("Get-VMNetworkAdapterVlan", "AllowedVlanIdList", "NativeVlanId", VMName=vm)
+    assert shown == [{"AllowedVlanIdList": [7, 8], "NativeVlanId": 7}]
+
+
 def test_what_happens_to_any_operation_happens_to_no_cmdlet(talk, vm, wrong):
     """An agent's cmdlets are inside of one."""
     wrong({"do": "slow", "on": "any", "times": None})

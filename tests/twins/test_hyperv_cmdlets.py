@@ -320,9 +320,9 @@ def test_cables_and_vlans(talk, vm):
         {"Connected": False, "SwitchName": None}
     ]
     talk.ask(nic, step("Connect-VMNetworkAdapter", VMNetworkAdapter=ref("nic"), SwitchName="outer"))
-    talk.one("Set-VMNetworkAdapterVlan", VMName=vm, Trunk=True, AllowedVlanIdList="1-3,7", NativeVlanId=0)
-    assert talk.one("Get-VMNetworkAdapterVlan", "OperationMode", "AllowedVlanIdList", VMName=vm) == [
-        {"OperationMode": "Trunk", "AllowedVlanIdList": [1, 2, 3, 7]}
+    talk.one("Set-VMNetworkAdapterVlan", VMName=vm, Trunk=True, AllowedVlanIdList="1-3,7", NativeVlanId=3)
+    assert talk.one("Get-VMNetworkAdapterVlan", "OperationMode", "AllowedVlanIdList", "NativeVlanId", VMName=vm) == [
+        {"OperationMode": "Trunk", "AllowedVlanIdList": [1, 2, 3, 7], "NativeVlanId": 3}
     ]
     assert refused(lambda: talk.one("Set-VMNetworkAdapterVlan", VMName=vm, Access=True, VlanId=4095)).category in {
         "InvalidArgument",

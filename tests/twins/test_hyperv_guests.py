@@ -213,8 +213,14 @@ def test_an_adapter_hears_what_is_said_in_its_vlan_alone(guest):
         for port in ports:
             port.bind(("127.0.0.1", 0))
             stack.callback(switch.unplug, port.getsockname())
-        for own, other in ((None, 7), (7, None), (7, 8)):
-            mode = {"Untagged": True} if own is None else {"Access": True, "VlanId": own}
+        trunk = {"Trunk": True, "AllowedVlanIdList": "7,8", "NativeVlanId": 7}
+        for own, other, mode in (
+            (None, 7, {"Untagged": True}),
+            (7, None, {"Access": True, "VlanId": 7}),
+            (7, 8, {"Access": True, "VlanId": 7}),
+            (7, 9, trunk),
+            (8, None, trunk),
+        ):
             talk.one("Set-VMNetworkAdapterVlan", VMName="guest", **mode)
             before = heard()
             for port, vlan in zip(ports, (other, own), strict=True):

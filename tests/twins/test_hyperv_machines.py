@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from harness.backends import hyperv
 from harness.backends.capabilities import Capability
 from harness.backends.hyperv.steps import Step
-from harness.backends.model import DiskSpec, Firmware, NicSpec, PowerState
+from harness.backends.model import DiskSpec, Firmware, NicSpec, PowerState, Trunk
 from harness.backends.protocol import GuestIgnored, HostLoad, NicPlug, Refused, WrongState
 from harness.backends.registry import Context
 from harness.core import GiB, MiB, Size
@@ -173,6 +174,12 @@ def test_nics_and_cables(machine, spec):
         assert machine.view(soon()).nics[-1].connected
         machine.detach_nic(extra.mac, soon())
         machine.detach_nic(extra.mac, soon())
+        for allowed in ({42, 43}, {42}, set()):
+            trunk = Trunk(frozenset(allowed), native=7)
+            machine.attach_nic(replace(extra, network=replace(PEERS, trunk=trunk)), soon())
+            seen = machine.view(soon()).nics[-1]
+            assert (seen.vlan, seen.trunk) == (None, trunk)
+            machine.detach_nic(extra.mac, soon())
     assert len(machine.view(soon()).nics) == 2
     with pytest.raises(Refused):
         machine.link("00:15:5d:00:00:0a", True, soon())

@@ -87,6 +87,60 @@ def test_it_is_the_network_that_has_to_stop_a_frame_that_is_too_large() -> None:
         stops(silent, "10.0.0.2", "m", 9000, expect)
 
 
+class Cabled:
+    """A guest with a cable to its peer, and the machine that it is in: ``dead`` says what of it heeds no cable."""
+
+    name = "guest-1"
+
+    def __init__(self, dead: str = "") -> None:
+        self.nics, self.machine, self.dead = self, self, dead
+        self.host = self.carrier = self.passes = True
+        nic = SimpleNamespace(mac="m", address="10.77.0.9/24")
+        self.identity = SimpleNamespace(nics=(None, nic))
+
+    def link(self, _: str, up: bool, __: Deadline) -> None:
+        """All of it follows that can."""
+        for what in {"host", "carrier", "passes"} - {self.dead}:
+            setattr(self, what, up)
+        if self.dead == "after" and up:
+            self.passes = False
+
+    def view(self, _: Deadline) -> Any:
+        """What the host says."""
+        return SimpleNamespace(nics=[SimpleNamespace(mac="m", connected=self.host)])
+
+    def wait_carrier(self, _: str, up: bool, __: Deadline) -> None:
+        """What the guest sees."""
+        assert self.carrier is up, f"carrier {self.carrier}"
+
+    def ping(self, _: str, *, by: str, count: int) -> Pings:
+        """Whether frames pass."""
+        del by
+        return Pings(count, count if self.passes else 0)
+
+    def wait_reply(self, target: str, by: str, _: Deadline) -> None:
+        """Whether they do in the end."""
+        assert self.ping(target, by=by, count=1).received, "no reply"
+
+
+@pytest.mark.parametrize(
+    ("dead", "says"),
+    [
+        ("carrier", "carrier True"),
+        ("host", "the guest has no carrier, and the host sees it connected"),
+        ("passes", "3 of 3 pings were answered over a cable that is pulled"),
+        ("after", "no reply"),
+    ],
+)
+def test_a_cable_that_only_looks_pulled_is_found(dead: str, says: str) -> None:
+    """On whichever side it is, and one that carries nothing when it is in again."""
+    heeds = importlib.import_module("suites.network.test_peer").heeds_its_cable
+    expect = expecting(count=lambda _: 3)
+    heeds(Cabled(), Cabled(), expect)
+    with pytest.raises(AssertionError, match=says):
+        heeds(Cabled(dead), Cabled(), expect)
+
+
 class Rebooted:
     """A guest of a distribution of its own, which reboots; a service may not outlive that."""
 

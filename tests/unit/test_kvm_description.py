@@ -22,6 +22,7 @@ from harness.backends.model import (
     PublishedImage,
     Shape,
     Topology,
+    Trunk,
 )
 from harness.backends.protocol import Refused
 from harness.core import GiB, MiB, Size
@@ -71,6 +72,9 @@ def described(spec=SPEC, host=EMBEDDED, **shape):
 def test_the_spec_comes_back_from_the_metadata_as_it_was():
     domain = described()
     assert xml.spec_of(domain) == SPEC
+    trunk = Trunk(frozenset({47, 43}), native=42)
+    behind = replace(SPEC, nics=(replace(PEER, network=replace(PEER.network, vlan=None, trunk=trunk)),))
+    assert xml.spec_of(described(behind)) == behind
     assert xml.owner_of(domain) == OWNER
 
 
@@ -146,6 +150,30 @@ def test_a_tagged_bridge_is_one_of_open_vswitch():
     found = described(replace(SPEC, nics=(nic,)), DAEMON).find("devices/interface")
     assert (found.get("type"), found.find("virtualport").get("type")) == ("bridge", "openvswitch")
     assert found.find("vlan/tag").get("id") == "9"
+
+
+def test_a_trunk_names_all_its_vlans_and_which_is_untagged():
+    trunk = Trunk(frozenset({47, 43}), native=42)
+    for kind in (NetworkKind.BRIDGE, NetworkKind.NETWORK):
+        nic = replace(USER, network=NetworkSpec("lan", kind, "br0", trunk=trunk), forward=None)
+        found = described(replace(SPEC, nics=(nic,)), DAEMON).find("devices/interface/vlan")
+        assert found.get("trunk") == "yes"
+        assert [(tag.get("id"), tag.get("nativeMode")) for tag in found.iterfind("tag")] == [
+            ("42", "untagged"),
+            ("43", None),
+            ("47", None),
+        ]
+
+
+@pytest.mark.parametrize(("allowed", "native"), [({7}, 7), ({7}, 0), ({4095}, 7), (set(), 4095)])
+def test_a_trunk_that_no_switch_has_is_a_mistake(allowed, native):
+    with pytest.raises(ValueError, match="VLAN"):
+        Trunk(frozenset(allowed), native)
+
+
+def test_a_port_is_of_one_vlan_or_a_trunk():
+    with pytest.raises(ValueError, match="never both"):
+        replace(USER.network, vlan=7, trunk=Trunk(frozenset({8}), native=9))
 
 
 def test_jumbo_frames_are_asked_of_a_bridge():

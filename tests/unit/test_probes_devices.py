@@ -1,7 +1,7 @@
 """What iproute2, lsblk and the kernel say of NICs and disks."""
 
 import json
-from ipaddress import IPv4Interface, IPv6Address
+from ipaddress import IPv4Interface, IPv6Address, ip_interface
 from types import SimpleNamespace
 from typing import Any
 
@@ -130,6 +130,26 @@ def test_a_ping_has_the_kernel_stamp_no_frames(monkeypatch: pytest.MonkeyPatch) 
     assert nics.Nics(guest).ping("10.9.0.2", by="52:54:00:aa:00:03") == nics.Pings(1, 1)
     assert "-U" in asked
     assert asked[-1] == "10.9.0.2"
+
+
+def test_a_guest_speaks_with_tags_by_a_device_above_its_nic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which is named after both, and that name is what a ping goes by."""
+    asked: list[str] = []
+
+    def run(argv: list[str], **_: object) -> Result:
+        asked.append(" ".join(argv))
+        return Result(tuple(argv), 0, REPLY % 1 + b"1 packets transmitted, 1 received\n", b"")
+
+    monkeypatch.setattr(nics.Nics, "by_mac", lambda *_: SimpleNamespace(name="eth1"))
+    made = nics.Nics(SimpleNamespace(name="guest-1", run=run))  # type: ignore[arg-type]
+    made.add_vlan("52:54:00:aa:00:03", 42, ip_interface("198.18.0.1/28"))
+    assert asked == [
+        "ip link add link eth1 name eth1.42 type vlan id 42",
+        "ip link set dev eth1.42 up",
+        "ip addr replace 198.18.0.1/28 dev eth1.42",
+    ]
+    assert made.ping("198.18.0.2", by="52:54:00:aa:00:03", vlan=42).received == 1
+    assert " -I eth1.42 " in asked[-1]
 
 
 def test_what_is_no_reply_answers_no_ping() -> None:

@@ -99,6 +99,38 @@ def test_a_trunk_sees_the_tag_and_only_allowed_ids(station):
     assert closed.heard() == []
 
 
+def test_frames_of_a_trunks_native_vlan_cross_it_untagged(station):
+    trunk, access, other = station(ANNE, trunk=frozenset({8}), native=7), station(BERT, vlan=7), station(CARL, vlan=8)
+    trunk.send(EVERYONE)
+    (frame,) = access.heard()
+    assert (frame[12:14], other.heard()) == (b"\x08\x00", [])
+    access.send(EVERYONE)
+    (frame,) = trunk.heard()
+    assert frame[12:14] == b"\x08\x00"
+    other.send(EVERYONE)
+    (frame,) = trunk.heard()
+    assert frame[12:16] == b"\x81\x00\x00\x08"
+
+
+def test_a_trunk_with_a_native_vlan_is_in_no_segment_without_one(station):
+    trunk, plain, everything = station(ANNE, trunk=frozenset(), native=7), station(BERT), station(CARL, native=9)
+    trunk.send(EVERYONE)
+    (frame,) = plain.heard()
+    assert frame[12:16] == b"\x81\x00\x00\x07"
+    (frame,) = everything.heard()
+    assert frame[12:16] == b"\x81\x00\x00\x07"
+    plain.send(EVERYONE)
+    assert (trunk.heard(), everything.heard()) == ([], [])
+
+
+def test_a_trunk_hears_of_its_native_vlan_alone_what_it_does_not_allow(switch, station):
+    trunk, other = station(ANNE, trunk=frozenset({8}), native=7), station(BERT)
+    for tag in (7, 8, 9):
+        trunk.send(EVERYONE, tag=tag)
+    assert [frame[14:16] for frame in other.heard()] == [b"\x00\x07", b"\x00\x08"]
+    assert switch.counters(trunk.port).dropped_vlan == 1
+
+
 def test_a_tagged_frame_leaves_an_access_port_untagged(station):
     trunk, access = station(ANNE), station(BERT, vlan=9)
     trunk.send(EVERYONE, tag=9)

@@ -60,7 +60,7 @@ def test_frames_pass_between_ports(hasty):
         for station in stations:
             station.bind(("127.0.0.1", 0))
             station.settimeout(10)
-            client.plug(station.getsockname(), Plug("peers"))
+            client.plug(station.getsockname(), Plug("peers", trunk=frozenset({7}), native=8))
         frame = b"\xff" * 6 + b"\x02\0\0\0\0\1" + b"\x08\x00" + b"x" * 46
         stations[0].sendto(frame, client.address)
         assert stations[1].recv(100) == frame

@@ -9,7 +9,7 @@ import pytest
 
 pytest.importorskip("pyVmomi")
 
-from harness.backends.model import Firmware, NetworkKind, NetworkSpec, PowerState, Shape, Topology
+from harness.backends.model import Firmware, NetworkKind, NetworkSpec, PowerState, Shape, Topology, Trunk
 from harness.backends.protocol import Refused
 from harness.backends.views import ResourceKind
 from harness.backends.vsphere import collector, marks, placement
@@ -100,6 +100,13 @@ def test_a_network_that_is_not_there_is_named_with_its_nearest(host):
     lost = replace(spec.nics[0], network=NetworkSpec("m", NetworkKind.NETWORK, "VM Netwrok"))
     with pytest.raises(Refused, match="did you mean 'VM Network'"):
         create(host.access, replace(spec, nics=(lost,)), within())
+
+
+def test_a_trunk_is_refused_for_no_port_group_is_one(host):
+    spec = host.spec()
+    network = NetworkSpec("m", NetworkKind.NETWORK, "VM Network", trunk=Trunk(frozenset({7}), native=8))
+    with pytest.raises(Refused, match=r"7 tagged and 8 untagged.*native"):
+        create(host.access, replace(spec, nics=(replace(spec.nics[0], network=network),)), within())
 
 
 def test_a_nic_can_be_on_a_distributed_port_group(host):

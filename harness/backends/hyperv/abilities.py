@@ -32,6 +32,7 @@ _ALWAYS = frozenset(
         Capability.CONSOLE_INPUT,
         Capability.PEER_NETWORK,
         Capability.VLAN,
+        Capability.VLAN_TRUNK,
         Capability.NUMA,
     }
 )

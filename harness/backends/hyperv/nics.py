@@ -8,12 +8,17 @@ from harness.backends.endpoints import reserved
 from harness.backends.hyperv.access import QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import DeviceKind, Endpoint, NicSpec
+from harness.backends.model import DeviceKind, Endpoint, NetworkSpec, NicSpec, Trunk
 from harness.backends.views import AddressView, NicView
 from harness.core import Deadline
 
 CARDS = ("Name", "MacAddress", "SwitchName", "IsLegacy", "Connected", "IPAddresses")
-_VLANS = ("VlanSetting.OperationMode?", "VlanSetting.AccessVlanId?")
+_VLANS = (
+    "VlanSetting.OperationMode?",
+    "VlanSetting.AccessVlanId?",
+    "VlanSetting.NativeVlanId?",
+    "VlanSetting.AllowedVlanIdList?",
+)
 _CARD = "card"
 _NO_NEIGHBOUR = ("CmdletizationQuery_NotFound", "CmdletizationQuery_NotFound_LinkLayerAddress")
 
@@ -116,20 +121,37 @@ def added(nic: NicSpec, name: str) -> list[Step]:
     if nic.connected:
         args["SwitchName"] = nic.network.source
     tag: dict[str, Value] = {"VMNetworkAdapter": Ref(name), **QUIET}
-    tag |= {"Untagged": True} if nic.network.vlan is None else {"Access": True, "VlanId": nic.network.vlan}
+    tag |= _port(nic.network)
     return [Step("Add-VMNetworkAdapter", args, name=name), Step("Set-VMNetworkAdapterVlan", tag, when=name)]
+
+
+def _port(network: NetworkSpec) -> dict[str, Value]:
+    """What ``Set-VMNetworkAdapterVlan`` makes of the port that a NIC is plugged into."""
+    if network.trunk is not None:
+        # As in Microsoft's own example, the list has the native one as well.
+        allowed = ",".join(map(str, network.trunk.every))
+        return {"Trunk": True, "AllowedVlanIdList": allowed, "NativeVlanId": network.trunk.native}
+    return {"Untagged": True} if network.vlan is None else {"Access": True, "VlanId": network.vlan}
 
 
 def view(row: Row) -> NicView:
     """A NIC as the host told of it."""
-    tagged = str(row["VlanSetting.OperationMode?"]) == "Access"
+    mode = str(row["VlanSetting.OperationMode?"])
     return NicView(
         mac=mac_of(row),
         network=str(row["Name"]).partition(" @ ")[0],
         model="legacy" if row["IsLegacy"] else "synthetic",
         connected=bool(row["SwitchName"]),
-        vlan=int(row["VlanSetting.AccessVlanId?"] or 0) or None if tagged else None,
+        vlan=int(row["VlanSetting.AccessVlanId?"] or 0) or None if mode == "Access" else None,
+        trunk=_trunk(row) if mode == "Trunk" else None,
     )
+
+
+def _trunk(row: Row) -> Trunk | None:
+    """None where the native VLAN is 0, by which Hyper-V means none: that is no trunk anybody asked for here."""
+    native = int(row["VlanSetting.NativeVlanId?"] or 0)
+    allowed = {int(vlan) for vlan in row["VlanSetting.AllowedVlanIdList?"] or ()}
+    return Trunk(frozenset(allowed - {native}), native) if native else None
 
 
 def mac_of(row: Row) -> str:

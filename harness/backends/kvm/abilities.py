@@ -56,7 +56,8 @@ def abilities(shape: Shape, host: HostKind) -> AbstractSet[Capability]:
     if shape.max_memory and shape.max_memory > shape.memory:
         can.add(Capability.MEMORY_HOT_ADD)
     if host.embedded:
-        can.add(Capability.VLAN)  # the harness's own switch; Linux bridges take no VLAN from libvirt
+        # The harness's own switch; Linux bridges take no VLAN from libvirt.
+        can |= {Capability.VLAN, Capability.VLAN_TRUNK}
     else:
         can |= {
             Capability.MULTIQUEUE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.backends.kvm.xml import Element, attribute, node
-from harness.backends.model import DeviceKind, NetworkKind, NicSpec
+from harness.backends.model import DeviceKind, NetworkKind, NetworkSpec, NicSpec
 from harness.backends.protocol import Refused
 from harness.core import Size
 from harness.qemu import addresses
@@ -78,7 +78,7 @@ def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None, vcpus: int 
         address, number = port(machine, spec.mac)
         source = node("source", None, node("local", address=address, port=number), address=switch[0], port=switch[1])
         return node("interface", None, source, *common, type="udp")
-    tag = None if network.vlan is None else node("vlan", None, node("tag", id=network.vlan))
+    tag = _vlans(network)
     queues = min(vcpus, _MOST_QUEUES) if spec.kind is DeviceKind.SYNTHETIC else 1
     common.append(node("driver", queues=queues) if queues > 1 else None)
     mtu = None if network.mtu == _DEFAULT_MTU else node("mtu", size=network.mtu)
@@ -88,6 +88,14 @@ def nic(spec: NicSpec, machine: str, switch: tuple[str, int] | None, vcpus: int 
         source = node("source", bridge=network.source)
         return node("interface", None, source, tag, switched, *common, mtu, type="bridge")
     return node("interface", None, node("source", network=network.source), tag, *common, mtu, type="network")
+
+
+def _vlans(network: NetworkSpec) -> Element | None:
+    """The port's VLANs, where it has any (libvirt's domain format, "Setting VLAN tag"): the native one has no tag."""
+    if network.trunk is None:
+        return None if network.vlan is None else node("vlan", None, node("tag", id=network.vlan))
+    native = node("tag", id=network.trunk.native, nativeMode="untagged")
+    return node("vlan", None, native, *(node("tag", id=vlan) for vlan in sorted(network.trunk.allowed)), trunk="yes")
 
 
 def find_nic(domain: Element, mac: str) -> Element | None:

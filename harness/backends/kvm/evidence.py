@@ -90,6 +90,7 @@ class Evidence(Disks):
                 model=attribute(nic, "model", "type"),
                 connected=attribute(nic, "link", "state", "up") == "up",
                 vlan=networks[mac].vlan if mac in networks else None,
+                trunk=networks[mac].trunk if mac in networks else None,
             )
             for mac, nic in seen.items()
         )

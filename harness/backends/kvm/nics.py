@@ -260,7 +260,10 @@ class Nics(MachineBase):
 
 
 def _plug_of(nic: NicSpec) -> Plug:
-    return Plug(nic.network.name, vlan=nic.network.vlan, mtu=nic.network.mtu)
+    network = nic.network
+    if network.trunk is None:
+        return Plug(network.name, vlan=network.vlan, mtu=network.mtu)
+    return Plug(network.name, trunk=network.trunk.allowed, native=network.trunk.native, mtu=network.mtu)
 
 
 def _id(mac: str) -> str:

@@ -65,6 +65,12 @@ def choose(network: NetworkSpec, present: Mapping[str, PortGroup], host: str, op
             operation=operation,
             hint="write `kind: network` and its port group as `source:` in the lab file",
         )
+    if network.trunk is not None:
+        raise Refused(
+            f"a trunk was asked for ({network.trunk}); a port group has one VLAN, or all of them and no native one",
+            host=host,
+            operation=operation,
+        )
     for name in wanted(network):
         if name in present:
             return present[name]

@@ -231,7 +231,7 @@ class MachineBase:
             if isinstance(network, SwitchNetwork):
                 found = True
                 if nic.vlan is not None or nic.trunk is not None:
-                    network = replace(network, vlan=nic.vlan, trunk=nic.trunk)
+                    network = replace(network, vlan=nic.vlan, trunk=nic.trunk, native=nic.native)
                 try:
                     self._host.plug(devices.port_of(hardware.uuid, nic.mac), network)
                 except QemuError as error:

@@ -85,7 +85,7 @@ class Host:
     def plug(self, port: tuple[str, int], network: SwitchNetwork) -> None:
         """Plug a NIC in."""
         # All machines of an engine share one segment: VLANs and nothing else keep them apart, as port groups do.
-        self.switch().plug(port, Plug("twin", vlan=network.vlan, trunk=network.trunk, mtu=network.mtu))
+        self.switch().plug(port, Plug("twin", network.vlan, network.trunk, network.mtu, network.native))
 
     def unplug(self, port: tuple[str, int]) -> None:
         """Pull it out, if there is a switch."""

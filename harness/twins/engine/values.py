@@ -67,11 +67,13 @@ class SwitchNetwork:
         vlan: access VLAN id; None: untagged and tagged frames pass as they are.
         mtu: longest payload in bytes.
         trunk: for ``vlan=None``, the ids that pass tagged; None: all.
+        native: for ``vlan=None``, the VLAN of frames without a tag; 0: none.
     """
 
     vlan: int | None = None
     mtu: int = 1500
     trunk: frozenset[int] | None = None
+    native: int = 0
 
 
 Network = NatNetwork | SwitchNetwork
@@ -116,6 +118,7 @@ class Nic:
         slot: 0 to 9, the order in which the guest finds its NICs; None: the first that is free.
         vlan: access VLAN id of its port, where that is a setting of the NIC; None: as its network says.
         trunk: for ``vlan=None``, the ids that pass its port tagged; None: as its network says.
+        native: of such a trunk, the VLAN of frames without a tag; 0: none.
     """
 
     mac: str
@@ -125,6 +128,7 @@ class Nic:
     slot: int | None = None
     vlan: int | None = None
     trunk: frozenset[int] | None = None
+    native: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,11 +42,12 @@ class Effect(StrEnum):
     """Of a cmdlet that asks a guest to shut down or reboot: the guest takes it, and does nothing."""
     IDLE = "idle"
     """Of a cmdlet: it ends as if all were done, and does nothing."""
+    OPEN = "open"
+    """Of a cmdlet that makes a trunk: its list is taken and shown, and every VLAN passes."""
 
 
 _BEFORE_AUTH = frozenset({Effect.UNAUTHORISED})
-_OF_MACHINES = frozenset({Effect.STUCK, Effect.DEAF})
-_OF_CMDLETS = _OF_MACHINES | {Effect.SLOW, Effect.IDLE}
+_OF_CMDLETS = frozenset({Effect.STUCK, Effect.DEAF, Effect.OPEN, Effect.SLOW, Effect.IDLE})
 
 
 @dataclass(frozen=True, slots=True)

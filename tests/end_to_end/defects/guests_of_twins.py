@@ -61,6 +61,15 @@ IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
         _TELLS_NO_CRASH,
         "hyperv",
     ),
+    Defect(
+        "N10",
+        "test_a_trunk_carries_the_vlans_it_allows",
+        "a trunk takes the list of VLANs that it allows, and lets every other pass as well (on twins)",
+        "",
+        "hyperv",
+        ({"do": "open", "on": "Set-VMNetworkAdapterVlan", "times": None},),
+        firmware="uefi",  # generation 1 takes no NIC while it runs
+    ),
     *_nobody_sets_the_clock("vsphere", "open-vm-tools.service", AFTER_A_RESTORE, AFTER_A_REVERT, DAYS_WRONG),
     *_nobody_sets_the_clock(
         "hyperv", "hv-kvp-daemon.service", AFTER_A_PAUSE, AFTER_A_RESTORE, AFTER_A_REVERT, SWITCHED

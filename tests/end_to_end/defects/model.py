@@ -37,6 +37,7 @@ class Defect:
         script: makes it so: a shell script that root runs in the guest before the check begins.
         host: the host of the local lab on which the check runs.
         plan: what the twin of that host does wrong meanwhile (``harness/twins/hyperv/plan.py``).
+        firmware: the guest's.
     """
 
     check: str
@@ -45,6 +46,7 @@ class Defect:
     script: str
     host: str = "kvm"
     plan: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)  # a plan's steps are no keys
+    firmware: str = "bios"
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from harness.twins.hyperv.emulated.configuration import Nic
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, wrong_state
 from harness.twins.hyperv.emulated.world import Switch, World
+from harness.twins.hyperv.plan import Effect
 
 
 @cmdlet("Get-VMNetworkAdapter")
@@ -124,8 +125,9 @@ def _tagging(call: Call) -> dict[str, Any] | None:
             raise Refusal("InvalidParameter", f"{number} is no VLAN.")
         return {"mode": "Access", "access": number, "native": 0, "allowed": []}
     if call.on("Trunk"):
-        allowed = _ids(str(call.get("AllowedVlanIdList")))
-        return {"mode": "Trunk", "access": 0, "native": int(call.get("NativeVlanId", 0)), "allowed": allowed}
+        allowed, native = _ids(str(call.get("AllowedVlanIdList"))), int(call.get("NativeVlanId", 0))
+        passing = range(1, 4095) if Effect.OPEN in call.planned else allowed
+        return {"mode": "Trunk", "access": 0, "native": native, "allowed": allowed, "passing": list(passing)}
     if call.on("Untagged"):
         return {"mode": "Untagged", "access": 0, "native": 0, "allowed": []}
     return None

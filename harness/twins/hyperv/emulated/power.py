@@ -69,7 +69,9 @@ def _tags(nic: Nic) -> dict[str, Any]:
     """Which frames its port lets pass: an untagged one none with a tag, as on a real switch."""
     if nic.vlan["mode"] == "Access":
         return {"vlan": int(nic.vlan["access"])}
-    return {"trunk": frozenset(nic.vlan["allowed"] if nic.vlan["mode"] == "Trunk" else ())}
+    if nic.vlan["mode"] == "Trunk":
+        return {"trunk": frozenset(nic.vlan["passing"]), "native": int(nic.vlan["native"])}
+    return {"trunk": frozenset()}
 
 
 def _content(world: World, path: str) -> Path:
