@@ -38,8 +38,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whoever gets a spoilt guest gets one that nobody else had, and nobody has after it."""
     for item in items:
-        if defect_of(item):
+        defect = defect_of(item)
+        if defect:
             item.add_marker(pytest.mark.changes_guest)
+            if defect.apart:
+                item.add_marker(pytest.mark.shape(**defect.apart), append=False)
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +51,9 @@ def planted(request: pytest.FixtureRequest) -> Iterator[str]:
     if defect is None:
         yield SOUND
         return
-    request.getfixturevalue("guest").shell(defect.script)
+    request.getfixturevalue("host")  # whose twin runs by then
     with gone_wrong(defect):
+        request.getfixturevalue("guest").shell(defect.script)
         yield SPOILT
 
 

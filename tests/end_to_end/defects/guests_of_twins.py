@@ -27,6 +27,7 @@ DAYS_WRONG = ("T13", "test_a_clock_that_is_days_wrong_is_put_right")
 
 # The agent does what the daemon would, in a folder of its own.
 _OWN_POOLS = drop_in("qemu-guest-agent-serial.service", "TemporaryFileSystem=/var/lib/hyperv")
+_USUAL_SECTORS = ({"do": "overlook", "on": "New-VHD", "parameter": "LogicalSectorSizeBytes", "times": None},)
 _NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": None},)
 
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
@@ -36,6 +37,15 @@ IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
         "an offload is switched without a word and stays as it was (on twins)",
         DEAF_ETHTOOL.format(options="--features"),
         "vsphere",
+    ),
+    Defect(
+        "I05",
+        "test_a_data_disk_with_sectors_of_4096_bytes_gives_back_what_it_took",
+        "the host is asked for sectors of 4096 bytes, and makes a disk with the usual ones (on twins)",
+        "",
+        "hyperv",
+        _USUAL_SECTORS,
+        {"memory": "1028 MiB"},
     ),
     *(
         Defect(check, test, "the host is told to switch a service off, and does nothing (on twins)", "", "hyperv", plan)

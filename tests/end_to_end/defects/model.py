@@ -37,6 +37,8 @@ class Defect:
         script: makes it so: a shell script that root runs in the guest before the check begins.
         host: the host of the local lab on which the check runs.
         plan: what the twin of that host does wrong meanwhile (``harness/twins/hyperv/plan.py``).
+        apart: what is different of the spoilt guest's shape, where the twin does wrong in making it: one of a shape
+            that nobody else asks for is made while that goes wrong.
     """
 
     check: str
@@ -45,6 +47,7 @@ class Defect:
     script: str
     host: str = "kvm"
     plan: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)  # a plan's steps are no keys
+    apart: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
