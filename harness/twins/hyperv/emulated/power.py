@@ -39,7 +39,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
                 bus=drive.controller_type.lower(),
                 controller=drive.controller,
                 unit=drive.location,
-                sector=sector(world, drive.path or ""),
+                sector=sectors.of(place),
             )
         )
     dvd = next((world.file(each.path) for each in config.drives if each.dvd and each.path), None)
@@ -83,11 +83,6 @@ def _content(world: World, path: str) -> Path:
     while parent := said.get("full-backing-filename"):
         place, said = Path(parent), world.image(parent)
     return place
-
-
-def sector(world: World, path: str) -> int:
-    """The logical sector of a disk, in bytes: that of the disk which it stands on in the end."""
-    return sectors.of(_content(world, path))
 
 
 def _room(vm: Vm, config: Config) -> int:

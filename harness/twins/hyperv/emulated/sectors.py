@@ -20,7 +20,7 @@ _MOST: Final = 65536
 
 
 def keep(place: Path, sector: int) -> None:
-    """Write it into a new disk, which stands on no other.
+    """Write it into a new disk, which does not stand on another yet.
 
     Args:
         place: the qcow2 file.
@@ -33,7 +33,7 @@ def keep(place: Path, sector: int) -> None:
 
 
 def of(place: Path) -> int:
-    """The logical sector of the disk in a file that stands on no other, in bytes: the usual one of all but ours."""
+    """The logical sector of the disk in a file, in bytes: the usual one where nobody kept another."""
     with place.open("rb") as file:
         head = file.read(_MOST)
     return _find(head)[1] if head.startswith(_MAGIC) else USUAL

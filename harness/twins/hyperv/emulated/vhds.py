@@ -51,7 +51,7 @@ def resize_vhd(call: Call) -> Answer:
         now = int(call.world.image(path)["virtual-size"])
         if size < now:
             raise Refusal("InvalidParameter", f"'{path}' cannot be shrunk below what is in it. (0xC03A0010)")
-        if size % power.sector(call.world, path):
+        if size % sectors.of(call.world.file(path)):
             raise Refusal("InvalidParameter", f"{size} is no size of '{path}': no whole sectors. (0x80070057)")
         vm = call.world.user_of(path)
         img(["resize", "-q", str(call.world.file(path)), str(size)] if vm is None else _force(call.world, path, size))
@@ -113,6 +113,10 @@ def create(
         kind = str(world.image(parent)["format"])
         world.begin_disk(place)
         img(["create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below), str(place), *([str(size)] if size else [])])
+        if (inherited := sectors.of(below)) != sectors.USUAL:
+            img(["rebase", "-u", "-b", "", str(place)])  # its name is in the way of a longer header
+            sectors.keep(place, inherited)
+            img(["rebase", "-u", "-F", kind, "-b", str(below), str(place)])
         return
     if size is None or size % sector or size < 3 << 20:
         raise Refusal("InvalidParameter", f"{size} is no size of a disk. (0x80070057)")
@@ -139,7 +143,7 @@ def thing(world: World, path: str) -> Thing:
             "FileSize": place.stat().st_blocks * 512,
             "Size": int(said["virtual-size"]),
             "MinimumSize": int(said["virtual-size"]),
-            "LogicalSectorSize": power.sector(world, path),
+            "LogicalSectorSize": sectors.of(place),
             "PhysicalSectorSize": 4096,
             "BlockSize": int(said.get("cluster-size", 65536)),
             "ParentPath": parent,
