@@ -20,6 +20,7 @@ class Capability(StrEnum):
     MEMORY_HOT_ADD = "memory added while running"
     DISK_HOT_ADD = "disks added and removed while running"
     DISK_RESIZE = "disks grown while running"
+    SECTORS_4K = "data disks with sectors of 4096 bytes"
     FULL_DISK = "a disk of the host may run full"
     NIC_HOT_ADD = "NICs added and removed while running"
     LINK_STATE = "virtual cable pulled and plugged"

@@ -7,7 +7,10 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from harness.core import GiB, Size
+from harness.core import GiB, Size, UsageError
+
+SECTOR, SECTORS = 512, (512, 4096)
+"""The logical sectors of a disk that is asked for, in bytes: the usual ones, and all that there are."""
 
 _LAST_VLAN = 4094  # IEEE 802.1Q: 0 says "no VLAN", 4095 is reserved
 
@@ -64,6 +67,7 @@ class Shape:
         numa_nodes: among how many virtual NUMA nodes vCPUs and memory are shared out evenly; None: the host's default.
         nics: how many NICs; the first is the one the controller reaches, 0 leaves the console alone.
         data_disks: sizes of empty data disks besides the system disk.
+        data_sectors: their logical sectors, in bytes: 512, or 4096 where the host has ``SECTORS_4K``.
         nic_kind: synthetic (virtio, hv_netvsc, vmxnet3) or emulated.
     """
 
@@ -76,6 +80,7 @@ class Shape:
     numa_nodes: int | None = None
     nics: int = 1
     data_disks: tuple[Size, ...] = ()
+    data_sectors: int = SECTOR
     nic_kind: DeviceKind = DeviceKind.SYNTHETIC
 
     def __str__(self) -> str:
@@ -91,7 +96,8 @@ class Shape:
         if self.nics != 1:
             parts.append(f"{self.nics} NICs")
         if self.data_disks:
-            parts.append(f"{len(self.data_disks)} data disks")
+            large = "" if self.data_sectors == SECTOR else f" with sectors of {self.data_sectors} bytes"
+            parts.append(f"{len(self.data_disks)} data disks{large}")
         if self.nic_kind is not DeviceKind.SYNTHETIC:
             parts.append(f"{self.nic_kind.value} NIC")
         return ", ".join(parts)
@@ -205,10 +211,30 @@ class NicSpec:
 
 @dataclass(frozen=True, slots=True)
 class DiskSpec:
-    """An empty data disk. ``serial`` is what the guest reads in sysfs and the name to detach it by (<= 20 chars)."""
+    """An empty data disk.
+
+    Args:
+        serial: what the guest reads in sysfs and the name to detach it by (<= 20 chars).
+        size: in whole sectors.
+        sector: the logical sector, in bytes: the least that the guest can read or write. 512, or 4096 where the host
+            has ``SECTORS_4K``.
+
+    Raises:
+        UsageError: there is no such sector, or the size ends within one.
+    """
 
     serial: str
     size: Size
+    sector: int = SECTOR
+
+    def __post_init__(self) -> None:
+        if self.sector not in SECTORS:
+            raise UsageError(f"no disk has sectors of {self.sector} bytes", hint="ask for 512 or 4096")
+        if self.size % self.sector:
+            raise UsageError(
+                f"{self.serial}: {int(self.size)} bytes are no whole sectors of {self.sector}",
+                hint=f"ask for a multiple of {self.sector}",
+            )
 
 
 @dataclass(frozen=True, slots=True)

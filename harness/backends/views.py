@@ -29,6 +29,8 @@ class DiskView:
     serial: str
     size: Size
     model: str
+    sector: int | None = None
+    """Its logical sector, in bytes; None where the host does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,15 @@ class Disk:
             None when it shows none.
         size: to the byte.
         mounts: where it or its partitions are mounted.
+        sector: its logical sector, in bytes: the least that can be read or written past the page cache. From
+            ``/sys/block/<name>/queue/logical_block_size`` (Documentation/ABI/stable/sysfs-block), as lsblk reads it.
     """
 
     name: str
     serial: str | None
     size: Size
     mounts: frozenset[str]
+    sector: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +94,13 @@ def parse_disks(data: bytes) -> tuple[Disk, ...]:
     """``lsblk --json --bytes``: the disks of its tree."""
     tree = read_json(data)["blockdevices"]
     return tuple(
-        Disk(entry["name"], (entry.get("serial") or "").strip() or None, Size(int(entry["size"])), _mounts(entry))
+        Disk(
+            entry["name"],
+            (entry.get("serial") or "").strip() or None,
+            Size(int(entry["size"])),
+            _mounts(entry),
+            int(entry["log-sec"]),
+        )
         for entry in tree
         if entry["type"] == "disk"
     )
@@ -180,7 +189,8 @@ def parse_uuid(data: bytes) -> str:
 
 
 ROOT_UUID = Probe("UUID of /", ("findmnt", "--noheadings", "--first-only", "--output", "UUID", "/"), parse_uuid)
-DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", "NAME,SERIAL,SIZE,TYPE,MOUNTPOINT"), parse_disks)
+_COLUMNS = "NAME,SERIAL,SIZE,LOG-SEC,TYPE,MOUNTPOINT"
+DISKS = Probe("disks", ("lsblk", "--json", "--bytes", "--output", _COLUMNS), parse_disks)
 ERRORS = Probe.files("file system errors", parse_errors, "/sys/fs/ext4/*/errors_count")
 SCSI_ERRORS = Probe.files("SCSI errors", parse_scsi_errors, "/sys/block/*/device/ioerr_cnt")
 IO = Probe.file("/proc/diskstats", parse_io)

@@ -121,7 +121,9 @@ class Outfitter:
                 nics=nics,
                 seed=seed,
                 owner=self._run.owner,
-                disks=tuple(DiskSpec(f"data{at}", size) for at, size in enumerate(shape.data_disks)),
+                disks=tuple(
+                    DiskSpec(f"data{at}", size, shape.data_sectors) for at, size in enumerate(shape.data_disks)
+                ),
                 annotations={"guest": name, "image": self._image.digest},
             )
             undo.pop_all()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from harness.backends.capabilities import Capability
-from harness.backends.model import Firmware, Shape
+from harness.backends.model import SECTORS, Firmware, Shape
 from harness.core import Size, UsageError
 from harness.core.config import nearest
 from harness.core.fields import duration
@@ -100,7 +100,7 @@ def shape(where: str, /, **asked: Any) -> Shape:
     """A shape from a test writer's words: sizes may be text (``"2 GiB"``), firmware may be ``"uefi"``.
 
     Raises:
-        UsageError: an unknown field; suggests the nearest.
+        UsageError: an unknown field, of which it suggests the nearest; or data disks that nobody makes.
     """
     known = [field.name for field in fields(Shape)]
     for name in asked:
@@ -113,4 +113,11 @@ def shape(where: str, /, **asked: Any) -> Shape:
         asked["firmware"] = Firmware(asked["firmware"])
     if "data_disks" in asked:
         asked["data_disks"] = tuple(Size.parse(size) for size in asked["data_disks"])
-    return Shape(**asked)
+    made = Shape(**asked)
+    if made.data_sectors not in SECTORS:
+        known_sizes = " or ".join(map(str, SECTORS))
+        raise UsageError(f"{where}: no disk has sectors of {made.data_sectors!r} bytes", hint=f"ask for {known_sizes}")
+    if any(size % made.data_sectors for size in made.data_disks):
+        sizes = ", ".join(str(int(size)) for size in made.data_disks)
+        raise UsageError(f"{where}: data disks of {sizes} bytes are no whole sectors of {made.data_sectors}")
+    return made

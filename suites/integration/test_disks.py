@@ -1,9 +1,10 @@
 import pytest
 from interop_fixtures import Capability, Expectations, Guest
 
-from harness.backends.model import DiskSpec
+from harness.backends.model import SECTOR, DiskSpec
 from harness.backends.protocol import DiskPlug, DiskResize
 from harness.backends.verbs import able
+from harness.backends.views import DiskView
 from harness.core import Pending, Size, wait_for
 from harness.guest.disks import Disk
 from harness.measure.views import Views
@@ -14,10 +15,16 @@ def disks_by_name(guest: Guest) -> dict[str, Disk]:
     return {disk.name: disk for disk in guest.disks.all()}
 
 
+def by_host(guest: Guest, serial: str, expect: Expectations) -> DiskView | None:
+    """A data disk as the host shows it; None where it has no such disk."""
+    disks = guest.machine.view(expect.deadline("host.verb")).disks
+    return next((disk for disk in disks if disk.serial == serial), None)
+
+
 def size_by_host(guest: Guest, serial: str, expect: Expectations) -> Size | None:
     """How large the host says that a data disk is; None where it has no such disk."""
-    disks = guest.machine.view(expect.deadline("host.verb")).disks
-    return next((disk.size for disk in disks if disk.serial == serial), None)
+    disk = by_host(guest, serial, expect)
+    return disk.size if disk else None
 
 
 def own_drivers(guest: Guest, disk: Disk, expect: Expectations) -> None:
@@ -76,15 +83,30 @@ def test_the_root_disk_is_the_hypervisors_own(guest: Guest, expect: Expectations
 @pytest.mark.shape(data_disks=["1 GiB"])
 @pytest.mark.changes_guest
 def test_a_data_disk_gives_back_what_it_took(guest: Guest, expect: Expectations) -> None:
-    """Databases rely on it: what was written to a disk is on it, whole and without an error.
+    """Databases rely on it: what was written to a disk is on it, whole and without an error."""
+    gives_back(guest, SECTOR, expect)
 
-    Disks with sectors of 4096 bytes are not tried: no shape can ask a host for one.
-    """
+
+@pytest.mark.check("I05", part="4096")
+@pytest.mark.needs(Capability.SECTORS_4K)
+@pytest.mark.shape(data_disks=["1 GiB"], data_sectors=4096)
+@pytest.mark.changes_guest
+def test_a_data_disk_with_sectors_of_4096_bytes_gives_back_what_it_took(guest: Guest, expect: Expectations) -> None:
+    """The same of a disk with large sectors, as drives have them today: the guest is shown them as they are."""
+    gives_back(guest, 4096, expect)
+
+
+def gives_back(guest: Guest, sector: int, expect: Expectations) -> None:
+    """Assert that the data disk is the one that was asked for, and gives back what is written to it."""
     size, asked = expect.size("I05.transfer"), guest.machine.spec.disks[0]
     disk = guest.disks.by_serial(asked.serial)
     assert disk, f"asked for a disk {asked.serial}; the guest has {sorted(disks_by_name(guest).values(), key=str)}"
-    views = Views("size of the data disk", asked.size, size_by_host(guest, asked.serial, expect), disk.size)
+    shown = by_host(guest, asked.serial, expect)
+    views = Views("size of the data disk", asked.size, shown.size if shown else None, disk.size)
     assert views.agree, views
+    told = shown.sector if shown else None
+    sectors = Views("sectors of the data disk, in bytes", sector, told, disk.sector)
+    assert sectors.agree or (told is None and disk.sector == sector), sectors  # a host may not tell
     own_drivers(guest, disk, expect)
 
     before, errors = guest.disks.io()[disk.name], guest.disks.scsi_errors()

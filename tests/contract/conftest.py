@@ -272,6 +272,7 @@ def main_shape(site: Site) -> Shape:
         max_memory=Size(2 * GiB) if Capability.MEMORY_HOT_ADD in able else None,
         nics=2,
         data_disks=roomy.data_disks,
+        data_sectors=4096 if Capability.SECTORS_4K in able else 512,
     )
 
 

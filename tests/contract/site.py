@@ -151,7 +151,7 @@ class Site:
         ]
         nics = tuple(self.nic(name, index, leases) for index in range(shape.nics))
         identity, seed = self._identity(name, nics)
-        disks = tuple(DiskSpec(f"data{index}", size) for index, size in enumerate(shape.data_disks))
+        disks = tuple(DiskSpec(f"data{at}", size, shape.data_sectors) for at, size in enumerate(shape.data_disks))
         values: dict[str, Any] = {
             "name": name,
             "image": self.published,

@@ -24,8 +24,8 @@ def find_disk(guest, serial, deadline):
 
 @pytest.fixture
 def plugged(site, guest):
-    """A disk that came while the guest runs; it goes again."""
-    disk = DiskSpec("plugged", SIZE)
+    """A disk that came while the guest runs, with sectors as those of its other data disks; it goes again."""
+    disk = DiskSpec("plugged", SIZE, guest.shape.data_sectors)
     view = guest.machine.attach_disk(disk, site.deadline())
     yield view
     guest.machine.detach_disk(disk.serial, site.deadline())
@@ -38,6 +38,16 @@ def test_data_disks_are_there_from_the_start(site, guest):
     assert {disk.serial: disk.size for disk in site.view(guest.machine).disks} == asked
     seen = {disk.serial: disk.size for disk in guest.disks.all() if disk.serial in asked}
     assert seen == asked
+
+
+@pytest.mark.proves(Capability.SECTORS_4K)
+def test_a_data_disk_has_the_sectors_that_were_asked_for(site, guest):
+    """For host and guest: nothing smaller is read or written."""
+    [asked] = guest.machine.spec.disks
+    disk = guest.disks.by_serial(asked.serial)
+    assert (asked.sector, [view.sector for view in site.view(guest.machine).disks], disk.sector) == (4096, [4096], 4096)
+    read = ["dd", f"if=/dev/{disk.name}", "of=/dev/null", "iflag=direct", "count=1", "status=none"]
+    assert [guest.run([*read, f"bs={size}"], check=False).status for size in (512, 4096)] == [1, 0]
 
 
 @pytest.mark.proves(Capability.LINKED_CLONE)
@@ -56,7 +66,7 @@ def test_a_disk_that_comes_can_be_written_and_read(site, guest, plugged):
     assert (plugged.serial, plugged.size) == ("plugged", SIZE)
     assert plugged in site.view(guest.machine).disks
     disk = find_disk(guest, "plugged", site.deadline(60))
-    assert disk.size == SIZE
+    assert (disk.size, disk.sector) == (SIZE, guest.shape.data_sectors)
     device = f"/dev/{disk.name}"
     assert guest.run(["head", "-c", "1048576", device]).stdout.strip(b"\0") == b""
     data = bytes(range(256)) * 4096
@@ -103,7 +113,7 @@ def test_a_disk_grows_while_in_use(site, guest, plugged):
     """The guest sees its new size, and what was written is still there."""
     name = find_disk(guest, plugged.serial, site.deadline(60)).name
     device, rescan = f"/dev/{name}", f"/sys/block/{name}/device/rescan"
-    guest.run(["dd", f"of={device}", "oflag=direct", "bs=512", "status=none"], stdin=b"kept".ljust(512))
+    guest.run(["dd", f"of={device}", "oflag=direct", "bs=4096", "status=none"], stdin=b"kept".ljust(4096))
     guest.machine.resize_disk(plugged.serial, Size(2 * SIZE), site.deadline())
     assert 2 * SIZE in {disk.size for disk in site.view(guest.machine).disks if disk.serial == plugged.serial}
     if guest.files.exists(rescan):  # of a SCSI disk, Linux reports "capacity data has changed" and waits to be asked

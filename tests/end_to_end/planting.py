@@ -34,12 +34,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize(PARAMETER, [SOUND, SPOILT], indirect=True, ids=[SOUND, SPOILT])
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+@pytest.hookimpl(tryfirst=True)  # the harness reads the markers of an item in this hook
+def pytest_itemcollected(item: pytest.Item) -> None:
     """Whoever gets a spoilt guest gets one that nobody else had, and nobody has after it."""
-    for item in items:
-        if defect_of(item):
-            item.add_marker(pytest.mark.changes_guest)
+    defect = defect_of(item)
+    if defect:
+        item.add_marker(pytest.mark.changes_guest)
+        if defect.apart:
+            item.add_marker(pytest.mark.shape(**defect.apart), append=False)
 
 
 @pytest.fixture(autouse=True)
@@ -48,8 +50,9 @@ def planted(request: pytest.FixtureRequest) -> Iterator[str]:
     if defect is None:
         yield SOUND
         return
-    request.getfixturevalue("guest").shell(defect.script)
+    request.getfixturevalue("host")  # whose twin runs by then
     with gone_wrong(defect):
+        request.getfixturevalue("guest").shell(defect.script)
         yield SPOILT
 
 

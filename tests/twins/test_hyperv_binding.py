@@ -96,7 +96,7 @@ def _exercise(host, owner, folder, tag):
                 NicSpec("00:15:5d:00:00:01", network, kind=kind),
                 NicSpec("00:15:5d:00:00:02", network, connected=False),
             )
-            disks = (DiskSpec("data0", Size(32 * MiB)),)
+            disks = (DiskSpec("data0", Size(32 * MiB), 4096 if kind is DeviceKind.EMULATED else 512),)
             shape = Shape(
                 firmware=firmware, nics=2, data_disks=(disks[0].size,), max_memory=Size(2 * GiB), numa_nodes=2
             )

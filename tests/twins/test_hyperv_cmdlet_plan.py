@@ -60,6 +60,17 @@ def test_a_guest_that_does_nothing_about_it_keeps_stop_vm_waiting(talk, vm, wron
         assert state(talk, vm) == ("Off" if force else "Running")
 
 
+def test_a_parameter_that_is_overlooked_changes_nothing(talk, wrong, tmp_path):
+    """The cmdlet does what it does without."""
+    wrong({"do": "overlook", "on": "New-VHD", "parameter": "LogicalSectorSizeBytes"})
+    for name, sector in (("overlooked.vhdx", 512), ("asked.vhdx", 4096)):
+        size = {"SizeBytes": 64 << 20, "LogicalSectorSizeBytes": 4096}
+        made = talk.one("New-VHD", "LogicalSectorSize", "Size", Path=tmp_path / name, Dynamic=True, **size)
+        assert made == [{"LogicalSectorSize": sector, "Size": 64 << 20}]
+    with pytest.raises(UsageError, match="needs to know what is overlooked"):
+        wrong({"do": "overlook", "on": "New-VHD"})
+
+
 def test_a_guest_that_is_deaf_goes_on_when_it_is_asked_by_cim(talk, vm, wrong):
     """The host took the request, and that is all it says."""
     ask = (

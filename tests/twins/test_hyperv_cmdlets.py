@@ -269,11 +269,38 @@ def test_disks_stand_on_one_another_as_qemu_img_sees_them(talk, tmp_path):
     assert talk.one("Test-VHD", ".", Path=child) == [{".": False}]
 
 
+def test_sectors_are_the_disks_own(talk, tmp_path):
+    """Wherever its file goes, and those of disks that stand on it; QEMU still takes the file for a sound one."""
+    sectors = {"LogicalSectorSizeBytes": 4096, "PhysicalSectorSizeBytes": 4096}
+    first, moved, child = tmp_path / "first.vhdx", tmp_path / "moved.vhdx", tmp_path / "child.vhdx"
+    made = talk.one("New-VHD", "LogicalSectorSize", Path=first, SizeBytes=64 << 20, Dynamic=True, **sectors)
+    assert made == [{"LogicalSectorSize": 4096}]
+    talk.one("Resize-VHD", Path=first, SizeBytes=128 << 20)
+    talk.one("Move-Item", LiteralPath=str(first), Destination=str(moved))
+    talk.one("New-VHD", Path=child, ParentPath=moved, Differencing=True)
+    for path in (moved, child):
+        assert talk.one("Get-VHD", "LogicalSectorSize", "Size", Path=path) == [
+            {"LogicalSectorSize": 4096, "Size": 128 << 20}
+        ]
+    subprocess.run(["qemu-img", "check", "-q", str(moved)], check=True)
+    assert refused(lambda: talk.one("Resize-VHD", Path=moved, SizeBytes=(128 << 20) + 512)).category in {
+        "InvalidArgument",
+        "InvalidData",
+    }
+    talk.one("New-VHD", Path=first, SizeBytes=64 << 20, Dynamic=True)
+    assert talk.one("Get-VHD", "LogicalSectorSize", Path=first) == [{"LogicalSectorSize": 512}]
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
         ({"SizeBytes": 64 << 20}, "the file exists"),
         ({"SizeBytes": 1000}, "no whole sectors"),
+        ({"SizeBytes": (64 << 20) + 512, "LogicalSectorSizeBytes": 4096}, "no whole sectors of 4096"),
+        (
+            {"SizeBytes": 64 << 20, "LogicalSectorSizeBytes": 4096, "PhysicalSectorSizeBytes": 512},
+            "logical ones are larger than physical ones",
+        ),
         ({"ParentPath": "/nowhere/x.vhdx", "Differencing": True}, "no parent"),
     ],
 )

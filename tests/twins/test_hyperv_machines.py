@@ -144,6 +144,19 @@ def test_disks_come_grow_and_go_while_it_runs(machine, twin):
     assert not list(twin.store.rglob("*extra*"))
 
 
+def test_a_disk_keeps_the_sectors_that_were_asked_for(machine):
+    """However large it becomes, of whole sectors, and through checkpoints."""
+    machine.start(soon())
+    machine.attach_disk(DiskSpec("large", Size(32 * MiB), 4096), soon())
+    with pytest.raises(Refused, match="no whole sectors"):
+        machine.resize_disk("large", Size(64 * MiB + 512), soon())
+    machine.resize_disk("large", Size(64 * MiB), soon())
+    machine.checkpoint("with", soon(), memory=True)
+    for _ in range(2):
+        assert {disk.serial: disk.sector for disk in machine.view(soon()).disks} == {"data0": 512, "large": 4096}
+        machine.revert("with", soon())
+
+
 def test_a_disk_that_no_checkpoint_has_goes_with_its_file(machine, twin):
     """Whatever checkpoints there are from before it came: it can come again."""
     machine.checkpoint("before", soon(), memory=False)

@@ -204,6 +204,17 @@ def test_a_nic_that_can_have_one_queue_alone_is_asked_for_no_more():
     assert described(vcpus=4).find("devices/interface/driver") is None
 
 
+def test_a_disk_has_the_sectors_that_were_asked_for():
+    """Where the usual ones were, libvirt is told of none; QEMU then takes 512 bytes."""
+    large = described(replace(SPEC, disks=(DiskSpec("data0", Size(64 * MiB), 4096),)))
+    for domain, sector in ((described(), 512), (large, 4096)):
+        assert [devices.sector_of(disk) for disk in devices.data_disks(domain)] == [sector]
+    assert [dict(found.attrib) for found in large.iterfind("devices/disk/blockio")] == [
+        {"logical_block_size": "4096", "physical_block_size": "4096"}
+    ]
+    assert described().find("devices/disk/blockio") is None
+
+
 def test_disks_are_told_apart_by_serial():
     domain = described()
     assert [disk.findtext("serial") for disk in devices.data_disks(domain)] == ["data0"]

@@ -35,6 +35,25 @@ def test_sizes_and_firmware_are_written_as_words(pytester):
     assert asked.shape == Shape(memory=Size(2 * GiB), firmware=Firmware.UEFI, data_disks=(GiB,))
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("data_disks=['1 GiB'], data_sectors=1024", "no disk has sectors of 1024 bytes.*ask for 512 or 4096"),
+        ("data_disks=['1 GiB'], data_sectors='4 KiB'", "no disk has sectors of '4 KiB' bytes"),
+        ("data_disks=['1 GiB', 5120], data_sectors=4096", "1073741824, 5120 bytes are no whole sectors of 4096"),
+    ],
+)
+def test_data_disks_that_nobody_makes_are_told_with_the_test(pytester, asked, said):
+    with pytest.raises(UsageError, match=rf"(?s)test_it.*{said}"):
+        demand.of(item_of(pytester, f"@pytest.mark.shape({asked})"))
+
+
+def test_sectors_are_those_of_all_data_disks(pytester):
+    asked = demand.of(item_of(pytester, "@pytest.mark.shape(data_disks=['1 GiB'], data_sectors=4096)"))
+    assert asked.shape == Shape(data_disks=(GiB,), data_sectors=4096)
+    assert "1 data disks with sectors of 4096 bytes" in str(asked.shape)
+
+
 def test_the_run_s_firmware_is_for_tests_that_ask_for_none(pytester):
     """A host must be able to boot it."""
     asked = demand.of(item_of(pytester, ""), Firmware.UEFI)

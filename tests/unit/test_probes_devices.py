@@ -37,11 +37,11 @@ LINKS = json.dumps(
 
 LSBLK = b"""
 {"blockdevices": [
-  {"name": "sr0", "serial": "QM00001", "size": 376832, "type": "rom", "mountpoint": null},
-  {"name": "vda", "serial": null, "size": 4294967296, "type": "disk", "mountpoint": null, "children": [
-     {"name": "vda1", "serial": null, "size": 1048576, "type": "part", "mountpoint": null},
-     {"name": "vda3", "serial": null, "size": 4226793472, "type": "part", "mountpoint": "/"}]},
-  {"name": "vdb", "serial": " data-1 ", "size": "1073741825", "type": "disk", "mountpoint": null}
+  {"name": "sr0", "serial": "QM00001", "size": 376832, "log-sec": 2048, "type": "rom", "mountpoint": null},
+  {"name": "vda", "serial": null, "size": 4294967296, "log-sec": 512, "type": "disk", "mountpoint": null, "children": [
+     {"name": "vda1", "serial": null, "size": 1048576, "log-sec": 512, "type": "part", "mountpoint": null},
+     {"name": "vda3", "serial": null, "size": 4226793472, "log-sec": 512, "type": "part", "mountpoint": "/"}]},
+  {"name": "vdb", "serial": " data-1 ", "size": "1073745920", "log-sec": "4096", "type": "disk", "mountpoint": null}
 ]}
 """
 
@@ -164,16 +164,16 @@ def test_what_is_no_reply_answers_no_ping() -> None:
 
 
 def test_disks_are_whole_disks_with_size_to_the_byte() -> None:
+    """And with their sectors; older lsblks put numbers in quotes."""
     root, data = disks.parse_disks(LSBLK)
-    assert (root.name, root.serial, root.mounts) == ("vda", None, {"/"})
-    assert (data.serial, data.size) == ("data-1", Size(1073741825))
+    assert (root.name, root.serial, root.mounts, root.sector) == ("vda", None, {"/"}, 512)
+    assert (data.serial, data.size, data.sector) == ("data-1", Size(1073745920), 4096)
 
 
 def test_a_disk_whose_host_numbers_it_is_called_as_it_was_asked_for() -> None:
     """With the number in whatever form the guest shows it; others keep theirs."""
-    shown = [disks.Disk("sda", None, Size(1), frozenset()), disks.Disk("sdb", "6000C29D-1D1C", Size(1), frozenset())]
-    shown.append(disks.Disk("sdc", "36000c29d1d1d", Size(1), frozenset()))
-    shown.append(disks.Disk("sdd", "other", Size(1), frozenset()))
+    serials = (None, "6000C29D-1D1C", "36000c29d1d1d", "other")
+    shown = [disks.Disk(f"sd{at}", serial, Size(512), frozenset(), 512) for at, serial in enumerate(serials)]
     names = {"6000c29d1d1c": "data0", "6000c29d1d1d": "data1", "": "nobody"}
     assert [disk.serial for disk in disks.called(shown, names)] == [None, "data0", "data1", "other"]
 

@@ -65,6 +65,16 @@ def test_a_controller_has_room_for_fourteen_data_disks_and_says_so(host, machine
     assert len(view(machine).disks) == 14
 
 
+def test_a_disk_with_large_sectors_is_refused_and_none_is_made(host, machine):
+    """Up to release 8 there are none; the wish is not dropped."""
+    large = DiskSpec("large", SMALL, 4096)
+    with pytest.raises(Refused, match="sectors of 512 bytes, not of 4096"):
+        machine.attach_disk(large, within())
+    assert [(disk.serial, disk.sector) for disk in view(machine).disks] == [("data0", None)]
+    with pytest.raises(Refused, match="sectors of 512 bytes, not of 4096"):
+        host.create(disks=(large,))
+
+
 @pytest.mark.parametrize("started", [False, True], ids=["off", "running"])
 def test_a_nic_comes_with_its_cable_out_is_plugged_and_goes(host, machine, started):
     if started:

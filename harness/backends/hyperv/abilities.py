@@ -14,6 +14,7 @@ _ALWAYS = frozenset(
         Capability.LINKED_CLONE,
         Capability.DISK_HOT_ADD,
         Capability.DISK_RESIZE,
+        Capability.SECTORS_4K,
         Capability.LINK_STATE,
         Capability.PAUSE,
         Capability.SAVE,

@@ -141,7 +141,7 @@ def steps(host: HostAccess, mark: Mark) -> Iterator[Step]:
         args: dict[str, Value] = {"VM": VM, "ControllerNumber": number, "ControllerLocation": location}
         yield Step("Add-VMDvdDrive", {**args, "Path": host.file(folder, SEED), **QUIET})
     for disk in spec.disks:
-        yield from attached(host.file(folder, disk_file(disk.serial)), disk.size)
+        yield from attached(host.file(folder, disk_file(disk.serial)), disk)
     if bios:
         order = ["IDE", "CD", "LegacyNetworkAdapter", "Floppy"]
         yield Step("Set-VMBios", {"VM": VM, "StartupOrder": order, **QUIET})

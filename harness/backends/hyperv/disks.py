@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from harness.backends.hyperv.access import NO_FILE, QUIET
 from harness.backends.hyperv.base import OFF, RUNNING, VM, MachineBase
 from harness.backends.hyperv.steps import Ref, Row, Step, Value
-from harness.backends.model import DiskSpec
+from harness.backends.model import SECTOR, DiskSpec
 from harness.backends.views import DiskView
 from harness.core import Deadline, Size
 
@@ -34,11 +34,11 @@ class Disks(MachineBase):
                 deadline,
                 (RUNNING, OFF),
                 Step("Test-Path", {"LiteralPath": path}, name="free", get=(".",), where=((".", "^False$"),)),
-                *(step.only("free") for step in attached(path, disk.size)),
+                *(step.only("free") for step in attached(path, disk)),
             )
             if not answer[0]:
                 raise self._refused(f"a disk {disk.serial!r} is there already", "attach_disk")
-            return DiskView(disk.serial, disk.size, MODEL)
+            return DiskView(disk.serial, disk.size, MODEL, disk.sector)
 
     def detach_disk(self, serial: str, deadline: Deadline) -> None:
         """The file goes along, unless a checkpoint still stands on it: then it goes with the machine."""
@@ -101,13 +101,18 @@ def drives() -> Step:
 
 def files_of(machine: str) -> Step:
     """The files of all disks of a machine."""
-    return Step("Get-VHD", {"VMId": machine}, get=("Path", "Size", "DiskIdentifier", "ParentPath?"))
+    return Step(
+        "Get-VHD", {"VMId": machine}, get=("Path", "Size", "LogicalSectorSize", "DiskIdentifier", "ParentPath?")
+    )
 
 
-def attached(path: str, size: Size) -> tuple[Step, Step]:
+def attached(path: str, disk: DiskSpec) -> tuple[Step, Step]:
     """Make a data disk and plug it in."""
+    # A VHDX has logical sectors of 512 bytes unless asked; none can be larger than its physical ones.
+    names = ("LogicalSectorSizeBytes", "PhysicalSectorSizeBytes")
+    sectors: dict[str, Value] = {} if disk.sector == SECTOR else dict.fromkeys(names, disk.sector)
     return (
-        Step("New-VHD", {"Path": path, "SizeBytes": int(size), "Dynamic": True, **QUIET}),
+        Step("New-VHD", {"Path": path, "SizeBytes": int(disk.size), "Dynamic": True, **sectors, **QUIET}),
         Step("Add-VMHardDiskDrive", {"VM": VM, "ControllerType": "SCSI", "ControllerNumber": 0, "Path": path, **QUIET}),
     )
 
@@ -131,5 +136,7 @@ def system_controller(plugged: list[Row]) -> str:
 def views(files: list[Row]) -> tuple[DiskView, ...]:
     """The data disks among files that ``Get-VHD`` told of."""
     return tuple(
-        DiskView(serial, Size(int(row["Size"])), MODEL) for row in files if (serial := serial_of(str(row["Path"])))
+        DiskView(serial, Size(int(row["Size"])), MODEL, int(row["LogicalSectorSize"]))
+        for row in files
+        if (serial := serial_of(str(row["Path"])))
     )

@@ -16,6 +16,7 @@ _ALWAYS = frozenset(
         Capability.LINKED_CLONE,
         Capability.DISK_HOT_ADD,
         Capability.DISK_RESIZE,
+        Capability.SECTORS_4K,
         Capability.NIC_HOT_ADD,
         Capability.LINK_STATE,
         Capability.PAUSE,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harness.backends.kvm.xml import Element, attribute, node
-from harness.backends.model import DeviceKind, NetworkKind, NetworkSpec, NicSpec
+from harness.backends.model import SECTOR, DeviceKind, NetworkKind, NetworkSpec, NicSpec
 from harness.backends.protocol import Refused
 from harness.core import Size
 from harness.qemu import addresses
@@ -13,14 +13,18 @@ _DEFAULT_MTU = 1500
 _MOST_QUEUES = 8
 
 
-def disk(path: str, target: str, *, serial: str | None = None, cache: str | None = None) -> Element:
+def disk(
+    path: str, target: str, *, serial: str | None = None, cache: str | None = None, sector: int = SECTOR
+) -> Element:
     """A virtio disk over a qcow2 file; ``target`` (``vda``) only orders disks, the guest goes by ``serial``."""
+    sizes = {} if sector == SECTOR else {"logical_block_size": sector, "physical_block_size": sector}
     return node(
         "disk",
         None,
         node("driver", name="qemu", type="qcow2", cache=cache, discard="unmap"),
         node("source", file=path),
         node("target", dev=target, bus="virtio"),
+        node("blockio", **sizes) if sizes else None,
         node("serial", serial) if serial else None,
         type="file",
         device="disk",
@@ -116,6 +120,11 @@ def find_disk(domain: Element, serial: str) -> Element | None:
 def data_disks(domain: Element) -> list[Element]:
     """Disks with a serial: neither the system disk nor the seed has one."""
     return [disk for disk in domain.iterfind("devices/disk") if disk.findtext("serial")]
+
+
+def sector_of(disk: Element) -> int:
+    """A disk's logical sector, in bytes: 512 where its description says nothing (libvirt's ``blockio``)."""
+    return int(attribute(disk, "blockio", "logical_block_size", str(SECTOR)))
 
 
 def system_bus(domain: Element) -> str:

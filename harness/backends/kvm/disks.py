@@ -33,9 +33,15 @@ class Disks(Quiesce):
             if devices.find_disk(domain, disk.serial) is not None:
                 raise self._refused(f"a disk {disk.serial!r} is there already", "attach_disk")
             self._host.ledger.check()
-            element = devices.disk(make(), devices.free_target(domain), serial=disk.serial, cache=self._host.kind.cache)
+            element = devices.disk(
+                make(),
+                devices.free_target(domain),
+                serial=disk.serial,
+                cache=self._host.kind.cache,
+                sector=disk.sector,
+            )
             self._act("attach_disk", lambda found: found.attachDeviceFlags(text(element), flags), deadline)
-            return DiskView(disk.serial, disk.size, MODEL)
+            return DiskView(disk.serial, disk.size, MODEL, disk.sector)
 
     def detach_disk(self, serial: str, deadline: Deadline) -> None:
         """Returns when QEMU says that the guest let go; the file is deleted unless a checkpoint needs it."""
@@ -67,6 +73,9 @@ class Disks(Quiesce):
             now = self._capacity(target, deadline)
             if size < now:
                 raise self._refused(f"{serial} has {now}; a disk does not shrink to {size}", "resize_disk")
+            # QEMU takes any size, and shows the guest as many whole sectors as are in it.
+            if size % (sector := devices.sector_of(element)):
+                raise self._refused(f"{serial}: {int(size)} bytes are no whole sectors of {sector}", "resize_disk")
             self._act(
                 "resize_disk",
                 lambda found: found.blockResize(target, int(size), libvirt.VIR_DOMAIN_BLOCK_RESIZE_BYTES),
@@ -82,7 +91,12 @@ class Disks(Quiesce):
 
     def _disk_views(self, domain: Element, deadline: Deadline) -> tuple[DiskView, ...]:
         return tuple(
-            DiskView(disk.findtext("serial") or "", self._capacity(attribute(disk, "target", "dev"), deadline), MODEL)
+            DiskView(
+                disk.findtext("serial") or "",
+                self._capacity(attribute(disk, "target", "dev"), deadline),
+                MODEL,
+                devices.sector_of(disk),
+            )
             for disk in devices.data_disks(domain)
         )
 

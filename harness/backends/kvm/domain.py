@@ -140,7 +140,8 @@ def _clock(host: HostKind) -> Element:
 def _devices(spec: MachineSpec, uuid: str, parts: Parts, host: HostKind) -> Element:
     disks = [devices.disk(parts.system, "vda", cache=host.cache)]
     for index, (asked, path) in enumerate(zip(spec.disks, parts.disks, strict=True)):
-        disks.append(devices.disk(path, f"vd{chr(ord('b') + index)}", serial=asked.serial, cache=host.cache))
+        target = f"vd{chr(ord('b') + index)}"
+        disks.append(devices.disk(path, target, serial=asked.serial, cache=host.cache, sector=asked.sector))
     ports = [node("controller", type="pci", index=0, model="pcie-root")]
     taken = _OWN_PORTS + len(spec.disks) + len(spec.nics)
     ports += [node("controller", type="pci", model="pcie-root-port") for _ in range(SPARE_PORTS + taken)]

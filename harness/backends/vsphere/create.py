@@ -53,6 +53,8 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> VsphereMa
     """
     host.ledger.check()
     _refuse_impossible(spec, host.name)
+    for disk in spec.disks:
+        devices.sectors_are_usual(disk, host.name, "create")
     image = _image(host, spec, deadline)
     files = f"{host.root}/{marks.folder_name(spec.name, spec.owner)}"
     mark = Mark(spec.owner, spec, files)

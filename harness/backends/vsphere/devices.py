@@ -12,7 +12,7 @@ from typing import Any
 
 from pyVmomi import vim
 
-from harness.backends.model import DeviceKind, NicSpec
+from harness.backends.model import SECTOR, DeviceKind, DiskSpec, NicSpec
 from harness.backends.protocol import Refused
 from harness.backends.views import DiskView
 from harness.backends.vsphere.networks import PortGroup
@@ -66,6 +66,20 @@ def nic(spec: NicSpec, group: PortGroup, key: int) -> Device:
         wakeOnLanEnabled=True,
         connectable=_cable(spec.connected),
     )
+
+
+def sectors_are_usual(asked: DiskSpec, host: str, operation: str) -> None:
+    """See that a disk is asked for which vSphere can make.
+
+    Up to release 8 every virtual disk has sectors of 512 bytes, also on drives with others (VMware vSphere Storage,
+    "Device Sector Formats and VMFS Versions"); 9.0 gave the API a format of virtual disks (``DatastoreSectorFormat``).
+
+    Raises:
+        Refused: its sectors are of another size.
+    """
+    if asked.sector != SECTOR:
+        message = f"{asked.serial}: ESXi's disks have sectors of {SECTOR} bytes, not of {asked.sector}"
+        raise Refused(message, host=host, operation=operation)
 
 
 def disk(size: Size, controller: int, unit: int, key: int) -> Device:

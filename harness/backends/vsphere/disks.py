@@ -21,6 +21,7 @@ class Disks(MachineBase):
 
     def attach_disk(self, disk: DiskSpec, deadline: Deadline) -> DiskView:
         """A thin VMDK beside the others, on the same SCSI controller."""
+        devices.sectors_are_usual(disk, self._host.name, "attach_disk")
         with self._lock:
             _, values = self._look("attach_disk", deadline, (RUNNING, OFF), DEVICES, notes.EXTRA)
             if disk.serial in _data(values):

@@ -17,6 +17,7 @@ Tree = dict[str, Any]
 CDROM = "cdrom"
 NVRAM = "nvram"
 VMSTATE = "vmstate"
+_SECTOR = 512  # QEMU's own choice
 
 
 def disk_id(disk: Disk) -> str:
@@ -105,6 +106,8 @@ def disk(personality: Personality, asked: Disk, file: Path, slot: int | None, *,
         tree["serial"] = asked.serial
     if asked.wwn is not None:
         tree["wwn"] = asked.wwn
+    if asked.sector != _SECTOR:
+        tree |= {"logical_block_size": asked.sector, "physical_block_size": asked.sector}
     return tree | ({"bootindex": 1} if boot else {})
 
 

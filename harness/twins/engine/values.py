@@ -94,6 +94,7 @@ class Disk:
         bus: one of the personality's disk buses; empty: its first.
         controller: which controller of that bus.
         unit: which unit (SCSI target, IDE position) of that controller.
+        sector: what the guest reads as its sector, logical and physical, in bytes; a disk keeps it for life.
     """
 
     path: Path
@@ -104,6 +105,7 @@ class Disk:
     bus: str = ""
     controller: int = 0
     unit: int = 0
+    sector: int = 512
 
 
 @dataclass(frozen=True, slots=True)

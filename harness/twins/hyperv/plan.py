@@ -44,10 +44,12 @@ class Effect(StrEnum):
     """Of a cmdlet: it ends as if all were done, and does nothing."""
     OPEN = "open"
     """Of a cmdlet that makes a trunk: its list is taken and shown, and every VLAN passes."""
+    OVERLOOK = "overlook"
+    """Of a cmdlet: it does what it would have done without ``parameter``."""
 
 
 _BEFORE_AUTH = frozenset({Effect.UNAUTHORISED})
-_OF_CMDLETS = frozenset({Effect.STUCK, Effect.DEAF, Effect.OPEN, Effect.SLOW, Effect.IDLE})
+_OF_CMDLETS = frozenset({Effect.STUCK, Effect.DEAF, Effect.OPEN, Effect.SLOW, Effect.IDLE, Effect.OVERLOOK})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,7 @@ class Planned:
         size: how many bytes.
         fault: the name of a fault, see :data:`~harness.twins.hyperv.faults.FAULTS`.
         status: an HTTP status.
+        parameter: of a cmdlet, by its whole name.
     """
 
     do: Effect
@@ -76,6 +79,7 @@ class Planned:
     size: int = 1
     fault: str = "internal"
     status: int = 500
+    parameter: str = ""
 
     @property
     def of_cmdlet(self) -> bool:
@@ -98,6 +102,8 @@ class Planned:
             raise UsageError(f"{raw.get('do')!r} is no effect", hint=f"one of {', '.join(Effect)}") from None
         if planned.fault not in FAULTS:
             raise UsageError(f"{planned.fault!r} is no fault", hint=f"one of {', '.join(FAULTS)}")
+        if planned.do is Effect.OVERLOOK and not planned.parameter:
+            raise UsageError("overlook needs to know what is overlooked", hint="name it: parameter")
         wrong = planned.do not in _OF_CMDLETS if planned.of_cmdlet else planned.do in _OF_CMDLETS - {Effect.SLOW}
         if wrong:
             raise UsageError(f"{planned.do} does not happen to {planned.on}", hint=f"of cmdlets: {sorted(_OF_CMDLETS)}")

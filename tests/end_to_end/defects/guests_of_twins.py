@@ -30,6 +30,7 @@ _OWN_POOLS = drop_in("qemu-guest-agent-serial.service", "TemporaryFileSystem=/va
 # In this boot and in those to come.
 _TELLS_NO_CRASH = "echo 'install pvpanic-mmio /bin/false' > /etc/modprobe.d/defect.conf; modprobe -r pvpanic-mmio; sync"
 
+_USUAL_SECTORS = ({"do": "overlook", "on": "New-VHD", "parameter": "LogicalSectorSizeBytes", "times": None},)
 _NOTHING_OFF = ({"do": "idle", "on": "Disable-VMIntegrationService", "times": None},)
 
 IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
@@ -39,6 +40,15 @@ IN_GUESTS_OF_TWINS: tuple[Defect, ...] = (
         "an offload is switched without a word and stays as it was (on twins)",
         DEAF_ETHTOOL.format(options="--features"),
         "vsphere",
+    ),
+    Defect(
+        "I05",
+        "test_a_data_disk_with_sectors_of_4096_bytes_gives_back_what_it_took",
+        "the host is asked for sectors of 4096 bytes, and makes a disk with the usual ones (on twins)",
+        "",
+        "hyperv",
+        _USUAL_SECTORS,
+        apart={"memory": "1028 MiB"},
     ),
     *(
         Defect(check, test, "the host is told to switch a service off, and does nothing (on twins)", "", "hyperv", plan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.end_to_end.defects.model import Defect, drop_in, instead
+from tests.end_to_end.defects.model import FROZEN, Defect, drop_in, instead
 
 # Whoever freezes the root file system finds it thawed at once: ioctl FITHAW, include/uapi/linux/fs.h.
 THAWED = """cat >/run/thaw <<'EOF'
@@ -80,6 +80,12 @@ INTEGRATION = (
         "somebody else writes to the data disk as well",
         """nohup sh -c 'while dd if=/dev/urandom of=/dev/vdb bs=4096 seek=1 count=1 conv=fsync; do :; done' \\
             >/dev/null 2>&1 </dev/null &""",
+    ),
+    Defect(
+        "I05",
+        "test_a_data_disk_with_sectors_of_4096_bytes_gives_back_what_it_took",
+        "the guest takes a disk with sectors of 4096 bytes for one with the usual ones",
+        FROZEN.format(change="s/4096/512/", path="/sys/block/vdb/queue/logical_block_size"),
     ),
     Defect(
         "I09",

@@ -38,6 +38,8 @@ class Defect:
         host: the host of the local lab on which the check runs.
         plan: what the twin of that host does wrong meanwhile (``harness/twins/hyperv/plan.py``).
         firmware: the guest's.
+        apart: what is different of the spoilt guest's shape, where the twin does wrong in making it: one of a shape
+            that nobody else asks for is made while that goes wrong.
     """
 
     check: str
@@ -47,6 +49,7 @@ class Defect:
     host: str = "kvm"
     plan: tuple[Mapping[str, Any], ...] = field(default=(), hash=False)  # a plan's steps are no keys
     firmware: str = "bios"
+    apart: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -125,6 +125,9 @@ def run(world: World, name: str, arguments: Mapping[str, Any], user: str = "") -
         pause(planned[Effect.SLOW].seconds)
     if arguments.get("WhatIf") or Effect.IDLE in planned:
         return []
+    if Effect.OVERLOOK in planned:
+        overlooked = planned[Effect.OVERLOOK].parameter
+        arguments = {parameter: value for parameter, value in arguments.items() if parameter != overlooked}
     return list(function(Call(world, name, arguments, planned)))
 
 

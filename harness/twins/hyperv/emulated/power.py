@@ -11,7 +11,7 @@ from typing import Any
 from harness.core import Deadline, Pending, wait_for
 from harness.twins.engine import Disk, EngineError, GuestSilent, Hardware, MachineState
 from harness.twins.engine import Nic as EngineNic
-from harness.twins.hyperv.emulated import timesync
+from harness.twins.hyperv.emulated import sectors, timesync
 from harness.twins.hyperv.emulated.configuration import Config, Nic, colons
 from harness.twins.hyperv.emulated.machines import Vm
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file, wrong_state
@@ -39,6 +39,7 @@ def hardware(world: World, vm: Vm, config: Config) -> Hardware:
                 bus=drive.controller_type.lower(),
                 controller=drive.controller,
                 unit=drive.location,
+                sector=sectors.of(place),
             )
         )
     dvd = next((world.file(each.path) for each in config.drives if each.dvd and each.path), None)

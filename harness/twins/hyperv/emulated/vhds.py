@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.twins.hyperv.emulated import power
+from harness.twins.hyperv.emulated import power, sectors
 from harness.twins.hyperv.emulated.calls import Answer, Call, cmdlet, guid
 from harness.twins.hyperv.emulated.objects import Choice, Thing
 from harness.twins.hyperv.emulated.refusals import Refusal, in_use, no_file
@@ -34,8 +34,11 @@ def get_vhd(call: Call) -> Answer:
 def new_vhd(call: Call) -> Answer:
     """Make one: dynamic, fixed, or on top of a parent."""
     size = int(call.get("SizeBytes")) if "SizeBytes" in call else None
+    sector, physical = int(call.get("LogicalSectorSizeBytes", sectors.USUAL)), call.get("PhysicalSectorSizeBytes")
+    if sector > int(physical or 4096):
+        raise Refusal("InvalidParameter", f"Logical sectors of {sector} bytes are larger than physical ones.")
     for path in call.many("Path"):
-        create(call.world, str(path), size=size, parent=call.get("ParentPath"), fixed=call.on("Fixed"))
+        create(call.world, str(path), size=size, parent=call.get("ParentPath"), fixed=call.on("Fixed"), sector=sector)
     return [thing(call.world, str(path)) for path in call.many("Path")]
 
 
@@ -48,6 +51,8 @@ def resize_vhd(call: Call) -> Answer:
         now = int(call.world.image(path)["virtual-size"])
         if size < now:
             raise Refusal("InvalidParameter", f"'{path}' cannot be shrunk below what is in it. (0xC03A0010)")
+        if size % sectors.of(call.world.file(path)):
+            raise Refusal("InvalidParameter", f"{size} is no size of '{path}': no whole sectors. (0x80070057)")
         vm = call.world.user_of(path)
         img(["resize", "-q", str(call.world.file(path)), str(size)] if vm is None else _force(call.world, path, size))
         if vm is not None:
@@ -80,8 +85,16 @@ def set_vhd(call: Call) -> Answer:
     return call.passed([thing(call.world, path)])
 
 
-def create(world: World, path: str, *, size: int | None = None, parent: str | None = None, fixed: bool = False) -> None:
-    """Make a disk.
+def create(
+    world: World,
+    path: str,
+    *,
+    size: int | None = None,
+    parent: str | None = None,
+    fixed: bool = False,
+    sector: int = sectors.USUAL,
+) -> None:
+    """Make a disk. One on top of a parent has the parent's sectors.
 
     Raises:
         Refusal: there is one, or no parent, or the size makes no sense.
@@ -100,11 +113,19 @@ def create(world: World, path: str, *, size: int | None = None, parent: str | No
         kind = str(world.image(parent)["format"])
         world.begin_disk(place)
         img(["create", "-q", "-f", "qcow2", "-F", kind, "-b", str(below), str(place), *([str(size)] if size else [])])
+        if (inherited := sectors.of(below)) != sectors.USUAL:
+            img(["rebase", "-u", "-b", "", str(place)])  # its name is in the way of a longer header
+            sectors.keep(place, inherited)
+            img(["rebase", "-u", "-F", kind, "-b", str(below), str(place)])
         return
-    if size is None or size % 512 or size < 3 << 20:
+    if size is None or size % sector or size < 3 << 20:
         raise Refusal("InvalidParameter", f"{size} is no size of a disk. (0x80070057)")
+    if sector != sectors.USUAL and place.suffix.lower() == ".vhd":
+        raise Refusal("InvalidParameter", f"'{path}' is a .vhd, which has sectors of 512 bytes. (0x80070057)")
     world.begin_disk(place)
     img(["create", "-q", "-f", "qcow2", *(["-o", "preallocation=metadata"] if fixed else []), str(place), str(size)])
+    if sector != sectors.USUAL:
+        sectors.keep(place, sector)
 
 
 def thing(world: World, path: str) -> Thing:
@@ -122,7 +143,7 @@ def thing(world: World, path: str) -> Thing:
             "FileSize": place.stat().st_blocks * 512,
             "Size": int(said["virtual-size"]),
             "MinimumSize": int(said["virtual-size"]),
-            "LogicalSectorSize": 512,
+            "LogicalSectorSize": sectors.of(place),
             "PhysicalSectorSize": 4096,
             "BlockSize": int(said.get("cluster-size", 65536)),
             "ParentPath": parent,
