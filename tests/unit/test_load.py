@@ -13,7 +13,7 @@ from harness.guest.flows import Flood, Flow
 from harness.guest.load import moving_data
 from harness.guest.streams import End
 
-DISK = Disk("vdb", "interop-data", Size(64 * MiB), frozenset())
+DISK = Disk("vdb", "interop-data", Size(64 * MiB), frozenset(), 512)
 
 
 class Disks:
