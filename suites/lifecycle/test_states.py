@@ -100,7 +100,7 @@ def test_a_checkpoint_brings_memory_and_disk_back(guest: Guest, expect: Expectat
         ticker.wait_beyond(back, expect.deadline("guest.tick"))
 
 
-@pytest.mark.check("L11", part="console")
+@pytest.mark.check("L11")
 @pytest.mark.smoke
 @pytest.mark.changes_guest
 def test_a_panic_is_explained(guest: Guest, expect: Expectations) -> None:

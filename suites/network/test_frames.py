@@ -84,7 +84,7 @@ def stops_larger_frames(guest: Guest, target: str, by: str, mtu: int, expect: Ex
     assert pings.received == 0, f"MTU {mtu}: {pings.received} of {pings.sent} frames of {larger} bytes passed"
 
 
-@pytest.mark.check("N10", part="access")
+@pytest.mark.check("N10")
 @pytest.mark.needs(Capability.VLAN)
 def test_a_vlan_separates_guests(guest: Guest, peer: Guest, expect: Expectations) -> None:
     """Guests of one VLAN meet and lose nothing; one in another VLAN of the same network hears nothing of them."""

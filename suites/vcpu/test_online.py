@@ -128,7 +128,7 @@ def put_back(guest: Guest, cpu: int) -> None:
     assert back == before | {cpu}, f"CPU {cpu} was put back; online: {sorted(back)}"
 
 
-@pytest.mark.check("C08", part="at rest")
+@pytest.mark.check("C08")
 @pytest.mark.smoke
 @pytest.mark.changes_guest
 def test_a_cpu_goes_offline_and_comes_back(guest: Guest, expect: Expectations) -> None:
