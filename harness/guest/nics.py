@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import math
-import re
 from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from ipaddress import IPv4Interface, IPv6Address, IPv6Interface, ip_interface
 from typing import TYPE_CHECKING, Any
 
 from harness.core import Deadline, GuestError, LabError, Pending, wait_for
+from harness.guest import pings
 from harness.guest.probe import Probe, read_json
 
 if TYPE_CHECKING:
     from harness.backends.model import NicSpec
     from harness.guest.guest import Guest
-
-
-# The replies of an emulated guest may take this long when its host is busy.
-_LATE = timedelta(seconds=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,19 +79,6 @@ class Neighbour:
     states: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
-class Pings:
-    """What became of the pings that were asked for."""
-
-    sent: int
-    received: int
-
-    @property
-    def lost(self) -> int:
-        """Requests without a reply."""
-        return self.sent - self.received
-
-
 def address_of(nic: NicSpec) -> str:
     """The address that the seed gives to a NIC, without its prefix length.
 
@@ -137,15 +118,6 @@ def parse_neighbours(data: bytes) -> dict[str, Neighbour]:
     }
 
 
-def parse_pings(data: bytes, count: int) -> Pings:
-    """The first ``count`` requests of ping(8), of iputils, and their replies: those after them only passed the time."""
-    found = re.search(rb"^(\d+) packets transmitted", data, re.MULTILINE)
-    if not found:
-        raise ValueError("no summary of ping")
-    replies = {int(number) for number in _REPLY.findall(data)}
-    return Pings(min(int(found[1]), count), len(replies & set(range(1, count + 1))))
-
-
 def nics(links: list[dict[str, Any]], drivers: Mapping[str, str | None]) -> dict[str, Nic]:
     """Join the two views into NICs by MAC; interfaces without a device (loopback, bridges) are left out."""
     return {link["address"].lower(): _nic(link, drivers[link["ifname"]]) for link in links if link["ifname"] in drivers}
@@ -171,9 +143,6 @@ def _nic(link: dict[str, Any], driver: str | None) -> Nic:
 def _traffic(stats: dict[str, int]) -> Traffic:
     return Traffic(stats["packets"], stats["bytes"], stats["errors"], stats["dropped"])
 
-
-# What comes of a request but a reply begins with "From"; a reply that came twice counts once.
-_REPLY = re.compile(rb"^\d+ bytes from .*\bicmp_seq=(\d+) (?!.*\(BAD CHECKSUM)", re.MULTILINE)
 
 # The driver's own name is the last part of the link's target; `ip` does not show it.
 _LIST_DRIVERS = """
@@ -266,34 +235,18 @@ class Nics:
         every: timedelta = timedelta(milliseconds=50),
         whole: int | None = None,
         vlan: int | None = None,
-    ) -> Pings:
+    ) -> pings.Pings:
         """Echo requests from the NIC with the MAC ``by`` to ``target``, and the replies that came (iputils).
-
-        By ``-c`` alone ping waits for the last reply no longer than twice the slowest one before it. With ``-w`` it
-        goes on asking until it has ``count`` replies, so that a reply to a later request, or seconds without any, tell
-        a lost one from a late one. Where nothing answers, that time passes. With ``-U`` it takes the time itself: it
-        would else have the kernel stamp all frames that come (``SO_TIMESTAMP``, socket(7)), which rewrites a part of
-        the kernel while others run it, and QEMU's emulated CPUs may go on with the old part for ever.
 
         Args:
             target: an address.
             by: the MAC of the NIC.
             count: how many.
             every: how long between two.
-            whole: so many bytes of data in each, which nobody on the way may divide (``-M do``); None: a few.
+            whole: so many bytes of data in each, which nobody on the way may divide; None: a few.
             vlan: by the VLAN device of this id above that NIC; None: by the NIC itself.
         """
-        span = math.ceil((count * every + _LATE).total_seconds())
-        argv = ["ping", "-n", "-U", "-c", str(count), "-i", str(every.total_seconds()), "-w", str(span)]
-        argv += ["-I", self._device(by, vlan)]
-        argv += ["-M", "do", "-s", str(whole)] if whole is not None else []
-        argv.append(target)
-        result = self._guest.run(argv, timeout=timedelta(seconds=span + 30), check=False)
-        # Status 1 is a lost reply; 2 an error, of which "no route at all" leaves no summary and no reply either.
-        if result.status == 2 and b"unreachable" in result.stderr.lower():
-            return Pings(count, 0)
-        parse = partial(parse_pings, count=count)
-        return Probe("ping", tuple(argv), parse, accept=(0, 1)).value(result, self._guest.name)
+        return pings.ping(self._guest, target, self._device(by, vlan), count=count, every=every, whole=whole)
 
     def wait_carrier(self, mac: str, up: bool, deadline: Deadline) -> None:
         """Wait until the NIC shows a link, or none.

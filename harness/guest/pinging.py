@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.guest.nics import Pings
+from harness.guest.pings import Pings
 
 if TYPE_CHECKING:
     from harness.guest.guest import Guest

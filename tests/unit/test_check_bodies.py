@@ -16,7 +16,8 @@ from harness.backends.views import HostFacts
 from harness.core import Deadline, GiB
 from harness.guest.cpus import CpuMasks
 from harness.guest.mailbox import parse_guestinfo
-from harness.guest.nics import Nic, Pings, Traffic
+from harness.guest.nics import Nic, Traffic
+from harness.guest.pings import Pings
 from harness.guest.probe import Probe
 from harness.guest.result import Result
 from harness.lab.expectations import Expectations

@@ -9,6 +9,7 @@ import pytest
 
 from harness.core import GuestError, Size
 from harness.guest import disks, nics
+from harness.guest.pings import Pings, parse_pings
 from harness.guest.result import Result
 
 
@@ -113,8 +114,8 @@ def test_pings_that_only_passed_the_time_do_not_count(
 ) -> None:
     """Of those that were asked for, each was answered or lost."""
     said = b"PING 10.9.0.2 (10.9.0.2) 56(84) bytes of data.\n" + b"".join(REPLY % number for number in came)
-    pings = nics.parse_pings(said + b"\n--- 10.9.0.2 ping statistics ---\n" + summary, asked)
-    assert (pings.received, pings.lost) == (len([number for number in came if number <= asked]), lost)
+    seen = parse_pings(said + b"\n--- 10.9.0.2 ping statistics ---\n" + summary, asked)
+    assert (seen.received, seen.lost) == (len([number for number in came if number <= asked]), lost)
 
 
 def test_a_ping_has_the_kernel_stamp_no_frames(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,7 +128,7 @@ def test_a_ping_has_the_kernel_stamp_no_frames(monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(nics.Nics, "by_mac", lambda *_: SimpleNamespace(name="eth1"))
     guest: Any = SimpleNamespace(name="guest-1", run=run)
-    assert nics.Nics(guest).ping("10.9.0.2", by="52:54:00:aa:00:03") == nics.Pings(1, 1)
+    assert nics.Nics(guest).ping("10.9.0.2", by="52:54:00:aa:00:03") == Pings(1, 1)
     assert "-U" in asked
     assert asked[-1] == "10.9.0.2"
 
@@ -160,7 +161,7 @@ def test_what_is_no_reply_answers_no_ping() -> None:
         + 2 * REPLY % (3, 3)
         + b"\n--- 10.9.0.2 ping statistics ---\n3 packets transmitted, 1 received\n"
     )
-    assert nics.parse_pings(said, 3) == nics.Pings(3, 1)
+    assert parse_pings(said, 3) == Pings(3, 1)
 
 
 def test_disks_are_whole_disks_with_size_to_the_byte() -> None:

@@ -14,8 +14,9 @@ import pytest
 
 from harness.core import Deadline, GuestError, Size
 from harness.guest import inside, streams
-from harness.guest.nics import Pings, address_of
+from harness.guest.nics import address_of
 from harness.guest.pinging import pinging
+from harness.guest.pings import Pings
 from harness.guest.probe import Probe
 from harness.guest.result import Result
 from harness.guest.streams import Data, End, Held, Sent
