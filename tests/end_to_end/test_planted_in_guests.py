@@ -10,7 +10,7 @@ from tests.end_to_end.defects import ALL
 from tests.end_to_end.telling import batches, in_words, tell_apart
 
 
-@pytest.mark.parametrize("batch", batches(ALL, 6), ids=in_words)
+@pytest.mark.parametrize("batch", batches(ALL, 5), ids=in_words)
 def test_each_check_tells_a_spoilt_guest_from_a_sound_one(run, monkeypatch, image, batch):
     """The defects in one run, each in a guest of its own, and the same checks on guests without any."""
     tell_apart(run, monkeypatch, image, batch)
