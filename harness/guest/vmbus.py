@@ -151,12 +151,15 @@ class Vmbus:
         Returns:
             The devices that have a channel there still.
         """
-        for device in self.devices():
-            for channel in device.channels:
-                if channel.cpu == cpu:
-                    path = f"{_DEVICES}/{device.name}/channels/{channel.relid}/cpu"
-                    self._guest.run(["tee", path], stdin=b"0\n", check=False)
-        return tuple(device for device in self.devices() if cpu in device.cpus)
+        bound = [
+            f"{_DEVICES}/{device.name}/channels/{channel.relid}/cpu"
+            for device in self.devices()
+            for channel in device.channels
+            if channel.cpu == cpu
+        ]
+        for path in bound:
+            self._guest.run(["tee", path], stdin=b"0\n", check=False)
+        return tuple(device for device in self.devices() if cpu in device.cpus) if bound else ()
 
     def versions(self) -> tuple[str, ...]:
         """The versions of the protocol that the kernel's log says were agreed on: one, where all is well."""

@@ -53,8 +53,6 @@ def create(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> VsphereMa
     """
     host.ledger.check()
     _refuse_impossible(spec, host.name)
-    for disk in spec.disks:
-        devices.sectors_are_usual(disk, host.name, "create")
     image = _image(host, spec, deadline)
     files = f"{host.root}/{marks.folder_name(spec.name, spec.owner)}"
     mark = Mark(spec.owner, spec, files)
@@ -87,6 +85,8 @@ def _refuse_impossible(spec: MachineSpec, host: str) -> None:
         message = f"{shape.vcpus} vCPUs cannot be grouped by {shape.topology.cores} cores"
     if message:
         raise Refused(message, host=host, operation="create")
+    for disk in spec.disks:
+        devices.sectors_are_usual(disk, host, "create")
 
 
 def _image(host: HostAccess, spec: MachineSpec, deadline: Deadline) -> Image:
